@@ -1,0 +1,2 @@
+//! softbus program
+fn main() {}

@@ -1,0 +1,41 @@
+use softbus_core::{CircleId, DeviceId, ErrorCode, ServiceName};
+use softbus_trust::Role;
+use tokio::sync::watch;
+
+/// What a device is to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Of a common circle, in this role.
+    Trusted(Role),
+    /// Unknown. It may speak `pair/1` while `pairing` is open, and nothing else.
+    Stranger {
+        /// Whether this device's user has pairing open.
+        pairing: bool,
+    },
+}
+
+/// The secret that keys a circle's discovery tags.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TagSecret {
+    /// Which circle.
+    pub circle: CircleId,
+    /// Its secret.
+    pub secret: [u8; 32],
+}
+
+/// Decides whom this device talks to. Implemented by the membership keeper; asked on every handshake (resumed
+/// sessions included) and before every service.
+pub trait Judge: Send + Sync + 'static {
+    /// What `peer` is to us now.
+    fn standing(&self, peer: &DeviceId) -> Standing;
+    /// Whether `peer` may open `service` here.
+    fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode>;
+    /// Every trusted device but ourselves, in order.
+    fn peers(&self) -> Vec<DeviceId>;
+    /// Secrets of our circles' discovery tags.
+    fn tag_secrets(&self) -> Vec<TagSecret>;
+    /// Whether to announce our id in the open (pairing is open, or we belong to no circle yet).
+    fn announce_openly(&self) -> bool;
+    /// Changes whenever any of the answers above may have changed. Links of those who lost trust end at once.
+    fn changed(&self) -> watch::Receiver<u64>;
+}

@@ -1,0 +1,17 @@
+//! How bytes move: the seam to the world, discovery, the QUIC endpoint, links, channels and the service router.
+//!
+//! This room knows devices, not profiles or tasks. What it carries it does not read. Whom it lets in is
+//! decided by a [`Judge`].
+
+mod error;
+mod judge;
+mod link_info;
+mod net;
+mod router;
+pub mod seam;
+
+pub use error::{NetError, RequestError};
+pub use judge::{Judge, Standing, TagSecret};
+pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
+pub use net::{Bind, Net, NetConfig};
+pub use router::{Caller, Channel, Respond, Router, Service};

@@ -1,0 +1,161 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus_core::{DeviceId, DeviceKind, ServiceName, limits};
+use softbus_trust::DeviceKey;
+use tokio::sync::{broadcast, watch};
+
+use crate::seam::{Seam, Sighting};
+use crate::{Channel, Judge, LinkEvent, Links, NetError, RequestError, Router};
+
+/// Which interfaces the bus uses, for its socket and for discovery alike.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Bind {
+    /// All, IPv4 and IPv6.
+    #[default]
+    All,
+    /// Only loopback, IPv4 and IPv6 where the machine has it.
+    Loopback,
+    /// Only these interfaces, by name.
+    Interfaces(Vec<String>),
+}
+
+/// Settings of the network room.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// Which interfaces.
+    pub bind: Bind,
+    /// UDP port; 0 for any.
+    pub port: u16,
+    /// Whether to announce and browse.
+    pub discovery: bool,
+    /// Name in announcements; `None` hides it.
+    pub name: Option<String>,
+    /// Kind in announcements; `None` hides it.
+    pub kind: Option<DeviceKind>,
+    /// Devices known by address; the id may be unknown until they answer.
+    pub static_peers: Vec<(Option<DeviceId>, SocketAddr)>,
+    /// Most live links kept by ourselves; further ones open on demand.
+    pub link_budget: usize,
+    /// No authenticated packet for this long: suspect.
+    pub suspect_after: Duration,
+    /// No authenticated packet for this long: offline.
+    pub offline_after: Duration,
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self {
+            bind: Bind::All,
+            port: 0,
+            discovery: true,
+            name: None,
+            kind: None,
+            static_peers: Vec::new(),
+            link_budget: limits::LINK_BUDGET,
+            suspect_after: Duration::from_secs(1),
+            offline_after: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The running network room. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Net {}
+
+#[allow(unused_variables, clippy::todo, clippy::unused_async)]
+impl Net {
+    /// Binds, announces, browses, and keeps links with every trusted device.
+    pub async fn start(
+        seam: Seam,
+        key: Arc<DeviceKey>,
+        judge: Arc<dyn Judge>,
+        router: Router,
+        config: NetConfig,
+    ) -> Result<Self, NetError> {
+        todo!()
+    }
+
+    /// This device.
+    pub fn id(&self) -> DeviceId {
+        todo!()
+    }
+
+    /// Addresses others may reach this device by, with the endpoint's port.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        todo!()
+    }
+
+    /// All links, as they change.
+    pub fn links(&self) -> watch::Receiver<Arc<Links>> {
+        todo!()
+    }
+
+    /// What happens to links, in order.
+    pub fn events(&self) -> broadcast::Receiver<LinkEvent> {
+        todo!()
+    }
+
+    /// What discovery sees now (only `Seen`), ordered by key.
+    pub fn nearby(&self) -> watch::Receiver<Arc<Vec<Sighting>>> {
+        todo!()
+    }
+
+    /// Opens a channel to a service of a trusted device, dialling if there is no link yet. The access check
+    /// of the peer is done when this returns.
+    pub async fn open(&self, peer: DeviceId, service: &ServiceName) -> Result<Channel, NetError> {
+        todo!()
+    }
+
+    /// Opens a channel to a stranger at an address, for pairing. `expected`, if given, must be who answers.
+    pub async fn open_stranger(
+        &self,
+        addr: SocketAddr,
+        expected: Option<DeviceId>,
+        service: &ServiceName,
+    ) -> Result<Channel, NetError> {
+        todo!()
+    }
+
+    /// Sends one request and waits for its answer.
+    pub async fn request(
+        &self,
+        peer: DeviceId,
+        service: &ServiceName,
+        request: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, RequestError> {
+        todo!()
+    }
+
+    /// Adds a device by address; it is dialled and redialled like any other, with or without discovery.
+    pub fn add_static(&self, peer: Option<DeviceId>, addr: SocketAddr) {
+        todo!()
+    }
+
+    /// Tells every peer that this device sleeps and at which interval it wakes, so that it is not taken for lost.
+    pub async fn announce_sleep(&self, interval: Duration) {
+        todo!()
+    }
+
+    /// The device woke (or its network changed in a way no interface event tells): probe and redial at once.
+    pub fn wake(&self) {
+        todo!()
+    }
+
+    /// The router given at start.
+    pub fn router(&self) -> &Router {
+        todo!()
+    }
+
+    /// The seam given at start.
+    pub fn seam(&self) -> &Seam {
+        todo!()
+    }
+
+    /// Says goodbye, closes every connection and waits until the peers know (at most some hundred milliseconds).
+    pub async fn shutdown(&self) {
+        todo!()
+    }
+}
