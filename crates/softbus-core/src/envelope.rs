@@ -169,3 +169,95 @@ pub fn peek(bytes: &[u8]) -> Result<(Header, &[u8]), DecodeError> {
         Ok((header, payload))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use std::vec;
+
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct V1 {
+        number: u32,
+        text: String,
+    }
+    impl Message for V1 {
+        const KIND: u16 = 0x7f01;
+        const VERSION: u16 = 1;
+        const MAX_BYTES: usize = 64;
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct V2 {
+        number: u32,
+        text: String,
+        more: u8,
+    }
+    impl Message for V2 {
+        const KIND: u16 = 0x7f01;
+        const VERSION: u16 = 2;
+        const MIN_VERSION: u16 = 2;
+        const MAX_BYTES: usize = 64;
+    }
+
+    fn v1() -> V1 {
+        V1 { number: 300, text: "bus".into() }
+    }
+
+    #[test]
+    fn golden_vector() {
+        let bytes = encode(&v1()).unwrap();
+        assert_eq!(data_encoding::HEXLOWER.encode(&bytes), "06000000017f0100ac0203627573");
+        assert_eq!(decode::<V1>(&bytes).unwrap(), v1());
+    }
+
+    #[test]
+    fn an_older_reader_ignores_what_a_newer_writer_added() {
+        let newer = encode(&V2 { number: 300, text: "bus".into(), more: 9 }).unwrap();
+        assert_eq!(decode::<V1>(&newer).unwrap(), v1());
+    }
+
+    #[test]
+    fn a_newer_reader_refuses_what_is_too_old() {
+        let older = encode(&v1()).unwrap();
+        assert_eq!(decode::<V2>(&older), Err(DecodeError::TooOld { version: 1, oldest: 2 }));
+    }
+
+    #[test]
+    fn trailing_bytes_of_the_same_version_are_refused() {
+        let mut bytes = encode(&v1()).unwrap();
+        bytes.push(0);
+        assert_eq!(decode::<V1>(&bytes), Err(DecodeError::Trailing { extra: 1 }));
+        bytes[0] += 1;
+        assert_eq!(decode::<V1>(&bytes), Err(DecodeError::Trailing { extra: 1 }));
+    }
+
+    #[test]
+    fn length_is_checked_before_the_payload() {
+        let header = Header { len: 65, kind: V1::KIND, version: 1 };
+        assert_eq!(header.check::<V1>(), Err(DecodeError::TooLong { len: 65, max: 64 }));
+        let long = V1 { number: 0, text: "x".repeat(100) };
+        assert!(matches!(encode(&long), Err(EncodeError::TooLong { max: 64, .. })));
+        // A length inside the payload that claims more than there is.
+        let lying = vec![3, 0, 0, 0, 0x01, 0x7f, 1, 0, 5, 0xff, 0x01];
+        assert_eq!(decode::<V1>(&lying), Err(DecodeError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<V1>(&bytes);
+            let _ = peek(&bytes);
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded(number: u32, text in "[a-zä]{0,20}") {
+            let message = V1 { number, text };
+            prop_assert_eq!(decode::<V1>(&encode(&message).unwrap()).unwrap(), message);
+        }
+    }
+}

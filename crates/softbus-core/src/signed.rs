@@ -114,3 +114,57 @@ impl Signed {
         Hash::derive("softbus signed bytes v1", &input)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::Signer as _;
+
+    use super::*;
+
+    struct Key(ed25519_dalek::SigningKey);
+    impl Signer for Key {
+        fn id(&self) -> DeviceId {
+            DeviceId(self.0.verifying_key().to_bytes())
+        }
+        fn sign(&self, domain: Domain, body: &[u8]) -> Sig {
+            Sig::from_bytes(self.0.sign(&domain.input(body)).to_bytes())
+        }
+    }
+
+    fn key() -> Key {
+        Key(ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let signed = Signed::new(&key(), Domain::PROFILE, b"a profile".to_vec());
+        assert_eq!(signed.verify(Domain::PROFILE).unwrap(), b"a profile");
+        let bytes = postcard::to_allocvec(&signed).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = postcard::from_bytes::<Signed>(&flipped) {
+                assert!(other.verify(Domain::PROFILE).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_signature_serves_one_purpose() {
+        let signed = Signed::new(&key(), Domain::PROFILE, b"x".to_vec());
+        assert_eq!(signed.verify(Domain::MANIFEST), Err(SignedError::Signature));
+    }
+
+    #[test]
+    fn a_small_order_key_signs_nothing() {
+        // The identity point: with a lax check, a zero signature verifies for any message under it.
+        let mut signed = Signed::new(&key(), Domain::PROFILE, b"x".to_vec());
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        signed.signer = DeviceId(identity);
+        let mut zero = [0; 64];
+        zero[0] = 1;
+        signed.sig = Sig::from_bytes(zero);
+        assert!(signed.verify(Domain::PROFILE).is_err());
+    }
+}

@@ -1,0 +1,28 @@
+"""Checks that a demo report tells of a whole demo: every step there, every figure possible."""
+import json
+import os
+import sys
+
+report = json.load(open(sys.argv[1]))
+
+
+def need(truth, what):
+    if not truth:
+        sys.exit(f"demo report: {what}\n{json.dumps(report, indent=1)}")
+
+
+for key in ("discovery_ms", "pairing_ms", "link_ms"):
+    need(report[key] > 0, f"{key} is not positive")
+moves = report["handovers"]
+need(len(moves) >= 2, "fewer than two hand-overs")
+for move in moves:
+    need(move["from"] != move["to"], "a hand-over to the same device")
+    need(move["reason"], "a hand-over without a reason")
+    need(move["downtime_ms"] >= 0 and move["bytes"] > 0, "a hand-over that moved nothing")
+failover = report["failover"]
+need(failover["killed"] != failover["resumed_on"], "fail-over to the killed device")
+need(failover["gap_ms"] > 0, "fail-over without a gap")
+need(report["result_matches_unmoved"] is True, "the result differs from the unmoved one")
+need(open(report["output"], "rb").read(8) == b"\x89PNG\r\n\x1a\n", "the output is no PNG")
+need(os.path.getsize(report["output"]) > 10_000, "the output is too small for a picture")
+print("demo report: complete")
