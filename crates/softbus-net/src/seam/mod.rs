@@ -1,6 +1,8 @@
 //! The one seam to the world (law 2). Firmware, tests and the simulator give their own; [`real`] is the
 //! operating system's. Monotonic time is `tokio::time` and nothing else.
 
+pub mod store;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
