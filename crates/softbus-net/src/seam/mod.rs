@@ -132,6 +132,12 @@ pub trait Clock: Send + Sync + 'static {
     fn wall(&self) -> WallMs;
     /// Monotonic, counts suspend.
     fn boot(&self) -> BootMs;
+    /// A stopwatch in nanoseconds since some fixed point, to measure how long a piece of computing took (the
+    /// calibration does). For nothing else: waits and deadlines are `tokio::time`. Without a finer clock it is
+    /// [`Clock::boot`].
+    fn stopwatch_ns(&self) -> u64 {
+        self.boot().0.saturating_mul(1_000_000)
+    }
 }
 
 /// What the machine is.
@@ -145,6 +151,8 @@ pub struct Hardware {
     pub cores: u16,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// The processor's name, empty if it cannot be told. A calibration counts for one processor only.
+    pub cpu: String,
     /// Architecture as Rust names it.
     pub arch: String,
     /// Operating system as Rust names it.
