@@ -42,3 +42,13 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 pub const CHUNKS: usize = 1 << 16;
 /// Longest typed input of a task, in bytes.
 pub const TASK_INPUT_BYTES: usize = 256 << 20;
+/// Most requests of one peer that may be in work at once.
+pub const PEER_REQUESTS: usize = 128;
+/// Most bytes of answers kept for one peer until it says that it has them.
+pub const PEER_ANSWER_BYTES: usize = 16 << 20;
+/// Most connections with one peer at once (an old one that drains, a new one, a dial from either side).
+pub const PEER_CONNECTIONS: usize = 6;
+/// Most things seen by discovery that are remembered at once.
+pub const SIGHTINGS: usize = 1024;
+/// Most static peers.
+pub const STATIC_PEERS: usize = 256;

@@ -3,6 +3,7 @@
 //! This room knows devices, not profiles or tasks. What it carries it does not read. Whom it lets in is
 //! decided by a [`Judge`].
 
+mod channel;
 mod error;
 mod judge;
 mod link_info;
@@ -10,8 +11,9 @@ mod net;
 mod router;
 pub mod seam;
 
+pub use channel::{Channel, Lease, read_message, write_message};
 pub use error::{NetError, RequestError};
 pub use judge::{Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
 pub use net::{Bind, Net, NetConfig};
-pub use router::{Caller, Channel, Respond, Router, Service};
+pub use router::{Caller, Respond, Router, Service};

@@ -108,6 +108,12 @@ impl Net {
         todo!()
     }
 
+    /// Opens a channel to the best of several services (or versions of one) that the peer has; the one chosen is
+    /// [`Channel::service`]. At most [`softbus_core::wire::link::OPEN_CHOICES`].
+    pub async fn open_any(&self, peer: DeviceId, services: &[ServiceName]) -> Result<Channel, NetError> {
+        todo!()
+    }
+
     /// Opens a channel to a stranger at an address, for pairing. `expected`, if given, must be who answers.
     pub async fn open_stranger(
         &self,
@@ -118,7 +124,9 @@ impl Net {
         todo!()
     }
 
-    /// Sends one request and waits for its answer.
+    /// Sends one request and waits for its answer, at most `timeout`. It survives a redial: if the connection
+    /// breaks before the answer came, the request is sent again on the next one, and the peer carries it out
+    /// once. Dropping the future cancels the request.
     pub async fn request(
         &self,
         peer: DeviceId,
@@ -126,6 +134,17 @@ impl Net {
         request: Vec<u8>,
         timeout: Duration,
     ) -> Result<Vec<u8>, RequestError> {
+        todo!()
+    }
+
+    /// As [`Net::request`], to the best of several services that the peer has. Also gives which one answered.
+    pub async fn request_any(
+        &self,
+        peer: DeviceId,
+        services: &[ServiceName],
+        request: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<(ServiceName, Vec<u8>), RequestError> {
         todo!()
     }
 

@@ -1,11 +1,13 @@
 //! Services by name and version. Access is checked before a handler sees a byte.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
 use softbus_trust::Role;
 
 use crate::seam::BoxFuture;
+use crate::{Channel, Judge, Standing};
 
 /// Who opened a channel or sent a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,20 +18,6 @@ pub struct Caller {
     pub role: Option<Role>,
 }
 
-/// An open conversation with a service: a reliable byte stream each way.
-pub struct Channel {
-    /// Who is at the other end.
-    pub peer: Caller,
-    /// The service spoken.
-    pub service: ServiceName,
-    /// Towards the peer.
-    pub send: quinn::SendStream,
-    /// From the peer.
-    pub recv: quinn::RecvStream,
-    /// The connection that carries it, for channel binding (RFC 5705 exporter) and its addresses.
-    pub connection: quinn::Connection,
-}
-
 /// Handles channels of one service.
 pub trait Service: Send + Sync + 'static {
     /// Serves one channel. Runs in a task of its own; dropping the channel closes it.
@@ -38,13 +26,23 @@ pub trait Service: Send + Sync + 'static {
 
 /// Answers requests of one service: one message in, one out.
 pub trait Respond: Send + Sync + 'static {
-    /// Answers `request`.
+    /// Answers `request`. Called once for each request, even if a broken connection made the caller send it
+    /// again; it goes on if the connection breaks, and is dropped if the caller gives up.
     fn respond(&self, from: Caller, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ErrorCode>>;
+}
+
+/// What a name stands for.
+#[derive(Clone)]
+pub(crate) enum Handler {
+    Stream(Arc<dyn Service>),
+    Request(Arc<dyn Respond>),
 }
 
 /// The services of this device. Clones share the same table; services come and go while the bus runs.
 #[derive(Clone, Default)]
-pub struct Router {}
+pub struct Router {
+    table: Arc<RwLock<BTreeMap<ServiceName, Handler>>>,
+}
 
 impl Router {
     /// Empty.
@@ -53,16 +51,74 @@ impl Router {
     }
 
     /// Offers a service of byte streams. Replaces one of the same name.
-    pub fn serve(&self, _name: ServiceName, _service: Arc<dyn Service>) {}
+    pub fn serve(&self, name: ServiceName, service: Arc<dyn Service>) {
+        self.write().insert(name, Handler::Stream(service));
+    }
 
     /// Offers a request/response service. Replaces one of the same name.
-    pub fn answer(&self, _name: ServiceName, _respond: Arc<dyn Respond>) {}
+    pub fn answer(&self, name: ServiceName, respond: Arc<dyn Respond>) {
+        self.write().insert(name, Handler::Request(respond));
+    }
 
     /// Withdraws a service; its open channels go on until they end.
-    pub fn withdraw(&self, _name: &ServiceName) {}
+    pub fn withdraw(&self, name: &ServiceName) {
+        self.write().remove(name);
+    }
 
     /// Names of all services offered, in order.
     pub fn names(&self) -> Vec<ServiceName> {
-        Vec::new()
+        self.read().keys().cloned().collect()
+    }
+
+    /// The first of `choices` that is offered here and that `peer` may open, with its place in the list.
+    /// The error is that of the first choice which is at least offered, or else that there is none.
+    pub(crate) fn route(
+        &self,
+        judge: &dyn Judge,
+        peer: &DeviceId,
+        choices: &[ServiceName],
+        request: bool,
+    ) -> Result<(u8, Handler, Caller), ErrorCode> {
+        let standing = judge.standing(peer);
+        let role = match standing {
+            Standing::Trusted(role) => Some(role),
+            Standing::Stranger { .. } => None,
+        };
+        let mut refusal = None;
+        for (place, name) in choices.iter().enumerate() {
+            // A stranger learns nothing of what else is offered, whatever the judge says.
+            match standing {
+                Standing::Stranger { pairing: false } => return Err(ErrorCode::NotTrusted),
+                Standing::Stranger { pairing: true } if name.name() != "pair" => {
+                    return Err(ErrorCode::NotTrusted);
+                }
+                _ => {}
+            }
+            let handler = self.read().get(name).cloned();
+            let handler = match handler {
+                Some(handler @ Handler::Request(_)) if request => handler,
+                Some(handler @ Handler::Stream(_)) if !request => handler,
+                Some(_) | None => continue,
+            };
+            match judge.may_open(peer, name) {
+                Ok(()) => {
+                    let place = u8::try_from(place).map_err(|_| ErrorCode::Malformed)?;
+                    return Ok((place, handler, Caller { device: *peer, role }));
+                }
+                Err(code) => {
+                    refusal.get_or_insert(code);
+                }
+            }
+        }
+        Err(refusal.unwrap_or(ErrorCode::NoSuchService))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<ServiceName, Handler>> {
+        // The table is whole between any two statements: a panic elsewhere leaves nothing half done.
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ServiceName, Handler>> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
