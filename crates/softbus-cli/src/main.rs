@@ -1,2 +1,2 @@
-//! softbus program
+//! The `softbus` program. See the library of this crate.
 fn main() {}

@@ -1,0 +1,337 @@
+//! What is said on the control socket. Every name here is a contract with scripts: fields are only added.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use softbus_core::Privacy;
+use softbus_trust::Role;
+
+use super::view::*;
+use crate::failure::Failure;
+
+/// Version of the control protocol; both sides must speak the same.
+pub const PROTOCOL: u16 = 1;
+
+/// One line of a client.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Call {
+    /// [`PROTOCOL`].
+    pub v: u16,
+    /// Bytes that follow the line: a task's input.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub body: u64,
+    /// What to do.
+    pub request: Request,
+}
+
+/// One line of a node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Reply {
+    /// Something on the way to the answer.
+    Event {
+        /// [`PROTOCOL`].
+        v: u16,
+        /// What happened.
+        event: Event,
+    },
+    /// The answer; the call is over.
+    Done {
+        /// [`PROTOCOL`].
+        v: u16,
+        /// Bytes that follow the line: a task's result.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        body: u64,
+        /// The answer.
+        response: Response,
+    },
+    /// It did not work; the call is over.
+    Failed {
+        /// [`PROTOCOL`].
+        v: u16,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Call {
+    /// A call in this version.
+    pub fn new(request: Request, body: u64) -> Self {
+        Self { v: PROTOCOL, body, request }
+    }
+}
+
+impl Reply {
+    pub(super) fn event(event: Event) -> Self {
+        Self::Event { v: PROTOCOL, event }
+    }
+
+    pub(super) fn done(response: Response, body: u64) -> Self {
+        Self::Done { v: PROTOCOL, body, response }
+    }
+
+    pub(super) fn failed(failure: Failure) -> Self {
+        Self::Failed { v: PROTOCOL, failure }
+    }
+}
+
+/// What a client may ask. A device, circle or task is named by its id, a unique end (device) or beginning
+/// (circle, task) of its id, or its name.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Who this node is and how it does.
+    Status {},
+    /// All devices of the roster, and strangers nearby.
+    Devices {},
+    /// Events [`Event::Devices`] at each change, [`Event::Change`] for what happened; never ends by itself.
+    WatchDevices {},
+    /// All circles of this device.
+    Circles {},
+    /// Founds a circle. The answer holds its recovery words, which are never shown again.
+    Found {
+        /// Its name.
+        name: String,
+    },
+    /// Leaves a circle.
+    Leave {
+        /// Which; may be left out if there is only one.
+        circle: Option<String>,
+    },
+    /// Gives a member another role.
+    SetRole {
+        /// Which circle.
+        circle: Option<String>,
+        /// Whose.
+        device: String,
+        /// The new role.
+        role: Role,
+    },
+    /// Removes a member; its links end on every device that learns of it.
+    Remove {
+        /// Which circle; left out: every common one where this device is an owner.
+        circle: Option<String>,
+        /// Whom.
+        device: String,
+    },
+    /// Gives a membership a new end.
+    Renew {
+        /// Which circle.
+        circle: Option<String>,
+        /// Whose.
+        device: String,
+        /// Until when.
+        expires: Expiry,
+    },
+    /// Puts a new device in a lost one's place: same role, and the lost one is removed.
+    Replace {
+        /// Which circle.
+        circle: Option<String>,
+        /// The lost device.
+        old: String,
+        /// The new one.
+        new: String,
+    },
+    /// Takes back a circle that lost its last owner, by its recovery words.
+    Recover {
+        /// Which circle.
+        circle: Option<String>,
+        /// The words shown at its founding.
+        words: String,
+    },
+    /// Allows or denies a service to a role or device, here on this device.
+    SetRule {
+        /// Name and version, `camera/1`.
+        service: String,
+        /// To whom.
+        subject: Subject,
+        /// Allow, deny, or back to the default.
+        allow: Option<bool>,
+    },
+    /// Opens pairing here. Events tell the PIN, who tries and how it ends; it ends with the first device
+    /// that pairs, when it is cancelled or when its time is over. Closing the connection cancels it.
+    OpenPairing {
+        /// Which circle to admit to.
+        circle: Option<String>,
+        /// As what.
+        role: Option<Role>,
+        /// Until when.
+        expires: Option<Expiry>,
+        /// Offer a link (for a QR code) beside the PIN.
+        link: bool,
+    },
+    /// Closes pairing here.
+    CancelPairing {},
+    /// Pairs with a device that has pairing open.
+    Pair {
+        /// A device seen nearby (by id, end of id, or name), or an address `IP:PORT`.
+        with: String,
+        /// The PIN it shows.
+        pin: String,
+        /// Which circle to admit to, if it is this device that admits.
+        circle: Option<String>,
+        /// As what.
+        role: Option<Role>,
+        /// Until when.
+        expires: Option<Expiry>,
+    },
+    /// Pairs by a link `softbus:…` (typed, or read from a QR code).
+    PairByLink {
+        /// The link.
+        link: String,
+    },
+    /// Submits a task; its input is the body.
+    Run(TaskRequest),
+    /// All tasks, or one.
+    Tasks {
+        /// Which.
+        task: Option<String>,
+    },
+    /// Events [`Event::Task`] as tasks change. For one task it ends when the task does, else never by itself.
+    WatchTasks {
+        /// Which.
+        task: Option<String>,
+    },
+    /// Hands a task over.
+    Move {
+        /// Which.
+        task: String,
+        /// To where; left out: to the best.
+        device: Option<String>,
+        /// What to write in the task's history.
+        reason: Option<String>,
+    },
+    /// Starts a new branch of an orphaned task from the last checkpoint here.
+    Adopt {
+        /// Which.
+        task: String,
+        /// The person knows that the old branch may still run.
+        force: bool,
+    },
+    /// Cancels a task.
+    Cancel {
+        /// Which.
+        task: String,
+    },
+    /// The result of a finished task, as the body.
+    Result {
+        /// Which.
+        task: String,
+    },
+    /// What placement would choose for a piece of work, and why.
+    Place(PlaceRequest),
+    /// Adds a device by address.
+    AddPeer {
+        /// `IP:PORT` or `ID@IP:PORT`.
+        peer: String,
+    },
+    /// Lets this node claim other sensor values for a while (for demonstrations; marked as declared).
+    InjectLoad(Load),
+    /// Facts for `softbus doctor`.
+    Diagnose {},
+    /// Shuts the node down: tasks move away first unless `now`.
+    Down {
+        /// Without moving tasks away.
+        now: bool,
+    },
+}
+
+impl Request {
+    /// How long a client should wait for the answer, if not the usual time. For requests that last as long as
+    /// what they wait for.
+    pub(super) fn time_limit(&self) -> Option<Duration> {
+        const LONG: Duration = Duration::from_secs(24 * 3600);
+        match self {
+            Self::WatchDevices {} | Self::WatchTasks { .. } => Some(LONG),
+            Self::OpenPairing { .. } | Self::Pair { .. } | Self::PairByLink { .. } => {
+                Some(Duration::from_secs(300))
+            }
+            Self::Move { .. } | Self::Result { .. } | Self::Down { .. } => Some(Duration::from_secs(180)),
+            _ => None,
+        }
+    }
+}
+
+/// A task to run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TaskRequest {
+    /// Its type, `picture/1`.
+    pub task_type: String,
+    /// `owner` or `quorum`.
+    pub policy: Policy,
+    /// Devices that keep its checkpoints, beside the runner.
+    pub holders: u8,
+    /// Where it must run; left out: placement chooses.
+    pub device: Option<String>,
+    /// Where it may go.
+    pub privacy: Privacy,
+    /// A name for people.
+    pub name: Option<String>,
+}
+
+/// A piece of work to place.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PlaceRequest {
+    /// Task type that the device must be able to run.
+    pub task_type: Option<String>,
+    /// Work, in operations of the reference kernel.
+    pub ops: u64,
+    /// Bytes to send there.
+    pub input_bytes: u64,
+    /// Bytes that come back.
+    pub output_bytes: u64,
+    /// Memory it takes, in bytes.
+    pub memory_bytes: u64,
+    /// Cores it can use at once.
+    pub cores: u16,
+    /// Where it may go.
+    pub privacy: Privacy,
+}
+
+/// Something on the way to an answer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// All devices, as they are now.
+    Devices(DevicesView),
+    /// Something happened to a device.
+    Change(ChangeView),
+    /// Pairing went a step on.
+    Pairing(PairingView),
+    /// A task, as it is now.
+    Task(Box<TaskView>),
+}
+
+/// The answer of a request.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// Done; there is nothing to tell.
+    Done,
+    /// Of [`Request::Status`].
+    Status(Box<StatusView>),
+    /// Of [`Request::Devices`].
+    Devices(DevicesView),
+    /// Of [`Request::Circles`].
+    Circles(CirclesView),
+    /// Of [`Request::Found`].
+    Founded(FoundedView),
+    /// Of the pairing requests.
+    Paired(PairedView),
+    /// Of [`Request::Run`]: the task, and why it runs where it runs.
+    Submitted(Box<SubmittedView>),
+    /// Of [`Request::Tasks`].
+    Tasks(Vec<TaskView>),
+    /// Of [`Request::Move`] and [`Request::Adopt`].
+    Task(Box<TaskView>),
+    /// Of [`Request::Result`]; the body is the result.
+    Result(Box<TaskView>),
+    /// Of [`Request::Place`].
+    Placement(PlacementView),
+    /// Of [`Request::Diagnose`].
+    Diagnosis(Box<DiagnosisView>),
+}

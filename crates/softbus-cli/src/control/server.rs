@@ -1,0 +1,211 @@
+//! The node's end of the control socket.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::frame::{self, Body};
+use super::proto::{Reply, Request, Response};
+use super::{Event, FrameError};
+use crate::failure::{Failure, Kind};
+
+/// Most clients at once; further ones wait in the listen queue.
+pub const CLIENTS: usize = 32;
+/// Most events that wait for a slow client; past it the node's side of that call waits.
+const EVENTS: usize = 64;
+/// How long a client may take over sending a request, body included, or over sending none.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a client may take over reading one line.
+const WRITE: Duration = Duration::from_secs(20);
+
+/// The answer of a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// What to say.
+    pub response: Response,
+    /// Bytes that go with it.
+    pub body: Body,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self { response, body: Body::new() }
+    }
+}
+
+/// Where a request's events go on their way to the client.
+#[derive(Clone)]
+pub struct Events(mpsc::Sender<Event>);
+
+impl Events {
+    /// Sends an event; waits for a slow client. Tells whether the client is still there.
+    pub async fn send(&self, event: Event) -> bool {
+        self.0.send(event).await.is_ok()
+    }
+}
+
+/// Does what requests ask.
+pub trait Handle: Send + Sync + 'static {
+    /// Handles one request. Dropped when its client goes away.
+    fn handle(
+        &self,
+        request: Request,
+        body: Body,
+        events: Events,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}
+
+/// The bound socket. Its file is removed when this is dropped.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Binds the socket of a data folder. A socket that a killed node left behind is replaced; one that a
+    /// running node serves is not.
+    pub async fn bind(data_dir: &Path) -> Result<Self, Failure> {
+        let path = crate::paths::control_socket(data_dir);
+        if let Some(dir) = path.parent() {
+            crate::paths::private_dir(dir)?;
+        }
+        if path.symlink_metadata().is_ok() {
+            if UnixStream::connect(&path).await.is_ok() {
+                return Err(Failure::conflict(format!(
+                    "a softbus node is already running for {}",
+                    data_dir.display()
+                ))
+                .advise("stop it with `softbus down`, or start this one with another --data-dir DIR"));
+            }
+            std::fs::remove_file(&path).map_err(|e| {
+                Failure::io(format!("cannot replace the old control socket {}", path.display()), &e)
+            })?;
+        }
+        let what = || format!("cannot make the control socket {}", path.display());
+        let listener = UnixListener::bind(&path).map_err(|e| Failure::io(what(), &e))?;
+        // Its folder is closed to others already; this is the second lock.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|e| Failure::io(what(), &e))?;
+        Ok(Self { listener, path })
+    }
+
+    /// Where the socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves clients until dropped.
+    pub async fn run<H: Handle>(&self, handler: Arc<H>) {
+        let slots = Arc::new(Semaphore::new(CLIENTS));
+        let mut clients = JoinSet::new();
+        loop {
+            // The semaphore is never closed.
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            while clients.try_join_next().is_some() {}
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let handler = Arc::clone(&handler);
+                    clients.spawn(async move {
+                        if let Err(error) = serve(stream, handler).await {
+                            tracing::debug!(%error, "control client dropped");
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "control socket does not accept");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Serves one client until it goes away or breaks the form.
+async fn serve<H: Handle>(stream: UnixStream, handler: Arc<H>) -> Result<(), FrameError> {
+    let peer = stream.peer_cred()?.uid();
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    if peer != rustix::process::getuid().as_raw() && peer != 0 {
+        let failure = Failure::new(Kind::Refused, "this node belongs to another user");
+        return write(&mut writer, &Reply::failed(failure), &[]).await;
+    }
+    loop {
+        let (request, body) = match tokio::time::timeout(IDLE, read_call(&mut reader)).await {
+            Ok(Ok(Some(call))) => call,
+            Ok(Ok(None)) | Err(_) => return Ok(()),
+            Ok(Err(error)) => {
+                // After a broken line nothing that follows can be trusted to begin at a line's start.
+                let failure = Failure::from(error);
+                return write(&mut writer, &Reply::failed(failure), &[]).await;
+            }
+        };
+        if !answer(&mut reader, &mut writer, &*handler, request, body).await? {
+            return Ok(());
+        }
+    }
+}
+
+async fn read_call(reader: &mut BufReader<OwnedReadHalf>) -> Result<Option<(Request, Body)>, FrameError> {
+    let Some(line) = frame::read_line(reader).await? else { return Ok(None) };
+    let call = frame::parse_call(&line)?;
+    let body = frame::read_body(reader, call.body).await?;
+    Ok(Some((call.request, body)))
+}
+
+/// Runs one request and passes its events on. False if the client went away.
+async fn answer<H: Handle>(
+    reader: &mut BufReader<OwnedReadHalf>,
+    writer: &mut OwnedWriteHalf,
+    handler: &H,
+    request: Request,
+    body: Body,
+) -> Result<bool, FrameError> {
+    let (events, mut queue) = mpsc::channel(EVENTS);
+    let work = handler.handle(request, body, Events(events));
+    tokio::pin!(work);
+    let mut watching = true;
+    let result = loop {
+        tokio::select! {
+            biased;
+            Some(event) = queue.recv() => write(writer, &Reply::event(event), &[]).await?,
+            result = &mut work => break result,
+            more = reader.fill_buf(), if watching => match more {
+                Ok(bytes) if bytes.is_empty() => return Ok(false),
+                // The next call came early: it waits, and its sender's end shows after this answer.
+                Ok(_) => watching = false,
+                Err(e) => return Err(e.into()),
+            },
+        }
+    };
+    while let Ok(event) = queue.try_recv() {
+        write(writer, &Reply::event(event), &[]).await?;
+    }
+    match result {
+        Ok(Answer { response, body }) => {
+            write(writer, &Reply::done(response, body.len() as u64), &body).await?
+        }
+        Err(failure) => write(writer, &Reply::failed(failure), &[]).await?,
+    }
+    Ok(true)
+}
+
+async fn write(writer: &mut OwnedWriteHalf, reply: &Reply, body: &[u8]) -> Result<(), FrameError> {
+    match tokio::time::timeout(WRITE, frame::write(writer, reply, body)).await {
+        Ok(result) => result,
+        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+    }
+}

@@ -1,0 +1,1 @@
+//! The program from outside: help, errors and exit codes.
