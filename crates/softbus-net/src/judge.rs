@@ -36,6 +36,12 @@ pub trait Judge: Send + Sync + 'static {
     fn tag_secrets(&self) -> Vec<TagSecret>;
     /// Whether to announce our id in the open (pairing is open, or we belong to no circle yet).
     fn announce_openly(&self) -> bool;
+    /// Our circles as groups of devices (ourselves left out), each in order: devices of one group may know of
+    /// one another, devices that share none must not learn of each other through us. One group of all
+    /// [`Judge::peers`] unless the judge knows better.
+    fn groups(&self) -> Vec<Vec<DeviceId>> {
+        vec![self.peers()]
+    }
     /// Changes whenever any of the answers above may have changed. Links of those who lost trust end at once.
     fn changed(&self) -> watch::Receiver<u64>;
 }
