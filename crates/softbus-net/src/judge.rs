@@ -21,6 +21,9 @@ pub struct TagSecret {
     pub circle: CircleId,
     /// Its secret.
     pub secret: [u8; 32],
+    /// Whether this is the circle's secret of today: the one to announce with. Earlier ones are only for
+    /// recognising members who have not heard of the change yet.
+    pub current: bool,
 }
 
 /// Decides whom this device talks to. Implemented by the membership keeper; asked on every handshake (resumed

@@ -7,6 +7,7 @@ mod channel;
 mod error;
 mod judge;
 mod link_info;
+pub mod membership;
 mod net;
 mod router;
 pub mod seam;
