@@ -24,7 +24,11 @@ impl Pin {
             return Err(PinError);
         }
         let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
-        if digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit()) { Ok(Self(digits)) } else { Err(PinError) }
+        if digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit()) {
+            Ok(Self(digits))
+        } else {
+            Err(PinError)
+        }
     }
 
     /// Makes a PIN of random bytes; `None` (in one of about 58,000 cases) if these would favour some PINs: draw anew.
