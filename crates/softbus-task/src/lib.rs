@@ -1,1 +1,20 @@
-//! softbus-task
+//! What runs: tasks that move between devices.
+//!
+//! A [`Task`] is a Rust type that saves and restores its state. [`Tasks`] runs them: it places them, keeps
+//! checkpoints on several devices, moves them live, and lets them go on after a device is lost. Who may run a
+//! task is decided by the pure machines of the epoch module alone; nothing here starts a task but on their word.
+//!
+//! No knowledge of pictures, models or programs of others may enter this room.
+
+mod checkpoint;
+mod error;
+mod native;
+mod status;
+
+pub use checkpoint::SealError;
+pub use error::TaskError;
+pub use native::{Buffer, Estimate, RegistryError, Step, StepContext, Task, TaskFailure, TaskRegistry};
+pub use softbus_core::wire::task_control::{
+    Granted, Move, MoveReason, PolicyKind, Right, TaskSpec, TaskState,
+};
+pub use status::{PlacementHints, SubmitOptions, TaskEvent, TaskStatus};

@@ -14,3 +14,4 @@ pub mod link;
 pub mod pair;
 pub mod roster;
 pub mod task;
+pub mod task_control;

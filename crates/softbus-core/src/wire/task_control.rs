@@ -1,0 +1,483 @@
+//! `task/1` apart from epochs: what a task is, who may do what with it, its status, and how the pieces of
+//! its state travel.
+//!
+//! A channel of `task/1` begins with one envelope, whose kind says what the channel is for:
+//!
+//! | first message | then |
+//! | --- | --- |
+//! | [`Request`] | one [`Reply`] back |
+//! | [`Watch`] | [`StatusNote`]s back, until one side closes |
+//! | [`Offer`] | [`ImagePart`]s, [`Want`] back, [`Piece`]s each followed by its raw bytes, [`Stored`] back; and again |
+//! | [`Fetch`] | [`Offer`] and [`ImagePart`]s back, [`Want`], [`Piece`]s with raw bytes back |
+//! | [`EpochNote`] | more of them, one way |
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceId, Domain, Epoch, Hash, Message, QoS, Signed, TaskId, WallMs, limits};
+
+/// An [`Act`] of a person on a task.
+pub const ACT: Domain = Domain("softbus task act v1");
+
+/// Longest type label (`picture/1`), in bytes.
+pub const TYPE_BYTES: usize = 64;
+/// Longest error, reason or progress text that travels, in bytes; longer ones are cut.
+pub const TEXT_BYTES: usize = 2048;
+/// Most devices a grant may name.
+pub const GRANT_DEVICES: usize = 64;
+/// Most chunk names in one [`ImagePart`].
+pub const PART_NAMES: usize = 16 << 10;
+/// Most past moves that a status lists; older ones are only counted.
+pub const STATUS_MOVES: usize = 32;
+/// Most tasks in one answer to [`Request::List`].
+pub const LIST_TASKS: usize = 256;
+/// Most bytes that sealing adds to a chunk.
+pub const SEAL_OVERHEAD_BYTES: usize = 24 + 16;
+
+/// By whom and how a task's next epoch is decided.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyKind {
+    /// The device that runs it decides alone. If it is lost, the task waits for it.
+    #[default]
+    Owner,
+    /// The runner and `k` holders of its checkpoints, by majority; goes on by itself.
+    Quorum {
+        /// How many holders, at least 2.
+        k: u8,
+    },
+}
+
+/// What a task is. Made and signed (as part of the [`Grant`]) by its submitter; never changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The task.
+    pub task: TaskId,
+    /// Its type and the state version it begins with, `picture/1`.
+    pub kind: String,
+    /// A name for people.
+    pub name: String,
+    /// What it asks of the bus.
+    pub qos: QoS,
+    /// How its epochs are decided.
+    pub policy: PolicyKind,
+    /// How many devices keep its checkpoints beside the runner.
+    pub replicas: u8,
+    /// Estimated work, in operations of the reference kernel; 0 if not known.
+    pub ops: u64,
+    /// Estimated memory at work, in bytes.
+    pub memory_bytes: u64,
+    /// Cores it can use at once.
+    pub cores: u16,
+    /// Services that a device must have to run it.
+    pub needs: Vec<crate::ServiceName>,
+    /// Only these may run it; empty: whoever placement chooses.
+    pub only: Vec<DeviceId>,
+    /// When it was submitted, by the submitter's wall clock.
+    pub submitted: WallMs,
+}
+
+impl TaskSpec {
+    /// Whether every text and list is within its limit.
+    pub fn within_limits(&self) -> bool {
+        self.kind.len() <= TYPE_BYTES
+            && self.name.len() <= limits::NAME_BYTES
+            && self.needs.len() <= limits::PROFILE_ENTRIES
+            && self.only.len() <= GRANT_DEVICES
+            && self.replicas as usize <= limits::ACCEPTORS
+            && match self.policy {
+                PolicyKind::Owner => true,
+                PolicyKind::Quorum { k } => (2..limits::ACCEPTORS as u8).contains(&k),
+            }
+    }
+}
+
+/// What a granted device may do. Grows only at the end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// See its status and result.
+    See,
+    /// Move and adopt it.
+    Move,
+    /// Cancel it.
+    Cancel,
+}
+
+/// One device named by a grant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Granted {
+    /// Who.
+    pub device: DeviceId,
+    /// What it may do.
+    pub rights: Vec<Right>,
+}
+
+/// What the submitter signs ([`Domain::GRANT`]): the task, and who may do what with it. Travels with the task.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grant {
+    /// What it is.
+    pub spec: TaskSpec,
+    /// Root of the image of its input.
+    pub input: Hash,
+    /// Who, beside the submitter and the owners of the circle.
+    pub granted: Vec<Granted>,
+}
+
+/// What sort of bytes an image is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ImageKind {
+    /// The input, from which the task starts.
+    Input,
+    /// The complete state at one point.
+    State(StateMeta),
+    /// The result.
+    Output,
+}
+
+/// What is known of a state beside its bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StateMeta {
+    /// The type and state version it was saved under, `picture/1`.
+    pub kind: String,
+    /// Work done so far, in operations of the reference kernel.
+    pub ops_done: u64,
+    /// Progress, 0–1000.
+    pub progress_permille: u16,
+    /// The number its next effect will have.
+    pub next_effect: u64,
+}
+
+/// A complete state (or input, or result): its length and the names of its sealed chunks, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Image {
+    /// What it is.
+    pub kind: ImageKind,
+    /// Its length in bytes, before sealing.
+    pub len: u64,
+    /// BLAKE3 of each sealed chunk.
+    pub chunks: Vec<Hash>,
+}
+
+impl Image {
+    /// How many chunks an image of `len` bytes has.
+    pub fn chunk_count(len: u64) -> u64 {
+        len.div_ceil(limits::CHUNK_BYTES as u64)
+    }
+
+    /// Whether length and number of chunks agree and are within the limits.
+    pub fn is_sound(&self) -> bool {
+        self.chunks.len() <= limits::CHUNKS && self.chunks.len() as u64 == Self::chunk_count(self.len)
+    }
+
+    /// The plain length of chunk `index`, in bytes.
+    pub fn chunk_len(&self, index: usize) -> usize {
+        let start = (index as u64).saturating_mul(limits::CHUNK_BYTES as u64);
+        self.len.saturating_sub(start).min(limits::CHUNK_BYTES as u64) as usize
+    }
+
+    /// Names the image: a hash over its kind, length and ordered chunk list.
+    pub fn root(&self) -> Hash {
+        let head = postcard::to_allocvec(&(&self.kind, self.len)).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(8 + head.len() + self.chunks.len() * 32);
+        bytes.extend_from_slice(&(head.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&head);
+        for chunk in &self.chunks {
+            bytes.extend_from_slice(&chunk.0);
+        }
+        Hash::derive("softbus task image v1", &bytes)
+    }
+}
+
+/// The state a task is in. Grows only at the end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    /// Accepted; not running yet.
+    #[default]
+    Waiting,
+    /// Runs.
+    Running,
+    /// On its way to another device.
+    Moving,
+    /// Stands still: its lease ran out, or its holders are out of reach.
+    Paused,
+    /// Who runs it cannot be told until a device returns.
+    InDoubt,
+    /// Crashed too often; see its error.
+    Quarantined,
+    /// Finished; its result can be fetched.
+    Done,
+    /// Failed by its own word; see its error.
+    Failed,
+    /// Cancelled by a person.
+    Cancelled,
+    /// Its runner is out of reach and policy `owner` lets nobody else go on.
+    Lost,
+}
+
+impl TaskState {
+    /// Whether it will never run again.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// Why a task moved. Grows only at the end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MoveReason {
+    /// It was placed for the first time; the placement's explanation.
+    Placed(String),
+    /// A person asked; in their words, if any.
+    Person(String),
+    /// The bus found a better device; its explanation.
+    Bus(String),
+    /// Its device is shutting down.
+    Drain,
+    /// Its device was lost.
+    Failover,
+    /// A person adopted it by force.
+    Adopted,
+}
+
+/// One past move.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Move {
+    /// From which device.
+    pub from: DeviceId,
+    /// To which.
+    pub to: DeviceId,
+    /// Why.
+    pub reason: MoveReason,
+    /// The epoch it began.
+    pub epoch: Epoch,
+    /// How long the task stood still, in milliseconds; for a fail-over the gap since the last sign of the old runner.
+    pub downtime_ms: u64,
+    /// Bytes sent while it stood still and before, together.
+    pub bytes: u64,
+    /// When it ended, by the new runner's wall clock.
+    pub at: WallMs,
+}
+
+/// What is known of a task, as it travels to watchers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StatusNote {
+    /// What it is.
+    pub spec: TaskSpec,
+    /// Who submitted it.
+    pub submitter: DeviceId,
+    /// Who runs it, as far as the teller knows.
+    pub runner: Option<DeviceId>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its branch; 0 unless it was adopted by force.
+    pub branch: u32,
+    /// Its state.
+    pub state: TaskState,
+    /// Progress, 0–1000.
+    pub progress_permille: u16,
+    /// Progress in words, at most [`TEXT_BYTES`].
+    pub progress_text: String,
+    /// Devices that keep its checkpoints.
+    pub holders: Vec<DeviceId>,
+    /// Sequence number of its last replicated checkpoint.
+    pub checkpoint: u64,
+    /// Age of that checkpoint, in milliseconds, if there is one.
+    pub checkpoint_age_ms: Option<u64>,
+    /// Its latest moves, oldest first, at most [`STATUS_MOVES`].
+    pub moves: Vec<Move>,
+    /// What went wrong last, for people.
+    pub error: Option<String>,
+    /// A preview of its output, if the task gives any: provisional, may change or vanish.
+    pub preview: Option<Vec<u8>>,
+    /// Root of its result's image, once done.
+    pub result: Option<Hash>,
+}
+
+/// What a person wants done with a task; signed ([`ACT`]) by the device they used, so that it can be relayed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Act {
+    /// Which task.
+    pub task: TaskId,
+    /// The epoch they saw. A move of an older epoch does nothing.
+    pub epoch: Epoch,
+    /// What to do.
+    pub verb: Verb,
+    /// When, by their wall clock.
+    pub issued: WallMs,
+}
+
+/// What can be done with a task. Grows only at the end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Verb {
+    /// End it, without a result.
+    Cancel,
+    /// Move it to this device, or to the best.
+    Move {
+        /// Whither; `None` for the best.
+        to: Option<DeviceId>,
+        /// In the person's words.
+        reason: String,
+    },
+}
+
+/// A question or order. First message of a channel.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Tasks known there that the caller may see.
+    List,
+    /// The status of one.
+    Status {
+        /// Which.
+        task: TaskId,
+    },
+    /// A signed [`Act`].
+    Act(Signed),
+    /// A promise of room for a piece of work, before it is counted on.
+    Lease {
+        /// For which task.
+        task: TaskId,
+        /// How much work, in operations of the reference kernel.
+        ops: u64,
+        /// Memory at work, in bytes.
+        memory_bytes: u64,
+        /// Label that must be known there, `picture/1`.
+        kind: String,
+    },
+    /// Gives a lease back.
+    Unlease {
+        /// For which task.
+        task: TaskId,
+    },
+    /// The task ended: forget its checkpoints.
+    Forget {
+        /// Which.
+        task: TaskId,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// Tasks, in order of their ids.
+    Tasks(Vec<StatusNote>),
+    /// One task.
+    Task(StatusNote),
+    /// The lease is given for so long.
+    Leased {
+        /// Milliseconds.
+        for_ms: u32,
+    },
+    /// No: the number of an [`ErrorCode`](crate::ErrorCode) and why, for people.
+    Refused {
+        /// Code.
+        code: u32,
+        /// At most [`TEXT_BYTES`].
+        why: String,
+    },
+    /// The task's runner is another device; ask there.
+    Elsewhere {
+        /// Who.
+        runner: DeviceId,
+    },
+}
+
+/// Opens a stream of [`StatusNote`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Watch {
+    /// Which task.
+    pub task: TaskId,
+}
+
+/// An image is on offer; its chunk names follow in [`ImagePart`]s.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// Of which task.
+    pub task: TaskId,
+    /// What it is.
+    pub kind: ImageKind,
+    /// Plain length in bytes.
+    pub len: u64,
+    /// Root of the image.
+    pub root: Hash,
+    /// Only stage the chunks: a newer offer follows before they are needed (the task still runs).
+    pub staged: bool,
+}
+
+/// Some of an image's chunk names, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImagePart {
+    /// At most [`PART_NAMES`].
+    pub names: Vec<Hash>,
+}
+
+/// Which chunks the receiver lacks: a bit per chunk, lowest bit first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Want {
+    /// Bits.
+    pub bits: Vec<u8>,
+}
+
+/// A sealed chunk; `len` raw bytes follow the envelope.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Piece {
+    /// Its place in the image.
+    pub index: u32,
+    /// Sealed length in bytes, at most [`limits::CHUNK_BYTES`] + [`SEAL_OVERHEAD_BYTES`].
+    pub len: u32,
+}
+
+/// The receiver has the whole image durably (or could not store it).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    /// Root of the image.
+    pub root: Hash,
+    /// 0, or the number of an [`ErrorCode`](crate::ErrorCode).
+    pub code: u32,
+}
+
+/// Asks a holder for an image it keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Of which task.
+    pub task: TaskId,
+    /// Which; `None` asks for the result, whatever its root.
+    pub root: Option<Hash>,
+}
+
+/// A message of the epoch machines, in its own envelope inside this one, and what a device needs that hears
+/// of the task for the first time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EpochNote {
+    /// Of which task.
+    pub task: TaskId,
+    /// The epoch message's own envelope.
+    pub message: Vec<u8>,
+}
+
+macro_rules! message {
+    ($name:ident, $kind:literal, $max:expr) => {
+        impl Message for $name {
+            const KIND: u16 = $kind;
+            const VERSION: u16 = 1;
+            const MAX_BYTES: usize = $max;
+        }
+    };
+}
+
+message!(Request, 0x0480, limits::MESSAGE_BYTES);
+message!(Reply, 0x0481, limits::MESSAGE_BYTES);
+message!(Watch, 0x0482, 64);
+message!(StatusNote, 0x0483, limits::MESSAGE_BYTES);
+message!(Offer, 0x0484, 1024);
+message!(ImagePart, 0x0485, PART_NAMES * 32 + 8);
+message!(Want, 0x0486, limits::CHUNKS / 8 + 8);
+message!(Piece, 0x0487, 16);
+message!(Stored, 0x0488, 64);
+message!(Fetch, 0x0489, 64);
+message!(EpochNote, 0x048a, limits::MESSAGE_BYTES);

@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+
+use softbus_core::wire::task_control::Image;
+use softbus_core::{Hash, limits};
+
+use super::key::{SealError, TaskKey};
+
+/// Puts an image together from its sealed chunks as they arrive, in any order, so that when the last one is
+/// here nothing is left to do. Memory: the state's size, once.
+pub(crate) struct Assembly {
+    image: Image,
+    bytes: Vec<u8>,
+    have: Vec<bool>,
+}
+
+impl Assembly {
+    /// An empty one. The image must be sound.
+    pub fn new(image: Image) -> Self {
+        let have = vec![false; image.chunks.len()];
+        let len = usize::try_from(image.len).unwrap_or(usize::MAX);
+        // Not more than what sound images hold, whatever was said.
+        let bytes = vec![0; len.min(limits::CHUNK_BYTES * have.len())];
+        Self { image, bytes, have }
+    }
+
+    /// Goes on with a newer image of the same task: what is at the same place under the same name stays.
+    pub fn retarget(&mut self, image: Image) {
+        let len = usize::try_from(image.len).unwrap_or(usize::MAX);
+        let same: Vec<bool> = image
+            .chunks
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                self.have.get(i) == Some(&true)
+                    && self.image.chunks[i] == *name
+                    && self.image.chunk_len(i) == image.chunk_len(i)
+            })
+            .collect();
+        self.bytes.resize(len.min(limits::CHUNK_BYTES * image.chunks.len()), 0);
+        self.have = same;
+        self.image = image;
+    }
+
+    /// What is being put together.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Places of the chunks that are still missing, by name (a name may stand at several places).
+    pub fn missing(&self) -> BTreeMap<Hash, Vec<usize>> {
+        let mut missing: BTreeMap<Hash, Vec<usize>> = BTreeMap::new();
+        for (index, name) in self.image.chunks.iter().enumerate() {
+            if !self.have[index] {
+                missing.entry(*name).or_default().push(index);
+            }
+        }
+        missing
+    }
+
+    /// Takes the sealed chunk of place `index` (opened in place).
+    pub fn put(&mut self, key: &TaskKey, index: usize, sealed: &mut [u8]) -> Result<(), SealError> {
+        let name = *self.image.chunks.get(index).ok_or(SealError::Length)?;
+        let plain = key.open(&name, sealed)?;
+        if plain.len() != self.image.chunk_len(index) {
+            return Err(SealError::Length);
+        }
+        let start = index * limits::CHUNK_BYTES;
+        self.bytes.get_mut(start..start + plain.len()).ok_or(SealError::Length)?.copy_from_slice(plain);
+        self.have[index] = true;
+        Ok(())
+    }
+
+    /// Whether every chunk is here.
+    pub fn is_complete(&self) -> bool {
+        !self.have.contains(&false)
+    }
+
+    /// The plain bytes, once complete.
+    pub fn finish(self) -> Option<(Image, Vec<u8>)> {
+        self.is_complete().then_some((self.image, self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use softbus_core::TaskId;
+    use softbus_core::wire::task_control::ImageKind;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const CHUNK: usize = limits::CHUNK_BYTES;
+
+    fn image(key: &TaskKey, state: &[u8]) -> (Image, Vec<Vec<u8>>) {
+        let sealed: Vec<Vec<u8>> = state.chunks(CHUNK).map(|c| key.seal(c)).collect();
+        let chunks = sealed.iter().map(|s| Hash::of(s)).collect();
+        (Image { kind: ImageKind::Input, len: state.len() as u64, chunks }, sealed)
+    }
+
+    #[test]
+    fn chunks_arrive_in_any_order_and_a_newer_image_takes_over_what_is_here() {
+        let key = TaskKey::from_bytes(Zeroizing::new([5; 32]), TaskId([1; 16]));
+        let mut state: Vec<u8> = (0..3 * CHUNK + 5).map(|i| (i / CHUNK) as u8).collect();
+        let (old, sealed) = image(&key, &state);
+        let mut assembly = Assembly::new(old);
+        for index in [3, 0, 2] {
+            assembly.put(&key, index, &mut sealed[index].clone()).unwrap();
+        }
+        assert_eq!(assembly.missing().into_values().collect::<Vec<_>>(), [vec![1]]);
+        state[2 * CHUNK] = 77;
+        state.truncate(3 * CHUNK);
+        let (new, sealed) = image(&key, &state);
+        assembly.retarget(new);
+        let missing: Vec<usize> = assembly.missing().into_values().flatten().collect();
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        assert_eq!(assembly.put(&key, 1, &mut sealed[2].clone()), Err(SealError::Name));
+        for index in missing {
+            assembly.put(&key, index, &mut sealed[index].clone()).unwrap();
+        }
+        assert_eq!(assembly.finish().unwrap().1, state);
+    }
+}

@@ -1,0 +1,106 @@
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use softbus_core::Hash;
+use softbus_core::wire::task_control::Image;
+use softbus_net::seam::Blobs;
+
+use super::assemble::Assembly;
+use super::key::{TaskKey, check};
+use crate::TaskError;
+
+/// Sealed chunks on disk. All calls block: run them on `Lane::Disk`.
+#[derive(Clone)]
+pub(crate) struct BlobKeeper(pub Arc<dyn Blobs>);
+
+impl BlobKeeper {
+    /// Stores a sealed chunk; durable after [`BlobKeeper::sync`].
+    pub fn put(&self, name: &Hash, sealed: &[u8]) -> io::Result<()> {
+        self.0.put(name, sealed)
+    }
+
+    /// Makes an image's chunks durable.
+    pub fn sync(&self, names: &[Hash]) -> io::Result<()> {
+        let unique: Vec<Hash> = names.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        self.0.sync(&unique)
+    }
+
+    /// A sealed chunk, checked against its name. A damaged one is removed, so that it is fetched again.
+    pub fn get(&self, name: &Hash) -> Result<Vec<u8>, TaskError> {
+        match self.0.get(name)? {
+            Some(sealed) if check(name, &sealed).is_ok() => Ok(sealed),
+            Some(_) => {
+                let _ = self.0.remove(name);
+                Err(TaskError::Damaged(*name))
+            }
+            None => Err(TaskError::Damaged(*name)),
+        }
+    }
+
+    /// Whether a sound copy of the chunk is here.
+    pub fn has(&self, name: &Hash) -> bool {
+        self.get(name).is_ok()
+    }
+
+    /// Reads a whole image into memory.
+    pub fn load(&self, key: &TaskKey, image: &Image) -> Result<Vec<u8>, TaskError> {
+        let mut assembly = Assembly::new(image.clone());
+        for (index, name) in image.chunks.iter().enumerate() {
+            let mut sealed = self.get(name)?;
+            assembly.put(key, index, &mut sealed).map_err(|_| TaskError::Damaged(*name))?;
+        }
+        assembly.finish().map(|(_, bytes)| bytes).ok_or(TaskError::Damaged(image.root()))
+    }
+
+    /// Erases chunks that stand in `old` and in none of `kept`.
+    pub fn release(&self, old: &Image, kept: &[&Image]) -> io::Result<usize> {
+        let kept: BTreeSet<&Hash> = kept.iter().flat_map(|image| &image.chunks).collect();
+        let gone: BTreeSet<&Hash> = old.chunks.iter().filter(|name| !kept.contains(name)).collect();
+        gone.iter().try_for_each(|name| self.0.remove(name))?;
+        Ok(gone.len())
+    }
+
+    /// Erases every blob that no image names: what a crash left behind. Returns how many.
+    pub fn collect_garbage(&self, named: &BTreeSet<Hash>) -> io::Result<usize> {
+        let mut erased = 0;
+        for name in self.0.list()? {
+            if !named.contains(&name) {
+                self.0.remove(&name)?;
+                erased += 1;
+            }
+        }
+        Ok(erased)
+    }
+}
+
+/// A bit per chunk, set where it is missing.
+pub(crate) fn missing_bits(count: usize, missing: impl IntoIterator<Item = usize>) -> Vec<u8> {
+    let mut bits = vec![0; count.div_ceil(8)];
+    for index in missing {
+        if let Some(byte) = bits.get_mut(index / 8) {
+            *byte |= 1 << (index % 8);
+        }
+    }
+    bits
+}
+
+/// Places set in `bits`, below `count`.
+pub(crate) fn wanted(bits: &[u8], count: usize) -> impl Iterator<Item = usize> + '_ {
+    (0..count).filter(|i| bits.get(i / 8).is_some_and(|byte| byte >> (i % 8) & 1 == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bits_tell_the_same_set(places in proptest::collection::btree_set(0..200usize, 0..100)) {
+            let bits = missing_bits(200, places.iter().copied());
+            prop_assert_eq!(wanted(&bits, 200).collect::<BTreeSet<_>>(), places);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+use std::io;
+use std::ops::Range;
+
+use softbus_core::wire::task_control::{Image, ImageKind};
+use softbus_core::{Hash, limits};
+
+use super::key::TaskKey;
+
+/// The bytes of a task's last checkpoint, kept to tell what the next one changes. While a new state is
+/// written over it, each piece is compared first: an unchanged chunk costs a comparison, neither hash nor seal.
+/// Memory: the state's size, once.
+pub(crate) struct Snapshot {
+    bytes: Vec<u8>,
+    /// Names of the chunks as sealed; stale where `dirty`.
+    names: Vec<Hash>,
+    dirty: Vec<bool>,
+    at: usize,
+    limit: usize,
+}
+
+const CHUNK: usize = limits::CHUNK_BYTES;
+
+impl Snapshot {
+    /// Of no state yet. States over `limit` bytes are refused.
+    pub fn new(limit: u64) -> Self {
+        let most = CHUNK * limits::CHUNKS;
+        let limit = usize::try_from(limit).unwrap_or(most).min(most);
+        Self { bytes: Vec::new(), names: Vec::new(), dirty: Vec::new(), at: 0, limit }
+    }
+
+    /// Of bytes that are stored already as `names`.
+    pub fn of(bytes: Vec<u8>, names: Vec<Hash>, limit: u64) -> Self {
+        let dirty = vec![false; names.len()];
+        Self { at: bytes.len(), bytes, names, dirty, ..Self::new(limit) }
+    }
+
+    /// The state written last.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes a new state over the old one. If `write` fails the snapshot is torn: [`Snapshot::write`] again
+    /// before anything else.
+    pub fn write<E>(&mut self, write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>) -> Result<(), E> {
+        self.at = 0;
+        write(self)?;
+        let len = self.at;
+        if len < self.bytes.len() {
+            self.bytes.truncate(len);
+            self.resize_chunks();
+            if let Some(last) = self.dirty.last_mut()
+                && len % CHUNK != 0
+            {
+                *last = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many chunks differ from what was last sealed.
+    pub fn dirty_chunks(&self) -> usize {
+        self.dirty.iter().filter(|d| **d).count()
+    }
+
+    /// Seals at most `most` changed chunks and hands them to `put`; `true` when none is left. A chunk whose
+    /// `put` fails stays dirty.
+    pub fn seal<E>(
+        &mut self,
+        key: &TaskKey,
+        most: usize,
+        mut put: impl FnMut(Hash, Vec<u8>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let mut done = 0;
+        for index in 0..self.dirty.len() {
+            if !self.dirty[index] {
+                continue;
+            }
+            if done == most {
+                return Ok(false);
+            }
+            let sealed = key.seal(&self.bytes[self.range(index)]);
+            let name = Hash::of(&sealed);
+            put(name, sealed)?;
+            self.names[index] = name;
+            self.dirty[index] = false;
+            done += 1;
+        }
+        Ok(true)
+    }
+
+    /// Makes the next [`Snapshot::seal`] seal everything again: what was stored is lost.
+    pub fn taint(&mut self) {
+        self.dirty.fill(true);
+    }
+
+    /// The image of what was written, once all is sealed.
+    pub fn image(&self, kind: ImageKind) -> Option<Image> {
+        let sealed = !self.dirty.contains(&true);
+        sealed.then(|| Image { kind, len: self.bytes.len() as u64, chunks: self.names.clone() })
+    }
+
+    fn range(&self, index: usize) -> Range<usize> {
+        index * CHUNK..((index + 1) * CHUNK).min(self.bytes.len())
+    }
+
+    fn resize_chunks(&mut self) {
+        let chunks = self.bytes.len().div_ceil(CHUNK);
+        self.names.resize(chunks, Hash([0; 32]));
+        self.dirty.resize(chunks, true);
+    }
+}
+
+impl io::Write for Snapshot {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = self.at + bytes.len();
+        if end > self.limit {
+            return Err(io::Error::other("the state is larger than this device lets a task be"));
+        }
+        let mut rest = bytes;
+        // Over what is there: compare chunk by chunk.
+        while !rest.is_empty() && self.at < self.bytes.len() {
+            let chunk = self.at / CHUNK;
+            let until = ((chunk + 1) * CHUNK).min(self.bytes.len()).min(self.at + rest.len());
+            let (now, later) = rest.split_at(until - self.at);
+            let old = &mut self.bytes[self.at..until];
+            if old != now {
+                old.copy_from_slice(now);
+                self.dirty[chunk] = true;
+            }
+            self.at = until;
+            rest = later;
+        }
+        // Past its end: grow.
+        if !rest.is_empty() {
+            if let Some(last) = self.dirty.last_mut()
+                && !self.bytes.len().is_multiple_of(CHUNK)
+            {
+                *last = true;
+            }
+            self.bytes.extend_from_slice(rest);
+            self.at = self.bytes.len();
+            self.resize_chunks();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use softbus_core::TaskId;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn key() -> TaskKey {
+        TaskKey::from_bytes(Zeroizing::new([5; 32]), TaskId([1; 16]))
+    }
+
+    fn write(snapshot: &mut Snapshot, state: &[u8], step: usize) {
+        snapshot.write(|out| state.chunks(step.max(1)).try_for_each(|c| out.write_all(c))).unwrap();
+    }
+
+    fn seal(snapshot: &mut Snapshot, store: &mut BTreeMap<Hash, Vec<u8>>) -> usize {
+        let mut fresh = 0;
+        let done = snapshot.seal(&key(), usize::MAX, |name, sealed| {
+            fresh += 1;
+            store.insert(name, sealed);
+            Ok::<(), ()>(())
+        });
+        assert_eq!(done, Ok(true));
+        fresh
+    }
+
+    fn read(image: &Image, store: &BTreeMap<Hash, Vec<u8>>) -> Vec<u8> {
+        let mut out = Vec::new();
+        for name in &image.chunks {
+            out.extend_from_slice(key().open(name, &mut store[name].clone()).unwrap());
+        }
+        out
+    }
+
+    #[test]
+    fn only_changed_chunks_are_sealed_again() {
+        let mut state = vec![1; 5 * CHUNK + 10];
+        let (mut snapshot, mut store) = (Snapshot::new(u64::MAX), BTreeMap::new());
+        write(&mut snapshot, &state, usize::MAX);
+        assert_eq!(seal(&mut snapshot, &mut store), 6);
+        write(&mut snapshot, &state, 1000);
+        assert_eq!(snapshot.dirty_chunks(), 0);
+        state[2 * CHUNK + 7] = 2;
+        state.push(9);
+        write(&mut snapshot, &state, 333);
+        assert_eq!(snapshot.dirty_chunks(), 2);
+        seal(&mut snapshot, &mut store);
+        assert_eq!(read(&snapshot.image(ImageKind::Input).unwrap(), &store), state);
+    }
+
+    #[test]
+    fn too_large_a_state_is_refused_and_a_failed_put_is_retried() {
+        let mut snapshot = Snapshot::new(100);
+        assert!(snapshot.write(|out| out.write_all(&[0; 101])).is_err());
+        write(&mut snapshot, &[3; 100], 10);
+        assert_eq!(snapshot.seal(&key(), 9, |_, _| Err("full")), Err("full"));
+        assert_eq!(snapshot.image(ImageKind::Input), None);
+        assert_eq!(seal(&mut snapshot, &mut BTreeMap::new()), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        /// Whatever states follow each other, written in whatever pieces: the image reads back as the last one.
+        #[test]
+        fn the_image_is_always_the_last_state(
+            states in proptest::collection::vec((0..3 * CHUNK, any::<u8>(), 0..3 * CHUNK, 1..100_000usize), 1..6)
+        ) {
+            let (mut snapshot, mut store) = (Snapshot::new(u64::MAX), BTreeMap::new());
+            for (len, fill, at, step) in states {
+                let mut state = vec![0u8; len];
+                if let Some(byte) = state.get_mut(at) {
+                    *byte = fill;
+                }
+                write(&mut snapshot, &state, step);
+                seal(&mut snapshot, &mut store);
+                let image = snapshot.image(ImageKind::Input).unwrap();
+                prop_assert!(image.is_sound());
+                prop_assert_eq!(read(&image, &store), state);
+                // The same bytes make the same image, whatever came before.
+                let mut fresh = Snapshot::new(u64::MAX);
+                fresh.write(|out| out.write_all(snapshot.bytes())).unwrap();
+                seal(&mut fresh, &mut store);
+                prop_assert_eq!(fresh.image(ImageKind::Input).unwrap().root(), image.root());
+            }
+        }
+    }
+}

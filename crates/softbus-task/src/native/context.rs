@@ -1,0 +1,94 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Most effects a single step may emit; more are an error of the task.
+pub(crate) const EFFECTS_PER_STEP: usize = 64;
+/// Longest effect or preview, in bytes.
+pub(crate) const EFFECT_BYTES: usize = 256 << 10;
+
+/// What a step may use and say.
+pub struct StepContext {
+    budget_ops: u64,
+    spent_ops: u64,
+    stop: Arc<AtomicBool>,
+    next_effect: u64,
+    report: StepReport,
+}
+
+/// Something that left a task.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Effect {
+    pub sequence: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// What a step said.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct StepReport {
+    pub progress: Option<(u16, String)>,
+    pub preview: Option<Vec<u8>>,
+    pub effects: Vec<Effect>,
+    pub spent_ops: u64,
+}
+
+impl StepContext {
+    pub(crate) fn new(budget_ops: u64, next_effect: u64, stop: Arc<AtomicBool>) -> Self {
+        Self { budget_ops, spent_ops: 0, stop, next_effect, report: StepReport::default() }
+    }
+
+    /// For trying a task without a bus: a step of at most `budget_ops`.
+    pub fn detached(budget_ops: u64) -> Self {
+        Self::new(budget_ops, 0, Arc::default())
+    }
+
+    /// What is left of this step's budget, in operations of the reference kernel.
+    pub fn budget_ops(&self) -> u64 {
+        self.budget_ops.saturating_sub(self.spent_ops)
+    }
+
+    /// Counts work done. `false` once the budget is used up or the task shall stop: return
+    /// [`Step::More`](crate::Step::More) then.
+    pub fn spend(&mut self, ops: u64) -> bool {
+        self.spent_ops = self.spent_ops.saturating_add(ops);
+        self.spent_ops < self.budget_ops && !self.stopping()
+    }
+
+    /// Whether the task shall pause, move or end soon: return as early as is convenient.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Tells how far the task is, 0 to 1, and what it is doing.
+    pub fn progress(&mut self, done: f64, text: impl Into<String>) {
+        let permille = (done.clamp(0.0, 1.0) * 1000.0) as u16;
+        self.report.progress = Some((permille, text.into()));
+    }
+
+    /// Shows what the output looks like so far, at most 256 KiB (longer ones are dropped). Watchers get it at
+    /// once, marked as provisional; after a fail-over they may see other ones for the same point.
+    pub fn preview(&mut self, bytes: Vec<u8>) {
+        if bytes.len() <= EFFECT_BYTES {
+            self.report.preview = Some(bytes);
+        }
+    }
+
+    /// Lets something out of the task, at most 256 KiB, and gives its sequence number. Watchers get each number
+    /// once. Under policy `quorum` it is withheld until a replicated checkpoint covers it, which adds up to one
+    /// checkpoint interval of latency; numbers are never given twice to different bytes then.
+    pub fn emit(&mut self, bytes: Vec<u8>) -> Result<u64, crate::TaskFailure> {
+        if bytes.len() > EFFECT_BYTES || self.report.effects.len() >= EFFECTS_PER_STEP {
+            return Err(crate::TaskFailure::new(format!(
+                "a step may emit {EFFECTS_PER_STEP} effects of {EFFECT_BYTES} bytes at most"
+            )));
+        }
+        let sequence = self.next_effect;
+        self.next_effect += 1;
+        self.report.effects.push(Effect { sequence, bytes });
+        Ok(sequence)
+    }
+
+    pub(crate) fn finish(mut self) -> StepReport {
+        self.report.spent_ops = self.spent_ops;
+        self.report
+    }
+}

@@ -1,0 +1,306 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use softbus_core::ServiceName;
+
+use super::{Estimate, Step, StepContext, StepReport, Task, TaskFailure};
+use crate::TaskError;
+
+/// The types of task this device can run.
+#[derive(Clone, Default)]
+pub struct TaskRegistry {
+    types: BTreeMap<String, TaskType>,
+}
+
+/// Why a type cannot be registered.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Its name or version has no valid form.
+    #[error("`{0}` is not a task type: the name is 1 to 50 letters of a-z 0-9 - . and the version 1 to 999")]
+    Name(String),
+    /// Another type has that name and version.
+    #[error("`{0}` is registered already: give one of the two another name")]
+    Taken(String),
+}
+
+/// One type under one state version it can read.
+#[derive(Clone)]
+pub(crate) struct TaskType {
+    /// The label under which it saves: `picture/2` also for the entry `picture/1` that it migrates.
+    pub current: String,
+    factory: Arc<dyn Factory>,
+    version: u16,
+}
+
+impl TaskRegistry {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `T`, for the state version it writes and the older ones it reads.
+    pub fn register<T: Task>(&mut self) -> Result<(), RegistryError> {
+        let current = label(T::NAME, T::STATE_VERSION);
+        if current.parse::<ServiceName>().is_err() || T::NAME.len() > 50 {
+            return Err(RegistryError::Name(current));
+        }
+        let oldest = T::OLDEST_STATE_VERSION.clamp(1, T::STATE_VERSION);
+        let mut versions = oldest..=T::STATE_VERSION;
+        if let Some(taken) = versions.clone().map(|v| label(T::NAME, v)).find(|l| self.types.contains_key(l))
+        {
+            return Err(RegistryError::Taken(taken));
+        }
+        let factory: Arc<dyn Factory> = Arc::new(Native::<T>(PhantomData));
+        versions.try_for_each(|version| {
+            let entry = TaskType { current: current.clone(), factory: factory.clone(), version };
+            self.types.insert(label(T::NAME, version), entry);
+            Ok(())
+        })
+    }
+
+    /// Adds `T`, for chains of calls in a builder.
+    pub fn with<T: Task>(mut self) -> Result<Self, RegistryError> {
+        self.register::<T>().map(|()| self)
+    }
+
+    /// All labels, `name/state-version`, in order; for the profile.
+    pub fn labels(&self) -> Vec<String> {
+        self.types.keys().cloned().collect()
+    }
+
+    pub(crate) fn get(&self, label: &str) -> Result<&TaskType, TaskError> {
+        self.types.get(label).ok_or_else(|| TaskError::UnknownType(label.chars().take(64).collect()))
+    }
+}
+
+fn label(name: &str, version: u16) -> String {
+    format!("{name}/{version}")
+}
+
+/// How a step of any task ended; the output in its serialised form.
+#[derive(Debug)]
+pub(crate) enum ErasedStep {
+    More,
+    Done(Vec<u8>),
+    Failed(TaskFailure),
+    /// It panicked: the task's crash, not the node's. What it leaves behind must not be used.
+    Crashed(String),
+}
+
+/// A running task of any type.
+pub(crate) trait Runnable: Send {
+    /// Runs one step. Never panics.
+    fn step(&mut self, cx: StepContext) -> (ErasedStep, StepReport);
+    /// Writes the state. Never panics.
+    fn save(&self, out: &mut dyn io::Write) -> Result<(), TaskFailure>;
+}
+
+impl TaskType {
+    /// Starts from serialised input. The outer error is a crash.
+    pub fn start(&self, input: &[u8]) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
+        caught(|| self.factory.start(input))
+    }
+
+    /// Goes on from a serialised state of this entry's version. The outer error is a crash.
+    pub fn resume(&self, state: &[u8]) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
+        caught(|| self.factory.resume(self.version, state))
+    }
+
+    /// What a task of this input is going to need.
+    pub fn estimate(&self, input: &[u8]) -> Estimate {
+        caught(|| self.factory.estimate(input)).unwrap_or_default()
+    }
+}
+
+/// What the panic said; a panic must not take the node down.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".into())
+    })
+}
+
+trait Factory: Send + Sync {
+    fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure>;
+    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure>;
+    fn estimate(&self, input: &[u8]) -> Estimate;
+}
+
+struct Native<T>(PhantomData<fn() -> T>);
+
+impl<T: Task> Factory for Native<T> {
+    fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
+        let input = postcard::from_bytes(input)
+            .map_err(|_| TaskFailure::new(format!("the input is not one of {}", T::NAME)))?;
+        Ok(Box::new(Running(T::start(input)?)))
+    }
+
+    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
+        let state = if version == T::STATE_VERSION {
+            postcard::from_bytes(state).map_err(|_| {
+                TaskFailure::new(format!("the saved state is not one of {}/{version}", T::NAME))
+            })?
+        } else {
+            T::migrate(version, state)?
+        };
+        Ok(Box::new(Running(T::resume(state)?)))
+    }
+
+    fn estimate(&self, input: &[u8]) -> Estimate {
+        postcard::from_bytes(input).map(|input| T::estimate(&input)).unwrap_or_default()
+    }
+}
+
+struct Running<T>(T);
+
+impl<T: Task> Runnable for Running<T> {
+    fn step(&mut self, mut cx: StepContext) -> (ErasedStep, StepReport) {
+        let done = caught(|| match self.0.step(&mut cx) {
+            Ok(Step::More) => ErasedStep::More,
+            Ok(Step::Done(output)) => postcard::to_allocvec(&output).map_or_else(
+                |e| ErasedStep::Failed(TaskFailure::new(format!("its output cannot be written: {e}"))),
+                ErasedStep::Done,
+            ),
+            Err(failure) => ErasedStep::Failed(failure),
+        });
+        (done.unwrap_or_else(ErasedStep::Crashed), cx.finish())
+    }
+
+    fn save(&self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
+        match caught(|| postcard::to_io(self.0.state(), out).map(|_| ())) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(TaskFailure::new(format!("its state cannot be written: {error}"))),
+            Err(said) => Err(TaskFailure::new(format!("it panicked while its state was written: {said}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts to its input; panics at 13, fails at 17; version 2 counts in u64, version 1 in u32.
+    struct Counter((u64, u64));
+
+    impl Task for Counter {
+        const NAME: &'static str = "counter";
+        const STATE_VERSION: u16 = 2;
+        const OLDEST_STATE_VERSION: u16 = 1;
+        type Input = u64;
+        type State = (u64, u64);
+        type Output = u64;
+
+        fn start(end: u64) -> Result<Self, TaskFailure> {
+            Ok(Self((0, end)))
+        }
+
+        fn resume(state: (u64, u64)) -> Result<Self, TaskFailure> {
+            Ok(Self(state))
+        }
+
+        fn state(&self) -> &(u64, u64) {
+            &self.0
+        }
+
+        fn migrate(version: u16, state: &[u8]) -> Result<(u64, u64), TaskFailure> {
+            assert_eq!(version, 1);
+            let (at, end): (u32, u32) = postcard::from_bytes(state)?;
+            Ok((at.into(), end.into()))
+        }
+
+        fn step(&mut self, cx: &mut StepContext) -> Result<Step<u64>, TaskFailure> {
+            while self.0.0 < self.0.1 {
+                self.0.0 += 1;
+                assert_ne!(self.0.0, 13, "unlucky");
+                if self.0.0 == 17 {
+                    return Err(TaskFailure::new("seventeen"));
+                }
+                cx.emit(vec![self.0.0 as u8])?;
+                cx.progress(self.0.0 as f64 / self.0.1 as f64, "counting");
+                if !cx.spend(1) {
+                    return Ok(Step::More);
+                }
+            }
+            Ok(Step::Done(self.0.0))
+        }
+    }
+
+    fn bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
+        postcard::to_allocvec(value).unwrap()
+    }
+
+    #[test]
+    fn steps_save_and_resume() {
+        let registry = TaskRegistry::new().with::<Counter>().unwrap();
+        assert_eq!(registry.labels(), ["counter/1", "counter/2"]);
+        let kind = registry.get("counter/2").unwrap();
+        let mut task = kind.start(&bytes(&10u64)).unwrap().unwrap();
+        let (step, report) = task.step(StepContext::detached(4));
+        assert!(matches!(step, ErasedStep::More));
+        assert_eq!((report.spent_ops, report.progress), (4, Some((400, "counting".into()))));
+        assert_eq!(report.effects.len(), 4);
+        let mut saved = Vec::new();
+        task.save(&mut saved).unwrap();
+        let mut task = kind.resume(&saved).unwrap().unwrap();
+        let (step, report) = task.step(StepContext::new(100, 4, Arc::default()));
+        assert_eq!(report.effects.first().map(|e| e.sequence), Some(4));
+        assert!(matches!(step, ErasedStep::Done(out) if out == bytes(&10u64)));
+    }
+
+    #[test]
+    fn older_states_are_migrated_and_saved_under_the_new_version() {
+        let registry = TaskRegistry::new().with::<Counter>().unwrap();
+        let kind = registry.get("counter/1").unwrap();
+        assert_eq!(kind.current, "counter/2");
+        let mut task = kind.resume(&bytes(&(3u32, 5u32))).unwrap().unwrap();
+        assert!(
+            matches!(task.step(StepContext::detached(100)).0, ErasedStep::Done(out) if out == bytes(&5u64))
+        );
+    }
+
+    #[test]
+    fn a_panic_is_a_crash_of_the_task_and_a_failure_its_own_word() {
+        let registry = TaskRegistry::new().with::<Counter>().unwrap();
+        let kind = registry.get("counter/2").unwrap();
+        let mut task = kind.start(&bytes(&20u64)).unwrap().unwrap();
+        assert!(
+            matches!(task.step(StepContext::detached(100)).0, ErasedStep::Crashed(said) if said.contains("unlucky"))
+        );
+        let mut task = kind.resume(&bytes(&(13u64, 20u64))).unwrap().unwrap();
+        assert!(
+            matches!(task.step(StepContext::detached(100)).0, ErasedStep::Failed(f) if f.to_string() == "seventeen")
+        );
+        assert!(kind.start(b"").unwrap().is_err());
+    }
+
+    #[test]
+    fn names_are_checked_and_unique() {
+        struct Bad;
+        impl Task for Bad {
+            const NAME: &'static str = "Bad Name";
+            const STATE_VERSION: u16 = 1;
+            type Input = ();
+            type State = ();
+            type Output = ();
+            fn start((): ()) -> Result<Self, TaskFailure> {
+                Ok(Self)
+            }
+            fn resume((): ()) -> Result<Self, TaskFailure> {
+                Ok(Self)
+            }
+            fn state(&self) -> &() {
+                &()
+            }
+            fn step(&mut self, _: &mut StepContext) -> Result<Step<()>, TaskFailure> {
+                Ok(Step::Done(()))
+            }
+        }
+        assert!(matches!(TaskRegistry::new().with::<Bad>(), Err(RegistryError::Name(_))));
+        let twice = TaskRegistry::new().with::<Counter>().unwrap().with::<Counter>();
+        assert!(matches!(twice, Err(RegistryError::Taken(l)) if l == "counter/1"));
+        assert!(TaskRegistry::new().get("counter/1").is_err());
+    }
+}

@@ -1,0 +1,243 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use softbus_core::wire::task_control::{
+    Granted, Move, PolicyKind, Right, StatusNote, TEXT_BYTES, TaskSpec, TaskState,
+};
+use softbus_core::{DeviceId, Epoch, Hash, QoS, ServiceName, TaskId};
+
+/// All that is known of a task, as this device sees it now.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TaskStatus {
+    /// The task.
+    pub id: TaskId,
+    /// Its type and the state version it began with, `picture/1`.
+    pub kind: String,
+    /// Its name for people.
+    pub name: String,
+    /// Who submitted it.
+    pub submitter: DeviceId,
+    /// Who runs it, as far as is known.
+    pub runner: Option<DeviceId>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its branch; 0 unless it was adopted by force.
+    pub branch: u32,
+    /// Its state.
+    pub state: TaskState,
+    /// Progress, 0 to 1.
+    pub progress: f64,
+    /// Progress in words.
+    pub progress_text: String,
+    /// How its epochs are decided.
+    pub policy: PolicyKind,
+    /// Devices that keep its checkpoints.
+    pub holders: Vec<DeviceId>,
+    /// How many checkpoints were replicated.
+    pub checkpoint: u64,
+    /// Age of the last of them.
+    pub checkpoint_age: Option<Duration>,
+    /// Its latest moves, oldest first.
+    pub moves: Vec<Move>,
+    /// What went wrong last, for people.
+    pub error: Option<String>,
+    /// A provisional preview of its output.
+    pub preview: Option<Vec<u8>>,
+    /// Root of its result's image, once done.
+    pub result: Option<Hash>,
+    /// What it is, in full.
+    pub spec: TaskSpec,
+}
+
+impl TaskStatus {
+    /// Whether it is shown as in doubt: who runs it cannot be told until a device returns.
+    pub fn in_doubt(&self) -> bool {
+        self.state == TaskState::InDoubt
+    }
+
+    /// From what another device told.
+    pub fn from_note(note: StatusNote) -> Self {
+        Self {
+            id: note.spec.task,
+            kind: note.spec.kind.clone(),
+            name: note.spec.name.clone(),
+            submitter: note.submitter,
+            runner: note.runner,
+            epoch: note.epoch,
+            branch: note.branch,
+            state: note.state,
+            progress: f64::from(note.progress_permille.min(1000)) / 1000.0,
+            progress_text: cut(note.progress_text),
+            policy: note.spec.policy,
+            holders: note.holders,
+            checkpoint: note.checkpoint,
+            checkpoint_age: note.checkpoint_age_ms.map(Duration::from_millis),
+            moves: note.moves,
+            error: note.error.map(cut),
+            preview: note.preview,
+            result: note.result,
+            spec: note.spec,
+        }
+    }
+
+    /// As it travels.
+    pub fn to_note(&self) -> StatusNote {
+        StatusNote {
+            spec: self.spec.clone(),
+            submitter: self.submitter,
+            runner: self.runner,
+            epoch: self.epoch,
+            branch: self.branch,
+            state: self.state,
+            progress_permille: (self.progress.clamp(0.0, 1.0) * 1000.0) as u16,
+            progress_text: cut(self.progress_text.clone()),
+            holders: self.holders.clone(),
+            checkpoint: self.checkpoint,
+            checkpoint_age_ms: self.checkpoint_age.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            moves: self.moves.clone(),
+            error: self.error.clone().map(cut),
+            preview: self.preview.clone(),
+            result: self.result,
+        }
+    }
+}
+
+/// Cuts a text to [`TEXT_BYTES`].
+pub(crate) fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES {
+        let mut end = TEXT_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}
+
+/// How a task is to be treated.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SubmitOptions {
+    /// A name for people; empty: its type.
+    pub name: String,
+    /// What it asks of the bus, with the privacy label that says where it may go.
+    pub qos: QoS,
+    /// How its epochs are decided.
+    pub policy: PolicyKind,
+    /// How many devices beside the runner keep checkpoints; `None`: `k` under quorum, else the configured number.
+    pub replicas: Option<u8>,
+    /// Where it may or must run, and what it needs.
+    pub hints: PlacementHints,
+    /// Who beside the submitter and the circle's owners may do what with it.
+    pub grant: Vec<Granted>,
+}
+
+/// Where a task may run, and what it needs. What is left out is estimated by its type.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PlacementHints {
+    /// Only these devices may run it; empty: any.
+    pub only: BTreeSet<DeviceId>,
+    /// Begin on this device, if it can, whatever else is better.
+    pub start_on: Option<DeviceId>,
+    /// Stay where it is: the bus does not move it to balance load (persons, drains and fail-overs still do).
+    pub stay: bool,
+    /// Services that a device must have.
+    pub needs: Vec<ServiceName>,
+    /// Work, in operations of the reference kernel.
+    pub ops: Option<u64>,
+    /// Memory at work, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Cores it can use at once; 0 counts as 1.
+    pub cores: u16,
+}
+
+/// Something happened to a task. Delivered in order; a slow reader is told how many it missed.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TaskEvent {
+    /// A task became known here.
+    Known {
+        /// Which.
+        task: TaskId,
+    },
+    /// It was placed.
+    Placed {
+        /// Which.
+        task: TaskId,
+        /// Where.
+        on: DeviceId,
+        /// Why, for people.
+        explanation: String,
+    },
+    /// Its state changed.
+    State {
+        /// Which.
+        task: TaskId,
+        /// To this.
+        state: TaskState,
+        /// Its runner.
+        runner: Option<DeviceId>,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// It moved.
+    Moved {
+        /// Which.
+        task: TaskId,
+        /// How.
+        moved: Move,
+    },
+    /// Its progress, at most ten times a second.
+    Progress {
+        /// Which.
+        task: TaskId,
+        /// 0 to 1.
+        progress: f64,
+        /// In words.
+        text: String,
+    },
+    /// A provisional preview.
+    Preview {
+        /// Which.
+        task: TaskId,
+        /// What it shows.
+        bytes: Vec<u8>,
+    },
+    /// Something left it, once for each sequence number.
+    Effect {
+        /// Which.
+        task: TaskId,
+        /// Its number.
+        sequence: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A checkpoint is kept by all holders that are in reach.
+    Checkpoint {
+        /// Which.
+        task: TaskId,
+        /// Its number.
+        number: u64,
+        /// Bytes that were sent for it, to all holders.
+        bytes: u64,
+        /// How many holders keep it.
+        holders: usize,
+    },
+    /// Something went wrong; the task goes on if it can.
+    Trouble {
+        /// Which.
+        task: TaskId,
+        /// What, for people.
+        error: String,
+    },
+    /// It was adopted elsewhere while this device was away; here is the fork.
+    Forked {
+        /// Which.
+        task: TaskId,
+        /// The branch that counts now.
+        branch: u32,
+    },
+}
+
+/// Rights by the name of the grant's words.
+pub(crate) fn has(granted: &[Granted], device: &DeviceId, right: Right) -> bool {
+    granted.iter().any(|g| g.device == *device && g.rights.contains(&right))
+}
