@@ -5,7 +5,7 @@ use crate::{AcceleratorNeed, Candidate, Preferences, Presence, Reach, Trust, Wei
 
 /// Why a device cannot take the work, with the numbers. Grows only at the end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "reason")]
+#[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// The person excluded it, or named others.
     Excluded,

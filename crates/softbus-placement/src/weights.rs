@@ -11,8 +11,8 @@ pub struct Weights {
     pub assumed_rate_bytes_per_s: u64,
     /// Round-trip time assumed of a link that has not been measured.
     pub assumed_rtt_us: u64,
-    /// However loaded a device is, new work gets at least this share of its cores (the operating system
-    /// shares fairly).
+    /// However loaded a device is, new work is taken to get at least this share of its cores. An operating
+    /// system would give it more, at the cost of what loads the device: so it is small, to be polite.
     pub least_share_permille: u16,
     /// Speed that is left when the device is warm.
     pub thermal_fair_permille: u16,
@@ -48,7 +48,7 @@ impl Default for Weights {
             stale_after_us: 30_000_000,
             assumed_rate_bytes_per_s: 1_000_000,
             assumed_rtt_us: 20_000,
-            least_share_permille: 100,
+            least_share_permille: 50,
             thermal_fair_permille: 900,
             thermal_serious_permille: 500,
             energy_full_permille: 200,
