@@ -108,7 +108,8 @@ proptest! {
                     if let Ok(grant) = leases.request(&asked, id(holder), free, now) {
                         prop_assert!((1..=500).contains(&grant.for_ms));
                         model.insert(grant.id, (id(holder), ops, memory, clock + grant.for_ms));
-                        prop_assert!(model.values().map(|l| l.2).sum::<u64>() <= free);
+                        // (Work without memory may come even when more is promised than is free by now.)
+                        prop_assert!(memory == 0 || model.values().map(|l| l.2).sum::<u64>() <= free);
                     }
                 }
                 Act::Renew { lease, holder } => {

@@ -106,7 +106,16 @@ fn regret(cases: usize, alike: bool, mut error: impl FnMut(&mut Rng) -> f64) -> 
     let weights = timed();
     let mut regrets = Vec::with_capacity(cases);
     while regrets.len() < cases {
-        let (home, work) = (random_home(rng), random_work(rng));
+        let (mut home, work) = (random_home(rng), random_work(rng));
+        for candidate in home.iter_mut().filter(|c| alike && c.profile.is_some()) {
+            candidate.profile.as_mut().unwrap().fixed.cores = 4;
+            *now(candidate) = DynamicProfile {
+                rate_ops_per_s: rng.between(700_000_000, 1_400_000_000),
+                memory_free_bytes: u64::MAX,
+                power: PowerSource::Mains,
+                ..DynamicProfile::default()
+            };
+        }
         let able =
             home.iter().filter(|c| refusals(&work, c, &weights, &Preferences::default()).is_empty()).count();
         let Some(best) = best(&work, &home, &weights).filter(|_| able >= 2) else {
