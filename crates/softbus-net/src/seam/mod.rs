@@ -1,7 +1,10 @@
 //! The one seam to the world (law 2). Firmware, tests and the simulator give their own; [`real`] is the
 //! operating system's. Monotonic time is `tokio::time` and nothing else.
 
+pub mod memory;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::future::Future;
 use std::io;

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncTimer, AsyncUdpSocket, UdpPoller};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::life::Life;
+use super::lock;
+use super::net::{Datagram, HostId, MemoryNet};
+use crate::Bind;
+use crate::seam::Sockets;
+
+/// Most datagrams on the way to one socket; further ones are lost, as in a kernel's buffer.
+const INBOX_DATAGRAMS: usize = 8192;
+/// Most bytes of them.
+const INBOX_BYTES: usize = 8 << 20;
+
+/// The sockets of one run of a host on a [`MemoryNet`]. All interfaces are one; a socket is dual-stack.
+#[derive(Clone)]
+pub struct MemorySockets {
+    net: MemoryNet,
+    host: HostId,
+    life: Life,
+}
+
+impl MemorySockets {
+    pub(super) fn new(net: MemoryNet, host: HostId, life: Life) -> Self {
+        Self { net, host, life }
+    }
+}
+
+impl Sockets for MemorySockets {
+    fn bind(&self, _bind: &Bind, port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        if self.life.is_over() {
+            return Err(io::Error::new(io::ErrorKind::NetworkDown, "this run of the host is over"));
+        }
+        let (port, inbox) = self.net.bind(self.host, port).ok_or(io::ErrorKind::AddrInUse)?;
+        Ok(Arc::new(MemorySocket {
+            net: self.net.clone(),
+            host: self.host,
+            life: self.life.clone(),
+            port,
+            inbox,
+        }))
+    }
+
+    fn addresses(&self, bind: &Bind) -> watch::Receiver<Arc<Vec<IpAddr>>> {
+        self.net.watch_addresses(self.host, *bind == Bind::Loopback)
+    }
+
+    fn runtime(&self) -> Arc<dyn quinn::Runtime> {
+        Arc::new(MemoryRuntime(self.life.clone()))
+    }
+}
+
+/// quinn's timers and tasks on tokio; the tasks end with the run of the host.
+#[derive(Clone)]
+pub struct MemoryRuntime(Life);
+
+impl std::fmt::Debug for MemoryRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryRuntime")
+    }
+}
+
+impl quinn::Runtime for MemoryRuntime {
+    fn new_timer(&self, at: std::time::Instant) -> Pin<Box<dyn AsyncTimer>> {
+        quinn::Runtime::new_timer(&quinn::TokioRuntime, at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        let life = self.0.clone();
+        tokio::spawn(async move { life.within(future).await });
+    }
+
+    fn wrap_udp_socket(&self, _socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the network in memory has no sockets of the system"))
+    }
+
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
+}
+
+/// What is on its way to a socket, by time of arrival.
+#[derive(Default)]
+pub(super) struct Inbox {
+    queue: BTreeMap<(Instant, u64), Datagram>,
+    bytes: usize,
+    waker: Option<Waker>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Inbox {
+    /// Takes in what arrives at `due`; `false` if there is no room.
+    pub(super) fn put(&mut self, due: (Instant, u64), datagram: Datagram) -> bool {
+        if self.queue.len() >= INBOX_DATAGRAMS || self.bytes + datagram.bytes.len() > INBOX_BYTES {
+            return false;
+        }
+        self.bytes += datagram.bytes.len();
+        let earliest = self.queue.first_key_value().is_none_or(|(first, _)| due < *first);
+        self.queue.insert(due, datagram);
+        if earliest && let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<Datagram> {
+        let entry = self.queue.first_entry()?;
+        if entry.key().0 > now {
+            return None;
+        }
+        let datagram = entry.remove();
+        self.bytes -= datagram.bytes.len();
+        Some(datagram)
+    }
+
+    /// Ready when the first datagram is due (or one before it came).
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker = Some(cx.waker().clone());
+        let Some((due, _)) = self.queue.first_key_value().map(|(due, _)| *due) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        Future::poll(timer.as_mut(), cx)
+    }
+}
+
+struct MemorySocket {
+    net: MemoryNet,
+    host: HostId,
+    life: Life,
+    port: u16,
+    inbox: Arc<Mutex<Inbox>>,
+}
+
+impl std::fmt::Debug for MemorySocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MemorySocket({:?}, {})", self.host, self.port)
+    }
+}
+
+impl Drop for MemorySocket {
+    fn drop(&mut self) {
+        self.net.unbind(self.host, self.port, &self.inbox);
+    }
+}
+
+impl AsyncUdpSocket for MemorySocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(AlwaysWritable)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.life.is_over() {
+            return Ok(());
+        }
+        let to = SocketAddr::new(transmit.destination.ip().to_canonical(), transmit.destination.port());
+        let source = transmit.src_ip.map(|ip| ip.to_canonical());
+        let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        let mut net = self.net.lock();
+        for bytes in transmit.contents.chunks(segment) {
+            net.send(self.host, self.port, source, to, transmit.ecn, bytes);
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut net = self.net.lock();
+            let mut inbox = lock(&self.inbox);
+            let now = Instant::now();
+            let mut count = 0;
+            while count < bufs.len().min(meta.len())
+                && !self.life.is_over()
+                && let Some(datagram) = inbox.take_due(now)
+            {
+                // The cable may have been cut, or the host moved, while it was on its way.
+                if net.is_cut(datagram.from_host, self.host) || !net.owns(self.host, datagram.to) {
+                    net.stats.cut += 1;
+                    continue;
+                }
+                let len = datagram.bytes.len();
+                let Some(buf) = bufs[count].get_mut(..len) else { continue };
+                buf.copy_from_slice(&datagram.bytes);
+                meta[count] = RecvMeta {
+                    addr: mapped(datagram.from),
+                    len,
+                    stride: len,
+                    ecn: datagram.ecn,
+                    dst_ip: Some(datagram.to),
+                };
+                count += 1;
+            }
+            net.stats.delivered += count as u64;
+            drop(net);
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+            if inbox.poll_due(cx).is_pending() || self.life.is_over() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), self.port))
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        8
+    }
+
+    fn may_fragment(&self) -> bool {
+        false
+    }
+}
+
+/// A dual-stack socket shows IPv4 peers as IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2).
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        v6 => v6,
+    }
+}
+
+#[derive(Debug)]
+struct AlwaysWritable;
+
+impl UdpPoller for AlwaysWritable {
+    fn poll_writable(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
