@@ -46,6 +46,8 @@ pub enum ErrorCode {
     Oneself = 17,
     /// Going to sleep as announced; the link rests until the device wakes.
     Sleeping = 18,
+    /// Unused for a while and past the link budget: the link rests until one side needs it.
+    Resting = 19,
 }
 
 impl ErrorCode {
@@ -57,7 +59,7 @@ impl ErrorCode {
     /// The code of a number; unknown numbers (of a newer peer) read as [`ErrorCode::Internal`].
     pub fn from_number(number: u64) -> Self {
         use ErrorCode::*;
-        const ALL: [ErrorCode; 19] = [
+        const ALL: [ErrorCode; 20] = [
             None,
             Internal,
             Malformed,
@@ -77,6 +79,7 @@ impl ErrorCode {
             Unreachable,
             Oneself,
             Sleeping,
+            Resting,
         ];
         usize::try_from(number).ok().and_then(|n| ALL.get(n).copied()).unwrap_or(Internal)
     }
@@ -104,6 +107,7 @@ impl fmt::Display for ErrorCode {
             Self::Unreachable => "the device is not reachable now",
             Self::Oneself => "this is the device itself",
             Self::Sleeping => "the device went to sleep",
+            Self::Resting => "the link rests until it is needed",
         })
     }
 }

@@ -6,11 +6,13 @@
 mod channel;
 mod error;
 mod judge;
+mod link;
 mod link_info;
 pub mod membership;
 mod net;
 mod router;
 pub mod seam;
+mod tls;
 
 pub use channel::{Channel, Lease, read_message, write_message};
 pub use error::{NetError, RequestError};
@@ -18,3 +20,4 @@ pub use judge::{Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
 pub use net::{Bind, Net, NetConfig};
 pub use router::{Caller, Respond, Router, Service};
+pub use tls::{CERTIFICATE_BYTES, CertificateError, parse_certificate};
