@@ -7,6 +7,7 @@
 //! No knowledge of pictures, models or programs of others may enter this room.
 
 mod checkpoint;
+pub mod epoch;
 mod error;
 mod native;
 mod status;

@@ -1,0 +1,27 @@
+//! Who runs a task: pure state machines, one [`TaskMachine`] per device and task. Events and `now` go in, actions
+//! come out; the driver sends, stores, fetches and runs. No socket, clock, disk or randomness may enter here.
+//!
+//! # The driver's duties
+//! - Give each [`Event`] with the boot clock's `now`; do the [`Action`]s in order.
+//! - A message of an unknown task: if it is a [`Chain`](softbus_core::wire::task::EpochBody::Chain), check its
+//!   [`authority`] and [`TaskMachine::join`]; else answer [`EpochMessage::ask`](softbus_core::wire::task::EpochMessage::ask)
+//!   and forget it.
+//! - A message with an [`authority`]: pass it on only if its signer may (a chain whose root is known needs no asking).
+//! - [`Action::Run`] and the others that carry `until`: the instance compares the boot clock before each step and
+//!   before it lets an effect out. A [`Tick`](Event::Tick) that comes late must not let it run on.
+//! - Manifests are made with [`manifest::next`] under [`TaskMachine::decree`] as of the last `Run` or `Continue`.
+
+mod api;
+pub mod certificate;
+mod durable;
+mod machine;
+pub mod manifest;
+mod tuning;
+
+pub use api::{
+    Action, Authority, Command, EpochError, Event, Links, NO_BRANCH, Notice, Setup, Status, Submission, View,
+};
+pub use certificate::{authority, cancel_order};
+pub use durable::{DURABLE_FORMAT, Durable, Held, Incoming, Next};
+pub use machine::TaskMachine;
+pub use tuning::{Tuning, epsilon};
