@@ -6,7 +6,7 @@ pub mod pairing;
 mod role;
 pub mod tag;
 
-pub use circle::{CircleView, CirclesView, Grant, Member};
+pub use circle::{CircleSet, CircleView, CirclesView, Grant, Member, RecoveryKey};
 pub use key::DeviceKey;
 pub use pairing::{PairingState, Pin};
 pub use role::Role;

@@ -1,0 +1,297 @@
+//! Which statements count, and who is in the circle then.
+//!
+//! The outcome is a function of the set alone: neither the order of arrival nor anybody's clock enters it.
+//!
+//! 1. A statement *precedes* another if it is among its parents, their parents and so on. Two statements are
+//!    *concurrent* if neither precedes the other.
+//! 2. A statement counts if its signer was an owner by the counting statements that precede it (and its time
+//!    was not over at the statement's own date), and no counting statement that is concurrent to it disarms its signer
+//!    (removes it, or makes it less than owner). So a removal is strong: what the removed device signs later or
+//!    concurrently does not count; what it signed before stays.
+//! 3. These two rules refer to each other. Where statements disarm each other in a circle (two owners remove one
+//!    another), and none of them is struck out from outside that circle, all their removals count, and nothing else
+//!    of what they say: all of them are out.
+//! 4. The founding counts. Leaving counts if the device was ever admitted. What the recovery key signs counts
+//!    always: nobody can disarm it.
+//! 5. A device is in the circle if one of its counting admissions follows every counting removal of it. Its
+//!    role and end are those written last; of several written concurrently, the stricter.
+
+use std::collections::BTreeMap;
+
+use softbus_core::{DeviceId, WallMs};
+
+use super::Member;
+use super::graph::components;
+use super::past::Past;
+use super::set::Entry;
+use super::statement::Act;
+use crate::Role;
+
+/// Whether a statement counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Open,
+    Counts,
+    /// Only what it takes away counts (rule 3).
+    TakesAway,
+    Not,
+}
+
+/// What a set amounts to.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Evaluation {
+    verdicts: Vec<bool>,
+    pub members: BTreeMap<DeviceId, Member>,
+}
+
+impl Evaluation {
+    pub fn counts(&self, at: usize) -> bool {
+        self.verdicts.get(at).copied().unwrap_or(false)
+    }
+}
+
+/// Evaluates statements, parents before children.
+pub(super) fn evaluate(entries: &[Entry], recovery: DeviceId) -> Evaluation {
+    let mut court = Court {
+        entries,
+        recovery,
+        verdicts: vec![Verdict::Open; entries.len()],
+        touching: BTreeMap::new(),
+        disarming: BTreeMap::new(),
+    };
+    for (at, entry) in entries.iter().enumerate() {
+        for device in entry.statement.act.touches(entry.signed.signer) {
+            court.touching.entry(device).or_default().push(at);
+        }
+        for device in entry.statement.act.disarms(entry.signed.signer) {
+            court.disarming.entry(device).or_default().push(at);
+        }
+    }
+    let all: Vec<usize> = (0..entries.len()).collect();
+    for component in components(&all, |at| court.rests_on(at)) {
+        court.settle(&component);
+    }
+    let members = court
+        .touching
+        .keys()
+        .filter_map(|device| Some((*device, court.standing(device, None, &court.verdicts)?)))
+        .collect();
+    Evaluation { verdicts: court.verdicts.iter().map(|v| takes_away(*v)).collect(), members }
+}
+
+fn takes_away(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Counts | Verdict::TakesAway)
+}
+
+struct Court<'a> {
+    entries: &'a [Entry],
+    recovery: DeviceId,
+    verdicts: Vec<Verdict>,
+    /// Statements that touch a device's standing, in order.
+    touching: BTreeMap<DeviceId, Vec<usize>>,
+    /// Statements that take the right to sign from a device.
+    disarming: BTreeMap<DeviceId, Vec<usize>>,
+}
+
+impl Court<'_> {
+    fn signer(&self, at: usize) -> DeviceId {
+        self.entries[at].signed.signer
+    }
+
+    fn act(&self, at: usize) -> &Act {
+        &self.entries[at].statement.act
+    }
+
+    fn concurrent(&self, a: usize, b: usize) -> bool {
+        a != b && !self.entries[a].past.has(b) && !self.entries[b].past.has(a)
+    }
+
+    /// Statements whose verdict this one's rests on.
+    fn rests_on(&self, at: usize) -> Vec<usize> {
+        let mut on: Vec<usize> = match self.act(at) {
+            Act::Found { .. } | Act::Leave | Act::Recover { .. } => return Vec::new(),
+            Act::Renew { device, .. } | Act::ChangeRole { device, .. } => {
+                self.preceding(device, at).collect()
+            }
+            _ => Vec::new(),
+        };
+        on.extend(self.preceding(&self.signer(at), at));
+        on.extend(self.attackers(at));
+        on
+    }
+
+    fn preceding<'s>(&'s self, device: &DeviceId, at: usize) -> impl Iterator<Item = usize> + 's {
+        let past = &self.entries[at].past;
+        let touching = self.touching.get(device).into_iter().flatten().copied();
+        touching.take_while(|other| *other < past.extent()).filter(|other| past.has(*other))
+    }
+
+    /// Concurrent statements that disarm this one's signer.
+    fn attackers(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
+        let disarming = self.disarming.get(&self.signer(at)).into_iter().flatten().copied();
+        disarming.filter(move |other| self.concurrent(at, *other))
+    }
+
+    /// Settles statements that rest on each other in a circle, or a single one. All else they rest on is settled.
+    fn settle(&mut self, component: &[usize]) {
+        loop {
+            while self.settle_clear_cases(component) {}
+            let open: Vec<usize> =
+                component.iter().copied().filter(|at| self.verdicts[*at] == Verdict::Open).collect();
+            if open.is_empty() {
+                return;
+            }
+            // Circles that rest on nothing open outside themselves; they do not rest on one another.
+            let circles: Vec<Vec<usize>> = components(&open, |at| self.open_rests(at))
+                .into_iter()
+                .filter(|circle| {
+                    circle.iter().all(|at| self.open_rests(*at).iter().all(|on| circle.contains(on)))
+                })
+                .collect();
+            for circle in circles {
+                self.break_circle(&circle);
+            }
+        }
+    }
+
+    fn open_rests(&self, at: usize) -> Vec<usize> {
+        self.rests_on(at).into_iter().filter(|on| self.verdicts[*on] == Verdict::Open).collect()
+    }
+
+    /// Settles each open statement whose verdict is certain whatever the open ones come to. Whether any was.
+    fn settle_clear_cases(&mut self, component: &[usize]) -> bool {
+        let mut settled = false;
+        for &at in component {
+            if self.verdicts[at] != Verdict::Open {
+                continue;
+            }
+            let verdict = if !matches!(self.act(at), Act::Found { .. } | Act::Leave | Act::Recover { .. })
+                && self.attackers(at).any(|attacker| takes_away(self.verdicts[attacker]))
+            {
+                Verdict::Not
+            } else if self.open_rests(at).is_empty() {
+                if self.authorised(at, &self.verdicts) { Verdict::Counts } else { Verdict::Not }
+            } else {
+                continue;
+            };
+            self.verdicts[at] = verdict;
+            settled = true;
+        }
+        settled
+    }
+
+    /// Rule 3, for a circle of open statements that rests on nothing else open: what has no authority even if all
+    /// of the circle counted falls; if that leaves the circle whole, its disarming statements count for what they
+    /// take away.
+    fn break_circle(&mut self, circle: &[usize]) {
+        let mut supposed = self.verdicts.clone();
+        for &at in circle {
+            supposed[at] = Verdict::Counts;
+        }
+        let baseless: Vec<usize> =
+            circle.iter().copied().filter(|at| !self.authorised(*at, &supposed)).collect();
+        if !baseless.is_empty() {
+            for at in baseless {
+                self.verdicts[at] = Verdict::Not;
+            }
+            return;
+        }
+        for &at in circle {
+            if !self.act(at).disarms(self.signer(at)).is_empty() {
+                self.verdicts[at] = Verdict::TakesAway;
+            }
+        }
+    }
+
+    /// Whether its signer had the right to make this statement, by what precedes it.
+    fn authorised(&self, at: usize, verdicts: &[Verdict]) -> bool {
+        let entry = &self.entries[at];
+        let past = Some(&entry.past);
+        let named_before = |device: &DeviceId| {
+            self.preceding(device, at)
+                .any(|other| self.act(other).admits(self.signer(other)) == Some(*device))
+        };
+        match &entry.statement.act {
+            Act::Found { .. } => return at == 0,
+            Act::Leave => return named_before(&entry.signed.signer),
+            Act::Recover { .. } => return entry.signed.signer == self.recovery,
+            // Nobody is removed before being admitted: that would bar a device that the signer does not know.
+            Act::Remove { device } if !named_before(device) => return false,
+            Act::Admit { replaces: Some(device), .. } if !named_before(device) => return false,
+            Act::Renew { device, expires } => match self.standing(device, past, verdicts) {
+                Some(member) if member.role == Role::Guest && expires.is_none() => return false,
+                Some(_) => {}
+                None => return false,
+            },
+            Act::ChangeRole { device, .. } if self.standing(device, past, verdicts).is_none() => {
+                return false;
+            }
+            _ => {}
+        }
+        self.standing(&entry.signed.signer, past, verdicts)
+            .is_some_and(|signer| signer.role == Role::Owner && signer.counts_at(entry.statement.issued))
+    }
+
+    /// How a device stands by the counting statements within `past` (or all).
+    fn standing(&self, device: &DeviceId, past: Option<&Past>, verdicts: &[Verdict]) -> Option<Member> {
+        let extent = past.map_or(usize::MAX, Past::extent);
+        let touching: Vec<usize> = self
+            .touching
+            .get(device)?
+            .iter()
+            .copied()
+            .take_while(|at| *at < extent)
+            .filter(|at| past.is_none_or(|past| past.has(*at)))
+            .collect();
+        let removals: Vec<usize> = touching
+            .iter()
+            .copied()
+            .filter(|at| takes_away(verdicts[*at]) && self.act(*at).removes(self.signer(*at), *device))
+            .collect();
+        // What does not follow every removal belongs to an earlier stay.
+        let stay: Vec<usize> = touching
+            .into_iter()
+            .filter(|at| match verdicts[*at] {
+                Verdict::Counts => true,
+                // Of what disarms in a circle, a change of role to less counts.
+                Verdict::TakesAway => matches!(self.act(*at), Act::ChangeRole { .. }),
+                _ => false,
+            })
+            .filter(|at| removals.iter().all(|removal| self.entries[*at].past.has(*removal)))
+            .collect();
+        if !stay.iter().any(|at| self.act(*at).admits(self.signer(*at)) == Some(*device)) {
+            return None;
+        }
+        let roles = self.last(&stay, |at| self.act(at).role_for(self.signer(at), *device).is_some());
+        let role = roles.iter().filter_map(|at| self.act(*at).role_for(self.signer(*at), *device)).min()?;
+        let ends = self.last(&stay, |at| self.act(at).expiry_for(self.signer(at), *device).is_some());
+        let end = ends
+            .iter()
+            .filter_map(|at| self.act(*at).expiry_for(self.signer(*at), *device)?)
+            .min_by_key(|end: &WallMs| *end);
+        let mut services: Option<std::collections::BTreeSet<_>> = None;
+        if role == Role::Guest {
+            for at in roles {
+                if let Act::Admit { grant, .. } | Act::ChangeRole { grant, .. } = self.act(at)
+                    && grant.role == Role::Guest
+                {
+                    services = Some(match services {
+                        None => grant.services.clone(),
+                        Some(before) => before.intersection(&grant.services).cloned().collect(),
+                    });
+                }
+            }
+        }
+        Some(Member { role, expires: end, services: services.unwrap_or_default() })
+    }
+
+    /// Of these statements those that write something (by `writes`) which no later one of them writes again.
+    fn last(&self, statements: &[usize], writes: impl Fn(usize) -> bool) -> Vec<usize> {
+        let writers: Vec<usize> = statements.iter().copied().filter(|at| writes(*at)).collect();
+        writers
+            .iter()
+            .copied()
+            .filter(|at| !writers.iter().any(|later| self.entries[*later].past.has(*at)))
+            .collect()
+    }
+}

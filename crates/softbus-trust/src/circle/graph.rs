@@ -1,0 +1,93 @@
+use std::collections::BTreeMap;
+
+/// The strongly connected components of a graph, each after all others that it rests on. Tarjan's algorithm,
+/// without recursion: foreign statements shape the graph, and they shall not exhaust the stack.
+pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>) -> Vec<Vec<usize>> {
+    struct Visit {
+        node: usize,
+        edges: Vec<usize>,
+        next: usize,
+    }
+    #[derive(Clone, Copy)]
+    struct Mark {
+        order: usize,
+        low: usize,
+        stacked: bool,
+    }
+    let mut marks: BTreeMap<usize, Option<Mark>> = nodes.iter().map(|node| (*node, None)).collect();
+    let (mut found, mut stack, mut order) = (Vec::new(), Vec::new(), 0);
+    for &root in nodes {
+        if !matches!(marks.get(&root), Some(None)) {
+            continue;
+        }
+        let mut visits: Vec<Visit> = Vec::new();
+        let mut enter = Some(root);
+        loop {
+            if let Some(node) = enter.take() {
+                marks.insert(node, Some(Mark { order, low: order, stacked: true }));
+                order += 1;
+                stack.push(node);
+                visits.push(Visit { node, edges: rests_on(node), next: 0 });
+            }
+            let Some(visit) = visits.last_mut() else { break };
+            if let Some(&to) = visit.edges.get(visit.next) {
+                visit.next += 1;
+                let node = visit.node;
+                match marks.get(&to).copied() {
+                    Some(None) => enter = Some(to),
+                    Some(Some(mark)) if mark.stacked => lower(&mut marks, node, mark.order),
+                    _ => {}
+                }
+                continue;
+            }
+            let node = visit.node;
+            visits.pop();
+            let Some(Some(mark)) = marks.get(&node).copied() else { continue };
+            if let Some(parent) = visits.last() {
+                lower(&mut marks, parent.node, mark.low);
+            }
+            if mark.low == mark.order {
+                let mut component = Vec::new();
+                while let Some(member) = stack.pop() {
+                    if let Some(Some(mark)) = marks.get_mut(&member) {
+                        mark.stacked = false;
+                    }
+                    component.push(member);
+                    if member == node {
+                        break;
+                    }
+                }
+                component.sort_unstable();
+                found.push(component);
+            }
+        }
+    }
+    return found;
+
+    fn lower(marks: &mut BTreeMap<usize, Option<Mark>>, node: usize, to: usize) {
+        if let Some(Some(mark)) = marks.get_mut(&node) {
+            mark.low = mark.low.min(to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_come_after_what_they_rest_on() {
+        let edges = [vec![1], vec![2], vec![0, 3], vec![4], vec![3, 5], vec![], vec![0]];
+        let all: Vec<usize> = (0..edges.len()).collect();
+        let found = components(&all, |node| edges[node].clone());
+        assert_eq!(found, [vec![5], vec![3, 4], vec![0, 1, 2], vec![6]]);
+    }
+
+    #[test]
+    fn a_long_chain_does_not_exhaust_the_stack() {
+        let all: Vec<usize> = (0..100_000).collect();
+        let found = components(&all, |node| if node + 1 < 100_000 { vec![node + 1] } else { vec![] });
+        assert_eq!(found.len(), 100_000);
+        assert_eq!(found[0], [99_999]);
+    }
+}

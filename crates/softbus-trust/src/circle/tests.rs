@@ -1,0 +1,521 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use softbus_core::{DeviceId, Domain, Hash, Signed, WallMs};
+
+use super::*;
+use crate::{DeviceKey, Role};
+
+const NOW: WallMs = WallMs(1_800_000_000_000);
+const DAY: u64 = 86_400_000;
+
+fn key(n: u8) -> DeviceKey {
+    DeviceKey::from_seed(&[n; 32])
+}
+
+fn id(n: u8) -> DeviceId {
+    key(n).id()
+}
+
+fn recovery() -> RecoveryKey {
+    RecoveryKey::from_seed([200; 32])
+}
+
+fn grant(role: Role) -> Grant {
+    let expires = (role == Role::Guest).then_some(WallMs(NOW.0 + 30 * DAY));
+    Grant { role, expires, services: BTreeSet::new() }
+}
+
+fn found() -> CircleSet {
+    CircleSet::found(&key(1), "home", recovery().id(), [0; 16], NOW).unwrap()
+}
+
+fn admit(n: u8, role: Role) -> Act {
+    Act::Admit { device: id(n), grant: grant(role), replaces: None }
+}
+
+fn remove(n: u8) -> Act {
+    Act::Remove { device: id(n) }
+}
+
+impl CircleSet {
+    /// A test's shorthand: device `n` states `act`.
+    fn says(&mut self, n: u8, act: Act) -> Signed {
+        self.propose(&key(n), NOW, act).unwrap()
+    }
+
+    /// Forges a statement that no honest program would make, with parents of its choice.
+    fn forge(&mut self, n: u8, parents: &[Hash], issued: WallMs, act: Act) -> Result<Inserted, InsertError> {
+        let parents: BTreeSet<Hash> = parents.iter().copied().collect();
+        let statement =
+            Statement { circle: Some(self.id()), parents: parents.into_iter().collect(), issued, act };
+        self.insert(statement.sign(&key(n)).unwrap())
+    }
+
+    fn join(&mut self, other: &CircleSet) {
+        self.insert_all(other.statements().cloned());
+    }
+
+    fn who(&self) -> Vec<(u8, Role)> {
+        let members = self.members(NOW);
+        (1..=40).filter_map(|n| Some((n, members.get(&id(n))?.role))).collect()
+    }
+}
+
+use Role::{Guest, Member as Plain, Owner};
+
+#[test]
+fn founding_admitting_leaving() {
+    let mut set = found();
+    assert_eq!(set.who(), [(1, Owner)]);
+    set.says(1, admit(2, Plain));
+    set.says(1, admit(3, Guest));
+    assert_eq!(set.who(), [(1, Owner), (2, Plain), (3, Guest)]);
+    assert_eq!(set.propose(&key(2), NOW, admit(4, Plain)), Err(ProposeError::NotOwner));
+    assert_eq!(set.propose(&key(9), NOW, admit(4, Plain)), Err(ProposeError::NotOwner));
+    assert_eq!(set.propose(&key(1), NOW, remove(9)), Err(ProposeError::NotMember(id(9))));
+    set.says(3, Act::Leave);
+    set.says(1, remove(2));
+    assert_eq!(set.who(), [(1, Owner)]);
+    assert!(set.is_out(&id(2)) && set.is_out(&id(3)) && !set.is_out(&id(9)));
+    set.says(1, admit(2, Owner));
+    assert_eq!(set.who(), [(1, Owner), (2, Owner)]);
+}
+
+#[test]
+fn strangers_never_count() {
+    let mut set = found();
+    set.says(1, admit(2, Plain));
+    let heads = set.heads();
+    assert_eq!(set.forge(9, &heads, NOW, admit(9, Owner)), Err(InsertError::Stranger(id(9))));
+    assert_eq!(
+        set.forge(2, &heads, NOW, admit(9, Owner)),
+        Err(InsertError::Stranger(id(2))),
+        "a plain member"
+    );
+    assert_eq!(set.forge(9, &heads, NOW, Act::Leave), Err(InsertError::Stranger(id(9))));
+    let takeover = Act::Recover { device: id(9), removes: vec![id(1)] };
+    assert_eq!(set.forge(9, &heads, NOW, takeover), Err(InsertError::Stranger(id(9))));
+    assert_eq!(set.who(), [(1, Owner), (2, Plain)]);
+
+    // A statement under another circle's name, a broken signature, another domain.
+    let other = CircleSet::found(&key(1), "work", recovery().id(), [1; 16], NOW).unwrap();
+    let mut stray = other.clone();
+    let stray = stray.says(1, admit(9, Owner));
+    assert_eq!(set.insert(stray), Err(InsertError::OtherCircle));
+    let mut good = set.clone().says(1, admit(4, Plain));
+    let bit = good.body.len() - 1;
+    good.body[bit] ^= 1;
+    assert!(matches!(set.insert(good), Err(InsertError::Statement(StatementError::Signature(_)))));
+    let body = set.clone().says(1, admit(4, Plain)).body;
+    let misused = Signed::new(&key(1), Domain::PROFILE, body);
+    assert!(matches!(set.insert(misused), Err(InsertError::Statement(StatementError::Signature(_)))));
+}
+
+#[test]
+fn ill_formed_statements_are_refused() {
+    let mut set = found();
+    let heads = set.heads();
+    let guest = |services: usize, expires| {
+        let services = (1..=services).map(|n| format!("s{n}/1").parse().unwrap()).collect();
+        Act::Admit { device: id(2), grant: Grant { role: Guest, expires, services }, replaces: None }
+    };
+    for act in [
+        guest(1, None),
+        guest(17, Some(WallMs(NOW.0 + DAY))),
+        Act::Admit { device: id(2), grant: grant(Plain), replaces: Some(id(2)) },
+        Act::Recover { device: id(2), removes: vec![id(2)] },
+    ] {
+        let statement = Statement { circle: Some(set.id()), parents: heads.clone(), issued: NOW, act };
+        assert!(matches!(statement.sign(&key(1)), Err(StatementError::IllFormed(_))), "{statement:?}");
+        let forged = Signed::new(&key(1), Domain::CIRCLE, softbus_core::encode(&statement).unwrap());
+        assert!(matches!(set.insert(forged), Err(InsertError::Statement(StatementError::IllFormed(_)))));
+    }
+    let twice =
+        Statement { circle: Some(set.id()), parents: vec![heads[0]; 2], issued: NOW, act: Act::Leave };
+    assert!(twice.sign(&key(1)).is_err());
+    assert!(CircleSet::begin(set.says(1, admit(3, Plain))).is_err(), "begins with its founding");
+}
+
+#[test]
+fn time_ends_and_is_renewed() {
+    let mut set = found();
+    let end = WallMs(NOW.0 + 365 * DAY);
+    let owner = Grant { role: Owner, expires: Some(end), services: BTreeSet::new() };
+    set.says(1, Act::Admit { device: id(2), grant: owner, replaces: None });
+    assert!(set.members(WallMs(end.0 - 1)).contains_key(&id(2)));
+    assert!(!set.members(end).contains_key(&id(2)));
+    assert_eq!(set.view().next_expiry(NOW), Some(end));
+    // What it signs after its time does not count, even if it comes later.
+    let heads = set.heads();
+    set.forge(2, &heads, end, admit(9, Owner)).unwrap();
+    assert!(!set.members(end).contains_key(&id(9)));
+    let mut honest = found();
+    honest.join(&set);
+    assert_eq!(set.propose(&key(2), end, admit(8, Plain)), Err(ProposeError::NotOwner));
+    set.propose(&key(1), end, Act::Renew { device: id(2), expires: None }).unwrap();
+    assert!(set.members(WallMs(u64::MAX)).contains_key(&id(2)));
+    set.propose(&key(2), WallMs(end.0 + 1), admit(8, Plain)).unwrap();
+    // A guest always has an end.
+    set.says(1, admit(3, Guest));
+    let forever = Act::Renew { device: id(3), expires: None };
+    assert!(matches!(set.propose(&key(1), NOW, forever.clone()), Err(ProposeError::BadGrant(_))));
+    let heads = set.heads();
+    set.forge(1, &heads, NOW, forever).unwrap();
+    assert!(!set.members(WallMs(u64::MAX)).contains_key(&id(3)));
+}
+
+#[test]
+fn a_removed_owner_that_goes_on_signing() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    set.says(2, admit(3, Plain));
+    let before = set.heads();
+    set.says(1, remove(2));
+    let after = set.heads();
+    // Later, knowing of its removal; concurrently, as if it did not know; and on top of its own forgeries.
+    set.forge(2, &after, NOW, admit(9, Owner)).unwrap();
+    set.forge(2, &before, NOW, admit(8, Owner)).unwrap();
+    set.forge(2, &before, NOW, remove(3)).unwrap();
+    set.forge(2, &before, NOW, Act::ChangeRole { device: id(3), grant: grant(Owner) }).unwrap();
+    let forged = set.heads();
+    set.forge(8, &forged, NOW, admit(7, Owner)).unwrap();
+    set.forge(8, &forged, NOW, remove(1)).unwrap();
+    assert_eq!(set.who(), [(1, Owner), (3, Plain)], "what it signed before its removal stays");
+    // Re-admission must follow the removal.
+    set.forge(1, &before, NOW, admit(2, Owner)).unwrap();
+    assert_eq!(set.who(), [(1, Owner), (3, Plain)]);
+    set.says(1, admit(2, Plain));
+    assert_eq!(set.who(), [(1, Owner), (2, Plain), (3, Plain)], "readmitted; its old forgeries stay void");
+}
+
+#[test]
+fn two_owners_remove_each_other() {
+    let mut a = found();
+    a.says(1, admit(2, Owner));
+    a.says(1, admit(3, Owner));
+    let mut b = a.clone();
+    a.says(1, remove(2));
+    a.says(1, admit(4, Plain));
+    b.says(2, remove(1));
+    b.says(2, admit(5, Plain));
+    a.join(&b);
+    b.join(&a);
+    assert_eq!(a.who(), [(3, Owner)]);
+    assert_eq!(b.who(), [(3, Owner)]);
+    // The third owner may let one of them in again.
+    a.says(3, admit(1, Owner));
+    assert_eq!(a.who(), [(1, Owner), (3, Owner)]);
+}
+
+#[test]
+fn three_owners_remove_each_other_in_a_ring() {
+    let mut base = found();
+    base.says(1, admit(2, Owner));
+    base.says(1, admit(3, Owner));
+    base.says(1, admit(4, Plain));
+    let (mut a, mut b, mut c) = (base.clone(), base.clone(), base.clone());
+    a.says(1, remove(2));
+    b.says(2, remove(3));
+    c.says(3, remove(1));
+    let mut chain = base.clone();
+    chain.join(&a);
+    chain.join(&b);
+    assert_eq!(chain.who(), [(1, Owner), (3, Owner), (4, Plain)], "who is removed removes nobody");
+    chain.join(&c);
+    assert_eq!(chain.who(), [(4, Plain)], "a ring takes all of them");
+    assert!(chain.view().is_orphaned(NOW));
+}
+
+#[test]
+fn a_puppet_does_not_save_its_master() {
+    let mut a = found();
+    a.says(1, admit(2, Owner));
+    a.says(1, admit(3, Plain));
+    let mut b = a.clone();
+    a.says(1, remove(2));
+    // The removed owner admits a puppet, which removes others and its master's judge.
+    b.says(2, admit(9, Owner));
+    b.says(9, remove(3));
+    a.join(&b);
+    assert_eq!(a.who(), [(1, Owner), (3, Plain)]);
+    b.says(9, remove(1));
+    a.join(&b);
+    // As if the master had done it by its own hand: both are out, and the puppet was never in.
+    assert_eq!(a.who(), [(3, Plain)]);
+}
+
+#[test]
+fn demotion_is_strong_too() {
+    let mut a = found();
+    a.says(1, admit(2, Owner));
+    let mut b = a.clone();
+    a.says(1, Act::ChangeRole { device: id(2), grant: grant(Plain) });
+    b.says(2, admit(9, Owner));
+    a.join(&b);
+    assert_eq!(a.who(), [(1, Owner), (2, Plain)]);
+    let mut up = a.clone();
+    up.says(1, Act::ChangeRole { device: id(2), grant: grant(Owner) });
+    a.says(1, Act::ChangeRole { device: id(2), grant: grant(Guest) });
+    a.join(&up);
+    assert_eq!(a.who(), [(1, Owner), (2, Guest)], "of concurrent roles the lesser");
+}
+
+#[test]
+fn replacing_a_lost_device() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    let stolen = set.clone();
+    set.says(1, Act::Admit { device: id(3), grant: grant(Owner), replaces: Some(id(2)) });
+    assert_eq!(set.who(), [(1, Owner), (3, Owner)]);
+    let heads = stolen.heads();
+    set.forge(2, &heads, NOW, admit(9, Owner)).unwrap();
+    assert_eq!(set.who(), [(1, Owner), (3, Owner)]);
+}
+
+#[test]
+fn an_orphaned_circle_is_recovered() {
+    let mut set = found();
+    set.says(1, admit(2, Plain));
+    let lost = set.clone();
+    let recover = Act::Recover { device: id(2), removes: vec![id(1)] };
+    assert_eq!(set.propose(&key(2), NOW, recover.clone()), Err(ProposeError::NotOwner));
+    set.propose(&recovery(), NOW, recover).unwrap();
+    assert_eq!(set.who(), [(2, Owner)]);
+    // The thief of the lost owner cannot undo it: neither later nor concurrently.
+    let mut thief = lost.clone();
+    thief.says(1, remove(2));
+    thief.says(1, admit(9, Owner));
+    let heads = set.heads();
+    set.forge(1, &heads, NOW, remove(2)).unwrap();
+    set.join(&thief);
+    assert!(!set.who().contains(&(9, Owner)));
+    assert_eq!(set.who(), [(2, Owner)], "the lost owner's concurrent removal does not count");
+    set.says(2, admit(3, Plain));
+}
+
+#[test]
+fn orphans_wait_for_their_parents_and_are_bounded() {
+    let mut set = found();
+    let mut other = set.clone();
+    let mut later: Vec<Signed> = (2..10).map(|n| other.says(1, admit(n, Plain))).collect();
+    let first = later.remove(0);
+    later.reverse();
+    for signed in later {
+        assert_eq!(set.insert(signed), Ok(Inserted::Pending));
+    }
+    assert_eq!(set.who(), [(1, Owner)]);
+    assert_eq!(set.insert(first.clone()), Ok(Inserted::New(8)));
+    assert_eq!(set.insert(first), Ok(Inserted::Known));
+    assert_eq!(set.who(), other.who());
+    for n in 0..2 * PENDING {
+        let parent = Hash::of(&n.to_le_bytes());
+        assert_eq!(set.forge(1, &[parent], NOW, Act::Leave), Ok(Inserted::Pending));
+    }
+    assert_eq!(set.pending_len(), PENDING);
+}
+
+#[test]
+fn a_full_circle_can_still_remove() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    let root = set.heads();
+    let room = softbus_core::limits::CIRCLE_STATEMENTS - RESERVED;
+    // A rogue owner fills the set with statements side by side.
+    let flood: Vec<Signed> = (0..room as u64)
+        .map(|n| {
+            let statement = Statement {
+                circle: Some(set.id()),
+                parents: root.clone(),
+                issued: WallMs(NOW.0 + n),
+                act: Act::Renew { device: id(2), expires: None },
+            };
+            statement.sign(&key(2)).unwrap()
+        })
+        .collect();
+    set.insert_all(flood);
+    assert_eq!(set.len(), room);
+    assert_eq!(
+        set.propose(&key(1), NOW, admit(3, Plain)),
+        Err(ProposeError::Insert(InsertError::Full)),
+        "no more admissions"
+    );
+    set.says(1, remove(2));
+    assert_eq!(set.who(), [(1, Owner)]);
+}
+
+#[test]
+fn the_secret_follows_removals() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    set.says(1, admit(3, Plain));
+    let first = CircleSecret::make(&key(1), &set, None, [1; 32]).unwrap();
+    assert!(!first.is_stale(&set, &set.view()));
+    set.says(1, remove(3));
+    assert!(first.is_stale(&set, &set.view()));
+    let a = CircleSecret::make(&key(1), &set, Some(&first), [2; 32]).unwrap();
+    let b = CircleSecret::make(&key(2), &set, Some(&first), [3; 32]).unwrap();
+    let view = set.view();
+    assert!(a.beats(&first, &view) && b.beats(&first, &view) && !first.beats(&a, &view));
+    assert!(a.beats(&b, &view) != b.beats(&a, &view), "two makers, one winner");
+    assert!(!a.beats(&a, &view));
+    // Made by a plain member, or for another circle: refused.
+    assert!(CircleSecret::read(a.signed().clone(), &view).is_ok());
+    let plain = CircleSecret::make(&key(3), &set, Some(&a), [4; 32]).unwrap();
+    assert_eq!(CircleSecret::read(plain.signed().clone(), &view).err(), Some(SecretError::NotOwner));
+    // When a maker is removed its secrets give way, however high it counted.
+    let leap = CircleSecret::make(&key(2), &set, Some(&b), [5; 32]).unwrap();
+    set.says(1, remove(2));
+    let view = set.view();
+    assert!(leap.is_stale(&set, &view) && a.beats(&leap, &view));
+    let next = CircleSecret::make(&key(1), &set, Some(&leap), [6; 32]).unwrap();
+    assert!(next.beats(&leap, &view) && next.beats(&a, &view) && !next.is_stale(&set, &view));
+}
+
+#[test]
+fn golden_statement() {
+    let set = found();
+    let bytes: Vec<u8> = set.statements().next().unwrap().body.clone();
+    let text = data_encoding::HEXLOWER.encode(&bytes);
+    assert_eq!(
+        text,
+        "3e00000010020100000080a0f1c2b134000000000000000000000000000000000004686f6d6597ffc883c80bee7237ef95d9b9b703d4ad63e60a21e605867682b75b8b3f4303"
+    );
+    assert_eq!(set.id().to_string(), "de9ae33ccbcdc16499a77c357eb37ab42ea15cea0de7ac98ccb321967748db50");
+}
+
+/// One step of a random history of five devices, each with its own copy of the circle.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A device states something, honestly.
+    Say(u8, u8, u8),
+    /// A device (removed or not) signs on top of an old state of its own.
+    Forge(u8, u8, u8, usize),
+    /// A device hears all that another knows.
+    Hear(u8, u8),
+}
+
+const DEVICES: u8 = 5;
+
+fn step() -> impl Strategy<Value = Step> {
+    let device = 1..=DEVICES;
+    prop_oneof![
+        4 => (device.clone(), 0u8..8, device.clone()).prop_map(|(a, what, b)| Step::Say(a, what, b)),
+        2 => (device.clone(), 0u8..8, device.clone(), 0usize..40).prop_map(|(a, what, b, at)| Step::Forge(a, what, b, at)),
+        3 => (device.clone(), device).prop_map(|(a, b)| Step::Hear(a, b)),
+    ]
+}
+
+fn act(what: u8, on: u8) -> Act {
+    match what {
+        0 => admit(on, Owner),
+        1 => admit(on, Plain),
+        2 => admit(on, Guest),
+        3 | 4 => remove(on),
+        5 => Act::ChangeRole { device: id(on), grant: grant(if on % 2 == 0 { Owner } else { Plain }) },
+        6 => Act::Admit { device: id(on), grant: grant(Owner), replaces: Some(id(on % DEVICES + 1)) },
+        _ => Act::Leave,
+    }
+}
+
+fn history(steps: &[Step]) -> Vec<Signed> {
+    let mut base = found();
+    base.says(1, admit(2, Owner));
+    base.says(1, admit(3, Owner));
+    let mut copies = vec![base.clone(); DEVICES as usize + 1];
+    let mut all = base;
+    for step in steps {
+        match step {
+            Step::Say(n, what, on) => {
+                if let Ok(signed) = copies[*n as usize].propose(&key(*n), NOW, act(*what, *on)) {
+                    let _ = all.insert(signed);
+                }
+            }
+            Step::Forge(n, what, on, at) => {
+                let set = &mut copies[*n as usize];
+                let hashes: Vec<Hash> = set.statements().map(Signed::hash).collect();
+                let _ = set.forge(*n, &[hashes[at % hashes.len()]], NOW, act(*what, *on));
+            }
+            Step::Hear(a, b) => {
+                let other = copies[*b as usize].clone();
+                copies[*a as usize].join(&other);
+            }
+        }
+    }
+    for copy in &copies {
+        all.join(copy);
+    }
+    all.statements().cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_and_repetition_gives_the_same_members(
+        steps in prop::collection::vec(step(), 0..40),
+        order in any::<u64>(),
+    ) {
+        let statements = history(&steps);
+        let id = CircleSet::begin(statements[0].clone()).unwrap().id();
+        let straight = CircleSet::from_statements(statements.clone(), id).unwrap();
+        let mut mixed = statements.clone();
+        mixed.extend(statements.iter().take(7).cloned());
+        let mut state = order | 1;
+        for at in (1..mixed.len()).rev() {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            mixed.swap(at, (state >> 33) as usize % (at + 1));
+        }
+        let shuffled = CircleSet::from_statements(mixed.clone(), id).unwrap();
+        // One by one, with an evaluation after each.
+        let mut single = CircleSet::begin(statements[0].clone()).unwrap();
+        for signed in mixed {
+            let _ = single.insert(signed);
+        }
+        prop_assert_eq!(straight.view(), shuffled.view());
+        prop_assert_eq!(straight.view(), single.view());
+        for signed in &statements {
+            prop_assert_eq!(straight.counts(&signed.hash()), single.counts(&signed.hash()));
+        }
+    }
+
+    #[test]
+    fn partitions_that_meet_agree_by_digests(
+        steps in prop::collection::vec(step(), 0..40),
+        side in any::<u64>(),
+    ) {
+        let statements = history(&steps);
+        let mut a = CircleSet::begin(statements[0].clone()).unwrap();
+        let mut b = a.clone();
+        for (at, signed) in statements.iter().enumerate().skip(1) {
+            let _ = if side >> (at % 64) & 1 == 0 { a.insert(signed.clone()) } else { b.insert(signed.clone()) };
+        }
+        // What waits for its parents in a partition is lost with it, and asked for again.
+        let before: BTreeSet<_> = a.statements().chain(b.statements()).map(Signed::hash).collect();
+        for round in 0.. {
+            prop_assert!(round < 200, "does not converge");
+            let (news, more) = a.missing(&b.digest(), 900);
+            b.insert_all(news);
+            let (back, more_back) = b.missing(&a.digest(), 900);
+            let got = a.insert_all(back);
+            if !more && !more_back && got == 0 && a.len() == b.len() {
+                break;
+            }
+        }
+        prop_assert_eq!(a.view(), b.view());
+        prop_assert!(before.iter().all(|hash| a.knows_all(&[*hash])));
+    }
+
+    #[test]
+    fn rules_hold_in_every_history(steps in prop::collection::vec(step(), 0..40)) {
+        let statements = history(&steps);
+        let set = CircleSet::from_statements(statements, CircleSet::begin(found().statements().next().unwrap().clone()).unwrap().id()).unwrap();
+        set.check_rules();
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut set = found();
+        let _ = set.insert(Signed::new(&key(1), Domain::CIRCLE, bytes));
+    }
+}
