@@ -25,9 +25,9 @@ pub const CALIBRATION_OPS: u64 = 1 << 22;
 /// The measuring goes on until this much time has passed …
 const MEASURE_NS: u64 = 100_000_000;
 /// … in slices of at least this …
-const SLICE_NS: u64 = 3_000_000;
+const SLICE_NS: u64 = 1_000_000;
 /// … but never more slices than this, nor longer ones than [`CALIBRATION_OPS`].
-const SLICES: usize = 40;
+const SLICES: usize = 100;
 /// A slice this long that takes no time at all shows that time stands still (under a simulator).
 const STANDSTILL_OPS: u64 = 1 << 16;
 /// Rates outside these bounds are taken for errors of the clock, in operations per second.
@@ -48,8 +48,9 @@ pub fn kernel(ops: u64) -> u64 {
     table.iter().fold(x ^ f.to_bits(), |sum, slot| sum.rotate_left(5) ^ slot)
 }
 
-/// Measures operations per second of the core it runs on, by a stopwatch in nanoseconds: the median over slices
-/// of the kernel, at most some 150 ms in all. `None` if the stopwatch stands still.
+/// Measures operations per second of the core it runs on, by a stopwatch in nanoseconds, at most some 150 ms in
+/// all. Of all slices the rate counts that seven of eight stay below: what other programs took away in between
+/// is load and not lack of speed. `None` if the stopwatch stands still.
 pub fn measure(stopwatch_ns: &dyn Fn() -> u64) -> Option<u64> {
     let time = |ops: u64| {
         let start = stopwatch_ns();
@@ -76,7 +77,7 @@ pub fn measure(stopwatch_ns: &dyn Fn() -> u64) -> Option<u64> {
         rates.push(rate(ops, took)?);
     }
     rates.sort_unstable();
-    rates.get(rates.len() / 2).copied()
+    rates.get(rates.len() * 7 / 8).copied()
 }
 
 /// Operations per second; `None` without time or out of all bounds.
@@ -131,9 +132,10 @@ mod tests {
 
     #[test]
     fn the_kernel_computes_the_same_everywhere() {
-        assert_eq!(kernel(0), 0);
-        assert_eq!(kernel(1), 0);
-        assert_eq!(kernel(10_000), 0);
+        // Computed by an independent implementation in another language.
+        assert_eq!(kernel(0), 0xa1c779b97f4a7c15);
+        assert_eq!(kernel(1), 0xf636b9ceb2ea085c);
+        assert_eq!(kernel(10_000), 0x8f7417505e997850);
     }
 
     #[test]
@@ -144,14 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn the_median_slice_counts() {
-        // A clock that ticks 5 ms per reading: one slice of 4096 operations takes 5 ms.
-        let ticks = Cell::new(0u64);
+    fn interruptions_do_not_count() {
+        // A clock that ticks 2 ms per reading, and every third time 20 ms: a slice of 4096 operations takes 2 ms
+        // or is interrupted.
+        let (ticks, readings) = (Cell::new(0u64), Cell::new(0u64));
         let clock = || {
-            ticks.set(ticks.get() + 5_000_000);
+            readings.set(readings.get() + 1);
+            let interrupted = readings.get().is_multiple_of(3);
+            ticks.set(ticks.get() + if interrupted { 20_000_000 } else { 2_000_000 });
             ticks.get()
         };
-        assert_eq!(measure(&clock), Some(4096 * 200));
+        assert_eq!(measure(&clock), Some(4096 * 500));
         // It stopped after some 100 ms of measuring.
         assert!(ticks.get() < 250_000_000, "{}", ticks.get());
     }

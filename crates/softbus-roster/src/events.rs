@@ -109,24 +109,42 @@ impl Publisher {
     }
 
     /// The view goes first: whoever lost an event finds its effect in the view.
-    pub(crate) fn publish(&self, view: Arc<RosterView>, events: Vec<Numbered>) {
-        self.view.send_replace(view);
+    pub(crate) fn publish(&self, view: RosterView, events: Vec<Numbered>) {
+        self.view.send_replace(Arc::new(view));
         for event in events {
             // No subscriber is no fault.
             let _ = self.events.send(event);
         }
     }
 
+    pub(crate) fn reader(&self) -> Reader {
+        Reader { view: self.view.subscribe(), events: self.events.downgrade() }
+    }
+}
+
+/// Gives out watches and subscriptions. Does not keep the publisher alive.
+pub(crate) struct Reader {
+    view: watch::Receiver<Arc<RosterView>>,
+    events: broadcast::WeakSender<Numbered>,
+}
+
+impl Reader {
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<RosterView>> {
-        self.view.subscribe()
+        self.view.clone()
+    }
+
+    pub(crate) fn view(&self) -> Arc<RosterView> {
+        self.view.borrow().clone()
     }
 
     pub(crate) fn subscribe(&self) -> Subscription {
         // Events first, then the view: nothing can fall between them, and what is in both is skipped.
-        let events = self.events.subscribe();
-        let watch = self.view.subscribe();
-        let start = watch.borrow().clone();
-        Subscription { seen: start.seq, start, events, watch }
+        let events = match self.events.upgrade() {
+            Some(events) => events.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(), // closed at once
+        };
+        let start = self.view();
+        Subscription { seen: start.seq, start, events, watch: self.watch() }
     }
 }
 
@@ -170,8 +188,8 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn view(seq: u64) -> Arc<RosterView> {
-        Arc::new(RosterView { seq, ..RosterView::empty(DeviceId([0; 32])) })
+    fn view(seq: u64) -> RosterView {
+        RosterView { seq, ..RosterView::empty(DeviceId([0; 32])) }
     }
 
     fn event(seq: u64) -> Numbered {
@@ -181,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_gets_a_snapshot_and_goes_on_from_it() {
         let publisher = Publisher::new(RosterView::empty(DeviceId([0; 32])));
-        let mut slow = publisher.subscribe();
+        let mut slow = publisher.reader().subscribe();
         let total = limits::EVENTS as u64 * 3;
         for seq in 1..=total {
             publisher.publish(view(seq), vec![event(seq)]);
@@ -200,12 +218,15 @@ mod tests {
     async fn nothing_between_snapshot_and_first_event() {
         let publisher = Publisher::new(RosterView::empty(DeviceId([0; 32])));
         publisher.publish(view(1), vec![event(1)]);
-        let mut reader = publisher.subscribe();
+        let mut reader = publisher.reader().subscribe();
         assert_eq!(reader.start().seq, 1);
         publisher.publish(view(3), vec![event(2), event(3)]);
         assert_eq!(reader.next().await, Some(Update::Event(event(2))));
         assert_eq!(reader.next().await, Some(Update::Event(event(3))));
+        let handle = publisher.reader();
         drop(publisher);
         assert_eq!(reader.next().await, None);
+        assert_eq!(handle.subscribe().next().await, None);
+        assert_eq!(handle.view().seq, 3);
     }
 }

@@ -11,15 +11,24 @@
 pub mod calibrate;
 mod config;
 mod declared;
+mod driver;
 mod error;
 mod events;
+pub mod gossip;
+pub mod harness;
 pub mod limits;
+#[cfg(feature = "machine")]
+pub mod machine;
+mod matters;
+pub mod profile;
 mod roster;
+mod shelf;
 mod view;
 
 pub use config::RosterConfig;
 pub use declared::{Declared, Overrides, SampleOverride, Values};
 pub use error::{ProfileError, RosterError};
 pub use events::{Event, Numbered, Subscription, Update};
+pub use matters::matters;
 pub use roster::Roster;
 pub use view::{RosterEntry, RosterView, Sampled, Source};

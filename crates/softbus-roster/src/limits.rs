@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Most devices in the roster, this one included.
+pub const DEVICES: usize = softbus_core::limits::ROSTER_DEVICES;
+
 /// How long a static profile counts, unless configured otherwise.
 pub const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Shortest lifetime that may be configured: below it, re-issuing would be most of what a device does.
@@ -22,6 +25,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RETRY: Duration = Duration::from_millis(500);
 /// The longest such wait; it doubles with every failure in a row.
 pub const RETRY_MAX: Duration = Duration::from_secs(8);
+/// The longest wait after a peer refused to speak `roster/1` (its roster may not have started yet).
+pub const REFUSED_RETRY_MAX: Duration = Duration::from_secs(60);
 /// After we lost sight of a device ourselves, what others say of it does not count for this long: they are
 /// about to find out, too.
 pub const HOLD_DOWN: Duration = Duration::from_secs(3);

@@ -1,0 +1,169 @@
+//! What one neighbour must still hear. Bounded by the number of devices: it holds ids, not messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use softbus_core::DeviceId;
+use softbus_core::wire::roster::{Digest, Seen};
+use tokio::time::Instant;
+
+use super::Failure;
+use crate::limits;
+
+pub(super) struct Peer {
+    /// Which connection of the link this is about.
+    pub(super) generation: u64,
+    pub(super) in_flight: Option<InFlight>,
+    failures: u32,
+    /// No request before this.
+    not_before: Option<Instant>,
+    /// News waits until then, so that a burst travels as one; profiles that are wanted do not.
+    gap_until: Option<Instant>,
+    /// When to compare sums again; `None`: at once.
+    pub(super) compare_at: Option<Instant>,
+    /// All claims are due, not only those in `claims`.
+    pub(super) claims_due: bool,
+    pub(super) claims: BTreeSet<DeviceId>,
+    pub(super) told_claims: BTreeMap<DeviceId, (Seen, u8)>,
+    pub(super) digests: BTreeSet<DeviceId>,
+    /// Profiles it has newer than we do.
+    pub(super) want: BTreeMap<DeviceId, Digest>,
+    pub(super) now_due: bool,
+    pub(super) told_now_at: Option<Instant>,
+}
+
+/// What the request under way carries, to be told again if it fails.
+pub(super) struct InFlight {
+    since: Instant,
+    pub(super) token: u64,
+    pub(super) compared: bool,
+    pub(super) all_claims: bool,
+    pub(super) claims: BTreeSet<DeviceId>,
+    pub(super) digests: BTreeSet<DeviceId>,
+    pub(super) want: Vec<DeviceId>,
+    pub(super) now: bool,
+}
+
+impl InFlight {
+    pub(super) fn new(since: Instant) -> Self {
+        Self {
+            since,
+            token: 0,
+            compared: false,
+            all_claims: false,
+            claims: BTreeSet::new(),
+            digests: BTreeSet::new(),
+            want: Vec::new(),
+            now: false,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn new(generation: u64) -> Self {
+        Self {
+            generation,
+            in_flight: None,
+            failures: 0,
+            not_before: None,
+            gap_until: None,
+            compare_at: None,
+            claims_due: true,
+            claims: BTreeSet::new(),
+            told_claims: BTreeMap::new(),
+            digests: BTreeSet::new(),
+            want: BTreeMap::new(),
+            now_due: true,
+            told_now_at: None,
+        }
+    }
+
+    /// Begins anew on the same connection.
+    pub(super) fn restart(&mut self) {
+        self.compare_at = None;
+        self.claims_due = true;
+        self.now_due = true;
+        self.not_before = None;
+    }
+
+    /// It sent a request itself: no reason to wait any longer (its roster may just have started).
+    pub(super) fn speaks_after_all(&mut self) {
+        self.failures = 0;
+        self.not_before = None;
+    }
+
+    pub(super) fn forget(&mut self, id: &DeviceId) {
+        self.claims.remove(id);
+        self.told_claims.remove(id);
+        self.digests.remove(id);
+        self.want.remove(id);
+    }
+
+    /// Whether a request may go out now (if there is anything to say).
+    pub(super) fn ready(&self, now: Instant) -> bool {
+        self.free_at().is_some_and(|at| at.is_none_or(|at| now >= at))
+    }
+
+    /// From when on a request may go out; `None`: not before something happens.
+    fn free_at(&self) -> Option<Option<Instant>> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let gap = if self.want.is_empty() { self.gap_until } else { None };
+        Some(self.not_before.max(gap))
+    }
+
+    /// When to look again without anything happening. `own`: whether there is a dynamic profile to tell.
+    pub(super) fn deadline(&self, own: bool, tell_every: Duration, now: Instant) -> Option<Instant> {
+        let free = self.free_at()?.unwrap_or(now);
+        let something = self.claims_due
+            || !self.claims.is_empty()
+            || !self.digests.is_empty()
+            || (own && self.now_due)
+            || self.compare_at.is_none();
+        if something {
+            return Some(free);
+        }
+        let tell = own.then(|| self.told_now_at.map_or(now, |at| at + tell_every));
+        self.compare_at.into_iter().chain(tell).min().map(|due| due.max(free))
+    }
+
+    /// The request with this token has ended.
+    pub(super) fn landed(&mut self, token: u64) -> Option<InFlight> {
+        self.in_flight.take_if(|in_flight| in_flight.token == token)
+    }
+
+    /// The request under way, if its end is long overdue.
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<InFlight> {
+        let most = limits::ANSWER_TIMEOUT * 2;
+        self.in_flight.take_if(|in_flight| now.saturating_duration_since(in_flight.since) > most)
+    }
+
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        self.failures = 0;
+        self.not_before = None;
+        self.gap_until = Some(now + limits::TELL_GAP);
+    }
+
+    /// What the request carried is to be told again. Whether it was heard is not known: claims may repeat.
+    pub(super) fn failed(&mut self, lost: InFlight, failure: Failure, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        let most = match failure {
+            Failure::Refused => limits::REFUSED_RETRY_MAX,
+            Failure::Failed => limits::RETRY_MAX,
+        };
+        let wait = limits::RETRY * 2u32.saturating_pow(self.failures.min(8) - 1);
+        self.not_before = Some(now + wait.min(most));
+        for id in &lost.claims {
+            self.told_claims.remove(id);
+        }
+        // "Not told" stands for "told that it is offline"; here it may have been told anything.
+        self.claims_due |= lost.all_claims || !lost.claims.is_empty();
+        self.claims.extend(lost.claims);
+        self.digests.extend(lost.digests);
+        self.now_due |= lost.now;
+        if lost.compared {
+            self.compare_at = None;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Presence: over our own link, or through whom. A claim travels at most [`CLAIM_HOPS`] times and never back
+//! to where it came from, so that two devices cannot keep a third one alive by hearsay; and for
+//! [`HOLD_DOWN`](crate::limits::HOLD_DOWN) after we lost a device ourselves hearsay does not count.
+
+use softbus_core::DeviceId;
+use softbus_core::wire::roster::{CLAIM_HOPS, Claim, Seen};
+use softbus_net::Presence;
+
+use super::RosterMachine;
+use crate::Source;
+
+impl RosterMachine {
+    /// Whether a device answers and how we know.
+    pub(super) fn sight(&self, id: &DeviceId) -> (Presence, Source) {
+        if *id == self.me {
+            return (Presence::Online, Source::Oneself);
+        }
+        if let Some(link) = self.links.get(id)
+            && link.presence != Presence::Offline
+        {
+            return (link.presence, Source::Direct);
+        }
+        let Some(book) = self.books.get(id) else { return (Presence::Offline, Source::Nobody) };
+        if book.held.is_some() {
+            return (Presence::Offline, Source::Direct);
+        }
+        let claims = book.claims.iter().filter_map(|(neighbour, (_, claim))| {
+            let link = self.links.get(neighbour)?;
+            if link.presence == Presence::Offline || claim.seen == Seen::Offline {
+                return None;
+            }
+            let own = u32::try_from(link.rtt.as_micros()).unwrap_or(u32::MAX);
+            Some((rank(claim.seen), claim.hops, claim.rtt_us.saturating_add(own), *neighbour, claim.seen))
+        });
+        match claims.min() {
+            Some((_, hops, rtt_us, neighbour, seen)) => {
+                (presence(seen), Source::Via { neighbour, hops, rtt_us })
+            }
+            None => (Presence::Offline, Source::Nobody),
+        }
+    }
+
+    /// What we say of `id` to `to`; `None` if `to` is not to know of it from us.
+    pub(super) fn claim(&self, to: &DeviceId, id: &DeviceId) -> Option<Claim> {
+        if id == to || *id == self.me || !self.trust.may_know(to, id) {
+            return None;
+        }
+        let offline = Claim { id: *id, seen: Seen::Offline, hops: 0, rtt_us: 0 };
+        let Some(entry) = self.view.entries.get(id) else { return Some(offline) };
+        let (seen, hops, rtt_us) = match entry.source {
+            Source::Direct => {
+                let rtt = entry.link.as_ref().map_or(0, |link| link.rtt.as_micros());
+                (seen(entry.presence), 0, u32::try_from(rtt).unwrap_or(u32::MAX))
+            }
+            Source::Via { neighbour, hops, rtt_us } if neighbour != *to && hops < CLAIM_HOPS => {
+                (seen(entry.presence), hops + 1, rtt_us)
+            }
+            _ => return Some(offline),
+        };
+        Some(if seen == Seen::Offline { offline } else { Claim { id: *id, seen, hops, rtt_us } })
+    }
+
+    /// A neighbour says whom it sees.
+    pub(super) fn hear_claims(&mut self, from: DeviceId, boot: u64, all: bool, claims: Vec<Claim>) {
+        let me = self.me;
+        // What it said before it restarted, it does not say any more.
+        let mut late = false;
+        for (id, book) in &mut self.books {
+            let Some((said_in, _)) = book.claims.get(&from) else { continue };
+            late |= !all && *said_in > boot;
+            if all || *said_in < boot {
+                book.claims.remove(&from);
+                self.touched.insert(*id);
+            }
+        }
+        if late {
+            return; // from before its restart, overtaken on the way
+        }
+        for claim in claims {
+            let known = claim.id == me || claim.id == from || !self.trust.devices.contains_key(&claim.id);
+            if known || claim.hops > CLAIM_HOPS {
+                continue;
+            }
+            let book = self.book(claim.id);
+            if claim.seen == Seen::Offline {
+                book.claims.remove(&from);
+            } else {
+                book.claims.insert(from, (boot, claim));
+            }
+            self.touched.insert(claim.id);
+        }
+    }
+
+    /// What a neighbour says counts only while it is here itself.
+    pub(super) fn touch_claimed_by(&mut self, neighbour: &DeviceId) {
+        for (id, book) in &self.books {
+            if book.claims.contains_key(neighbour) {
+                self.touched.insert(*id);
+            }
+        }
+    }
+}
+
+/// Whether two sources are the same but for the round-trip time.
+pub(super) fn same_source(a: Source, b: Source) -> bool {
+    match (a, b) {
+        (Source::Via { neighbour: a, hops: i, .. }, Source::Via { neighbour: b, hops: j, .. }) => {
+            (a, i) == (b, j)
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn rank(seen: Seen) -> u8 {
+    match seen {
+        Seen::Online => 0,
+        Seen::Asleep => 1,
+        Seen::Suspect => 2,
+        Seen::Offline => 3,
+    }
+}
+
+fn presence(seen: Seen) -> Presence {
+    match seen {
+        Seen::Online => Presence::Online,
+        Seen::Suspect => Presence::Suspect,
+        Seen::Asleep => Presence::Asleep,
+        Seen::Offline => Presence::Offline,
+    }
+}
+
+fn seen(presence: Presence) -> Seen {
+    match presence {
+        Presence::Online => Seen::Online,
+        Presence::Suspect => Seen::Suspect,
+        Presence::Asleep => Seen::Asleep,
+        Presence::Offline => Seen::Offline,
+    }
+}

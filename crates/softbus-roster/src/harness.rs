@@ -1,0 +1,56 @@
+//! The parsers of foreign bytes of this room, for fuzzing: whatever the bytes, they return.
+
+use softbus_core::wire::roster::Gossip;
+use softbus_core::{Signed, WallMs, decode, encode};
+
+use crate::profile::Believed;
+
+/// Reads a message of `roster/1`. What is accepted must survive being written and read again.
+///
+/// # Panics
+/// If it does not: that is what a fuzzer looks for.
+pub fn gossip(bytes: &[u8]) {
+    if let Ok(gossip) = decode::<Gossip>(bytes)
+        && gossip.within_limits()
+        && let Ok(again) = encode(&gossip)
+    {
+        assert_eq!(decode::<Gossip>(&again).as_ref(), Ok(&gossip), "a message changed on its way");
+    }
+}
+
+/// Reads a signed profile as it lies on disk, and one whose signature holds.
+pub fn profile(bytes: &[u8]) {
+    if let Ok(signed) = postcard::from_bytes::<Signed>(bytes) {
+        let _ = Believed::check(signed, WallMs(1_700_000_000_000));
+    }
+    if let Ok(profile) = decode::<softbus_core::StaticProfile>(bytes) {
+        let _ = profile.within_limits();
+    }
+}
+
+/// Feeds a message to the state machine as if a trusted neighbour had sent it.
+pub fn machine(bytes: &[u8]) {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use softbus_core::DeviceId;
+    use softbus_trust::Role;
+
+    use crate::gossip::{Member, RosterMachine, Trust};
+
+    let Ok(gossip) = decode::<Gossip>(bytes) else { return };
+    let (me, peer) = (DeviceId([1; 32]), DeviceId([2; 32]));
+    let now = tokio::time::Instant::now();
+    let mut machine = RosterMachine::new(me, 1, crate::limits::TELL_EVERY);
+    let member = Member { role: Role::Member, speaks: true };
+    let trust = Trust {
+        own_role: Some(Role::Owner),
+        devices: BTreeMap::from([(peer, member)]),
+        groups: vec![BTreeSet::from([me, peer])],
+    };
+    machine.trust(trust, now);
+    let (answer, _) = machine.requested(peer, gossip, now, WallMs(1_700_000_000_000));
+    if let Ok(answer) = answer {
+        assert!(answer.within_limits(), "an answer beyond its limits");
+    }
+    let _ = machine.take_changes();
+}
