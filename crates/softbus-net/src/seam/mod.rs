@@ -1,7 +1,9 @@
 //! The one seam to the world (law 2). Firmware, tests and the simulator give their own; [`real`] is the
 //! operating system's. Monotonic time is `tokio::time` and nothing else.
 
+pub mod discovery;
 pub mod memory;
+pub mod real;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -13,8 +15,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use softbus_core::{Accelerator, BootMs, Capability, DeviceKind, Hash, PowerSource, Thermal, WallMs};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use zeroize::Zeroizing;
+
+pub use discovery::{Many, MdnsDiscovery, Silent};
+pub use store::{Store, StoreError};
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -40,7 +45,10 @@ pub struct Seam {
 
 /// Datagram sockets.
 pub trait Sockets: Send + Sync + 'static {
-    /// Binds one UDP socket for a quinn endpoint (which may be a composite of several).
+    /// Binds one UDP socket for a quinn endpoint (which may be a composite of several). Needs a tokio runtime.
+    ///
+    /// The socket is dual-stack where the machine has IPv6: then quinn shows IPv4 peers as IPv4-mapped IPv6
+    /// addresses (`::ffff:10.0.0.1`), so compare and show addresses by `to_canonical` only.
     fn bind(&self, bind: &crate::Bind, port: u16) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
     /// The addresses of this device that others may reach it by, as they change. Scope ids of IPv6
     /// link-local addresses are those of this device.
@@ -204,23 +212,39 @@ pub enum Lane {
 pub trait Compute: Send + Sync + 'static {
     /// Runs `job` elsewhere, in order of submission within its lane as far as there are workers. `ops` is an
     /// estimate in operations of the reference kernel (a simulator charges virtual time for it).
+    ///
+    /// It never waits: past the lane's bound the job is dropped, which whoever waits for it notices as if it
+    /// had panicked. Prefer [`run`](dyn Compute::run), which waits for its turn.
     fn submit(&self, lane: Lane, ops: u64, job: Box<dyn FnOnce() + Send>);
+
+    /// What [`run`](dyn Compute::run) passes before it submits: its permits bound the jobs of a lane. `None`
+    /// for no bound.
+    fn gate(&self, _lane: Lane) -> Option<Arc<Semaphore>> {
+        None
+    }
 }
 
 impl dyn Compute {
-    /// Runs `work` and waits for its result. `None` if the job died (it panicked, or the bus is closing).
+    /// Runs `work` and waits for its result; waits for its turn first if the lane is full. `None` if the job
+    /// died (it panicked, or the bus is closing). Once begun, `work` runs to its end even if nobody waits.
     pub async fn run<T: Send + 'static>(
         &self,
         lane: Lane,
         ops: u64,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
+        let permit = match self.gate(lane) {
+            Some(gate) => Some(gate.acquire_owned().await.ok()?),
+            None => None,
+        };
         let (done, result) = tokio::sync::oneshot::channel();
         self.submit(
             lane,
             ops,
             Box::new(move || {
-                let _ = done.send(work());
+                let value = work();
+                drop(permit);
+                let _ = done.send(value);
             }),
         );
         result.await.ok()

@@ -179,7 +179,8 @@ impl Store {
     /// Runs `work` in a write transaction and commits it; durable (fsync) when this returns `Ok`. If `work`
     /// fails or panics nothing is changed. Writers run one after another, in the order in which they asked.
     ///
-    /// If the returned future is dropped the transaction runs to its end nevertheless.
+    /// If the returned future is dropped before the transaction begins nothing happens; after that the
+    /// transaction runs to its end.
     ///
     /// # Errors
     /// Those of `work`, and [`StoreError`]. After [`StoreError::Io`] read again to learn whether the change

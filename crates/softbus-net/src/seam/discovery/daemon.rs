@@ -1,0 +1,255 @@
+//! The mDNS daemon of this process, and the thread that reads what it finds.
+//!
+//! A daemon has one subscription per service type, so all discoveries of one process that use the same
+//! interfaces share it.
+#![allow(clippy::disallowed_methods)] // the edge: a thread and its clock, apart from any runtime
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use mdns_sd::{IfKind, Receiver, RecvTimeoutError, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent};
+use softbus_core::limits;
+use tokio::sync::watch;
+
+use super::{rank, txt};
+use crate::Bind;
+use crate::seam::Announcement;
+
+/// The service type.
+pub(super) const SERVICE: &str = "_softbus._udp.local.";
+/// Most devices that are kept in sight; further ones are not seen.
+const DEVICES: usize = 1024;
+/// Longest instance name, in bytes (RFC 6763, section 4.1.1).
+const KEY_BYTES: usize = 63;
+/// Pause before browsing again after the subscription closed; doubles up to the next.
+const REBROWSE_FIRST: Duration = Duration::from_millis(100);
+const REBROWSE_LAST: Duration = Duration::from_secs(30);
+/// After browsing anew, what was not heard of again by then is gone.
+const SWEEP_AFTER: Duration = Duration::from_secs(10);
+/// How often the daemon looks for changed interfaces, in seconds.
+const INTERFACES_EVERY_S: u32 = 2;
+
+/// A device in sight.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Device {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) announcement: Announcement,
+}
+
+/// Devices in sight, by instance name.
+pub(super) type InSight = Arc<BTreeMap<String, Arc<Device>>>;
+
+pub(super) struct Daemon {
+    pub(super) mdns: ServiceDaemon,
+    in_sight: Arc<watch::Sender<InSight>>,
+}
+
+impl Daemon {
+    /// The daemon of this process for these interfaces.
+    pub(super) fn shared(bind: &Bind) -> Result<Arc<Self>, mdns_sd::Error> {
+        static DAEMONS: Mutex<BTreeMap<String, Weak<Daemon>>> = Mutex::new(BTreeMap::new());
+        let mut daemons = DAEMONS.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.retain(|_, daemon| daemon.strong_count() > 0);
+        let scope = format!("{bind:?}");
+        if let Some(daemon) = daemons.get(&scope).and_then(Weak::upgrade) {
+            return Ok(daemon);
+        }
+        let daemon = Arc::new(Self::start(bind)?);
+        daemons.insert(scope, Arc::downgrade(&daemon));
+        Ok(daemon)
+    }
+
+    /// One more daemon.
+    pub(super) fn start(bind: &Bind) -> Result<Self, mdns_sd::Error> {
+        let mdns = ServiceDaemon::new()?;
+        match bind {
+            Bind::All => {}
+            Bind::Loopback => {
+                mdns.disable_interface(IfKind::All)?;
+                mdns.enable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
+            }
+            Bind::Interfaces(names) => {
+                mdns.disable_interface(IfKind::All)?;
+                mdns.enable_interface(names.iter().map(IfKind::from).collect::<Vec<_>>())?;
+            }
+        }
+        mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;
+        let in_sight = Arc::new(watch::Sender::new(InSight::default()));
+        let reader =
+            Reader { mdns: mdns.clone(), in_sight: in_sight.clone(), stale: BTreeSet::new(), sweep: None };
+        let thread = std::thread::Builder::new().name("softbus-mdns".into()).spawn(move || reader.run());
+        match thread {
+            Ok(_) => Ok(Self { mdns, in_sight }),
+            Err(error) => {
+                let _ = mdns.shutdown();
+                Err(mdns_sd::Error::Msg(format!("no thread for mDNS: {error}")))
+            }
+        }
+    }
+
+    pub(super) fn in_sight(&self) -> watch::Receiver<InSight> {
+        self.in_sight.subscribe()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Its queue may be full for a moment. The reader ends with it.
+        for _ in 0..10 {
+            match self.mdns.shutdown() {
+                Err(mdns_sd::Error::Again) => std::thread::sleep(Duration::from_millis(10)),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Reads the daemon's events and keeps what is in sight.
+struct Reader {
+    mdns: ServiceDaemon,
+    in_sight: Arc<watch::Sender<InSight>>,
+    /// What was in sight when browsing began anew and has not been heard of since.
+    stale: BTreeSet<String>,
+    sweep: Option<Instant>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        let mut pause = REBROWSE_FIRST;
+        loop {
+            match self.mdns.browse(SERVICE) {
+                Ok(events) => {
+                    let began = Instant::now();
+                    self.read(&events);
+                    if began.elapsed() > REBROWSE_LAST {
+                        pause = REBROWSE_FIRST;
+                    }
+                }
+                Err(mdns_sd::Error::DaemonShutdown) => return,
+                Err(error) => tracing::warn!(%error, "mDNS cannot browse"),
+            }
+            tracing::debug!(?pause, "the mDNS subscription closed; browsing again");
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(REBROWSE_LAST);
+            self.stale = self.in_sight.borrow().keys().cloned().collect();
+            self.sweep = Some(Instant::now() + SWEEP_AFTER);
+        }
+    }
+
+    /// Until the subscription closes.
+    fn read(&mut self, events: &Receiver<ServiceEvent>) {
+        loop {
+            let event = match self.sweep {
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => events.recv_deadline(at),
+            };
+            match event {
+                Ok(ServiceEvent::ServiceResolved(service)) => self.seen(&service),
+                Ok(ServiceEvent::ServiceRemoved(_, fullname)) => {
+                    if let Some(key) = key(&fullname) {
+                        self.gone(&key);
+                    }
+                }
+                Ok(ServiceEvent::SearchStopped(_)) => return,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.sweep = None;
+                    for key in std::mem::take(&mut self.stale) {
+                        self.gone(&key);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn seen(&mut self, service: &ResolvedService) {
+        let Some(key) = key(&service.fullname) else { return };
+        self.stale.remove(&key);
+        let Some(device) = device(service) else {
+            tracing::debug!(%key, "a record that makes no sense");
+            self.gone(&key);
+            return;
+        };
+        self.in_sight.send_if_modified(|in_sight| {
+            if in_sight.get(&key).is_some_and(|known| **known == device) {
+                return false;
+            }
+            if in_sight.len() >= DEVICES && !in_sight.contains_key(&key) {
+                tracing::warn!(limit = DEVICES, "too many devices in sight; one is not seen");
+                return false;
+            }
+            Arc::make_mut(in_sight).insert(key, Arc::new(device));
+            true
+        });
+    }
+
+    fn gone(&mut self, key: &str) {
+        self.in_sight.send_if_modified(|in_sight| {
+            in_sight.contains_key(key) && Arc::make_mut(in_sight).remove(key).is_some()
+        });
+    }
+}
+
+/// The instance name within a full name; `None` for names that no softbus device has.
+fn key(fullname: &str) -> Option<String> {
+    let name = fullname.len().checked_sub(SERVICE.len() + 1)?;
+    let (name, rest) = fullname.split_at_checked(name)?;
+    let plain = name.len() <= KEY_BYTES && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let ours = rest.strip_prefix('.').is_some_and(|rest| rest.eq_ignore_ascii_case(SERVICE));
+    (plain && ours && !name.is_empty()).then(|| name.to_ascii_lowercase())
+}
+
+/// What a foreign record says; `None` if it is none of a softbus device, or names nowhere to go.
+fn device(service: &ResolvedService) -> Option<Device> {
+    let entries = service.txt_properties.iter();
+    let entries = entries.map(|entry| (entry.key().as_bytes(), entry.val().unwrap_or_default()));
+    let mut announcement = txt::from_entries(entries)?;
+    if service.port == 0 {
+        return None;
+    }
+    announcement.port = service.port;
+    let mut addresses: Vec<SocketAddr> =
+        service.addresses.iter().filter_map(|ip| address(ip, service.port)).collect();
+    addresses.sort_by_key(|address| (rank(address), *address));
+    addresses.dedup();
+    // Loopback is good only if there is nothing else: from afar it would lead to ourselves.
+    if addresses.iter().any(|address| !address.ip().is_loopback()) {
+        addresses.retain(|address| !address.ip().is_loopback());
+    }
+    addresses.truncate(limits::PEER_ADDRESSES);
+    announcement.addresses = addresses.iter().map(SocketAddr::ip).collect();
+    (!addresses.is_empty()).then_some(Device { addresses, announcement })
+}
+
+fn address(ip: &ScopedIp, port: u16) -> Option<SocketAddr> {
+    match ip {
+        ScopedIp::V6(v6) if v6.addr().is_unicast_link_local() => {
+            let scope = v6.scope_id().index;
+            (scope != 0).then(|| SocketAddrV6::new(*v6.addr(), port, 0, scope).into())
+        }
+        ip => {
+            let ip = ip.to_ip_addr().to_canonical();
+            let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+            (!ip.is_unspecified() && !ip.is_multicast() && !broadcast).then(|| SocketAddr::new(ip, port))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_plain_instance_names() {
+        assert_eq!(key("Ab12._softbus._udp.local.").as_deref(), Some("ab12"));
+        assert_eq!(key("ab._SOFTBUS._udp.local.").as_deref(), Some("ab"));
+        for name in ["._softbus._udp.local.", "_softbus._udp.local.", "a b._softbus._udp.local.", "", "é"] {
+            assert_eq!(key(name), None, "{name}");
+        }
+        assert_eq!(key(&format!("{}._softbus._udp.local.", "a".repeat(64))), None);
+        assert_eq!(key("x._other._udp.local."), None);
+    }
+}
