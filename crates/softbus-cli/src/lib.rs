@@ -6,3 +6,4 @@ pub mod control;
 pub mod demo;
 pub mod failure;
 pub mod paths;
+pub mod picture;
