@@ -1,1 +1,253 @@
-//! The program from outside: help, errors and exit codes.
+//! The program from outside, without a node: help, errors, exit codes, configuration.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn softbus(data_dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_softbus"))
+        .args(args)
+        .env("SOFTBUS_DATA_DIR", data_dir)
+        .env_remove("SOFTBUS_LOG")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+const COMMANDS: [&str; 19] = [
+    "up",
+    "down",
+    "status",
+    "devices",
+    "circle",
+    "pair",
+    "unpair",
+    "key",
+    "run",
+    "tasks",
+    "move",
+    "adopt",
+    "cancel",
+    "result",
+    "place",
+    "doctor",
+    "config",
+    "completions",
+    "demo",
+];
+
+#[test]
+fn help_of_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = softbus(dir.path(), &["--help"]);
+    assert_eq!(top.status.code(), Some(0));
+    for command in COMMANDS {
+        assert!(stdout(&top).contains(&format!("  {command} ")), "{command} is not in --help");
+        let help = softbus(dir.path(), &[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0), "{command}");
+        assert!(stdout(&help).contains("Usage: softbus"), "{command}");
+        assert!(!stdout(&help).contains('\x1b'), "no colours without a terminal");
+    }
+    assert!(!stdout(&top).contains("inject-load"), "it is for demonstrations only");
+    let nothing = softbus(dir.path(), &[]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(stderr(&nothing).contains("First steps:"), "a newcomer who types `softbus` sees where to begin");
+}
+
+#[test]
+fn commands_without_a_node_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 16] = [
+        &["devices"],
+        &["devices", "--watch"],
+        &["status"],
+        &["down"],
+        &["circle"],
+        &["circle", "found", "home"],
+        &["circle", "leave"],
+        &["pair"],
+        &["pair", "tv", "--pin", "123456"],
+        &["pair", "tv"],
+        &["unpair", "tv"],
+        &["tasks"],
+        &["run", "primes/1"],
+        &["cancel", "abc"],
+        &["place", "--explain"],
+        &["inject-load", "--load", "900"],
+    ];
+    for args in commands {
+        let output = softbus(dir.path(), args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}: {}", stderr(&output));
+        let text = stderr(&output);
+        assert!(text.contains("no softbus node is running for"), "{args:?}: {text}");
+        assert!(text.contains("softbus up"), "{args:?}: what to do next is missing: {text}");
+        assert_eq!(stdout(&output), "", "{args:?}");
+    }
+    let json = softbus(dir.path(), &["devices", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&stderr(&json)).unwrap();
+    assert_eq!(error["exit_code"], 3);
+    assert_eq!(error["error"]["kind"], "not-running");
+    assert!(error["error"]["advice"].as_str().unwrap().contains("softbus up"));
+}
+
+#[test]
+fn a_socket_left_behind_is_no_node() {
+    let dir = tempfile::tempdir().unwrap();
+    // Bound and dropped without unlinking: what a killed node leaves.
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).unwrap());
+    assert_eq!(softbus(dir.path(), &["status"]).status.code(), Some(3));
+}
+
+#[test]
+fn wrong_command_lines_exit_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong: [&[&str]; 17] = [
+        &["fly"],
+        &["devices", "--fast"],
+        &["--log", "loud", "devices"],
+        &["pair", "tv", "--pin", "12"],
+        &["pair", "--pin", "123456"],
+        &["pair", "--qr", "tv"],
+        &["pair", "--role", "king"],
+        &["pair", "--expires", "soon"],
+        &["run"],
+        &["run", "primes/1", "--policy", "quorum", "--holders", "1"],
+        &["run", "primes/1", "--param", "upto"],
+        &["run", "primes/1", "--out", "."],
+        &["place", "--ops", "many"],
+        &["up", "--bind", "a/b"],
+        &["up", "--port", "70000"],
+        &["up", "--kind", "toaster"],
+        &["circle", "rules", "allow", "camera/1"],
+    ];
+    for args in wrong {
+        let output = softbus(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(!stderr(&output).is_empty(), "{args:?}");
+    }
+    let json = softbus(dir.path(), &["fly", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&stderr(&json)).unwrap();
+    assert_eq!(error["error"]["kind"], "usage");
+}
+
+#[test]
+fn missing_files_exit_with_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("nowhere/x");
+    let nowhere = nowhere.to_str().unwrap();
+    for args in [
+        &["run", "picture/1", "--input", nowhere][..],
+        &["run", "primes/1", "--out", nowhere],
+        &["config", "--check", nowhere],
+        &["up", "--config", nowhere],
+    ] {
+        let output = softbus(dir.path(), args);
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("nowhere"), "{args:?}: it does not say which: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_default_configuration_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = softbus(dir.path(), &["config"]);
+    assert_eq!(printed.status.code(), Some(0));
+    let path = dir.path().join("softbus.toml");
+    std::fs::write(&path, &printed.stdout).unwrap();
+    let checked = softbus(dir.path(), &["config", "--check", path.to_str().unwrap()]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+
+    std::fs::write(&path, "[network]\nprot = 1\n").unwrap();
+    let wrong = softbus(dir.path(), &["config", "--check", path.to_str().unwrap()]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        stderr(&wrong).contains(":2: [network] has no key `prot`: did you mean `port`?"),
+        "{}",
+        stderr(&wrong)
+    );
+    let up = softbus(dir.path(), &["up", "--config", path.to_str().unwrap()]);
+    assert_eq!(up.status.code(), Some(2), "a node does not start on half a configuration: {}", stderr(&up));
+}
+
+#[test]
+fn the_unit_names_program_and_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let unit = stdout(&softbus(dir.path(), &["config", "--systemd"]));
+    let start = unit.lines().find(|l| l.starts_with("ExecStart=")).unwrap();
+    assert!(
+        start.contains(env!("CARGO_BIN_EXE_softbus")) && start.contains(dir.path().to_str().unwrap()),
+        "{start}"
+    );
+    for section in ["[Unit]", "[Service]", "[Install]"] {
+        assert!(unit.lines().any(|l| l == section), "{section}");
+    }
+}
+
+#[test]
+fn completions_for_every_shell() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = softbus(dir.path(), &["completions", shell]);
+        assert_eq!(script.status.code(), Some(0));
+        assert!(stdout(&script).contains("devices"), "{shell}");
+    }
+}
+
+#[test]
+fn doctor_without_a_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("softbus.toml");
+    std::fs::write(&config, "[network]\nbind = \"loopback\"\n").unwrap();
+    let config = config.to_str().unwrap();
+    let data = dir.path().join("data");
+    let output = softbus(&data, &["doctor", "--json", "--config", config]);
+    let found: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let level = |check: &str| {
+        let all = found["findings"].as_array().unwrap();
+        let finding =
+            all.iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check} is not checked"));
+        finding["level"].as_str().unwrap().to_string()
+    };
+    for check in ["configuration", "data folder", "clock", "interfaces", "port", "multicast"] {
+        assert_eq!(level(check), "good", "{check}: {found}");
+    }
+    assert_eq!(level("node"), "warn");
+    assert!(!data.exists(), "looking changes nothing");
+
+    // A folder that others can look into, and a key that others can read.
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(data.join("secrets")).unwrap();
+    std::fs::write(data.join("secrets/device.key"), b"x").unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(data.join("secrets/device.key"), std::fs::Permissions::from_mode(0o644))
+        .unwrap();
+    let output = softbus(&data, &["doctor", "--config", config]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(text.contains("✗ data folder") && text.contains("chmod 700"), "{text}");
+    assert!(text.contains("✗ key") && text.contains("chmod 600"), "{text}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_softbus"))
+        .arg("config")
+        .env("SOFTBUS_DATA_DIR", dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stderr(&output), "");
+}

@@ -1,9 +1,17 @@
 //! The softbus program: a node (`softbus up`), the commands that talk to it over its control socket, and the
 //! demo. It stands on the face (`softbus::Bus`) and knows nothing that the face does not tell.
 
+mod args;
 pub mod clock;
+mod commands;
+pub mod config;
 pub mod control;
 pub mod demo;
+mod doctor;
 pub mod failure;
+mod node;
+pub mod output;
 pub mod paths;
 pub mod picture;
+
+pub use commands::main;

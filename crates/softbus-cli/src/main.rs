@@ -1,2 +1,5 @@
 //! The `softbus` program. See the library of this crate.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    softbus_cli::main()
+}

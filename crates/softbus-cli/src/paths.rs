@@ -57,6 +57,11 @@ fn runtime_dir() -> PathBuf {
     }
 }
 
+/// Where the key of a data folder is.
+pub fn key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("secrets").join("device.key")
+}
+
 /// Makes a folder that only its owner can look into, or checks that it is one.
 pub fn private_dir(dir: &Path) -> Result<(), Failure> {
     let what = || format!("folder {}", dir.display());

@@ -159,7 +159,10 @@ mod tests {
     fn hostile_lines_are_refused_with_a_short_reason() {
         let deep = "[".repeat(100_000);
         let long_name = format!(r#"{{"v":1,"request":{{"do":"{}"}}}}"#, "x".repeat(100_000));
-        let wrong_type = format!(r#"{{"v":1,"request":{{"do":"move","task":"{}"}}}}"#, "0".repeat(100_000));
+        let wrong_type = format!(
+            r#"{{"v":1,"request":{{"do":"set-role","device":"x","role":"{}"}}}}"#,
+            "0".repeat(100_000)
+        );
         for line in
             [deep.as_bytes(), long_name.as_bytes(), wrong_type.as_bytes(), b"\xff\xfe", b"null", b"{}"]
         {

@@ -15,6 +15,6 @@ mod view;
 
 pub use client::{Client, Reply as ClientReply, Step, Stream};
 pub use frame::{Body, FrameError, LINE_BYTES, parse_call, parse_reply};
-pub use proto::{Call, Event, PROTOCOL, Reply, Request, Response, TaskRequest};
+pub use proto::{Call, Event, PROTOCOL, PairTerms, PlaceRequest, Reply, Request, Response, TaskRequest};
 pub use server::{Answer, CLIENTS, Events, Handle, Server};
 pub use view::*;

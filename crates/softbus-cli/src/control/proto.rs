@@ -1,9 +1,11 @@
 //! What is said on the control socket. Every name here is a contract with scripts: fields are only added.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::Privacy;
+use softbus_core::wire::task_control::PolicyKind;
 use softbus_trust::Role;
 
 use super::view::*;
@@ -101,6 +103,9 @@ pub enum Request {
     Leave {
         /// Which; may be left out if there is only one.
         circle: Option<String>,
+        /// Also if this device is the last owner.
+        #[serde(default)]
+        force: bool,
     },
     /// Gives a member another role.
     SetRole {
@@ -110,6 +115,11 @@ pub enum Request {
         device: String,
         /// The new role.
         role: Role,
+        /// Until when; left out: as the role has it by default.
+        expires: Option<Expiry>,
+        /// For a guest: the services it may open.
+        #[serde(default)]
+        services: Vec<String>,
     },
     /// Removes a member; its links end on every device that learns of it.
     Remove {
@@ -127,13 +137,13 @@ pub enum Request {
         /// Until when.
         expires: Expiry,
     },
-    /// Puts a new device in a lost one's place: same role, and the lost one is removed.
+    /// Puts a new device in a lost one's place, with its role and end, and removes the lost one.
     Replace {
         /// Which circle.
         circle: Option<String>,
         /// The lost device.
         old: String,
-        /// The new one.
+        /// The new one, seen nearby or given by its whole id.
         new: String,
     },
     /// Takes back a circle that lost its last owner, by its recovery words.
@@ -142,6 +152,9 @@ pub enum Request {
         circle: Option<String>,
         /// The words shown at its founding.
         words: String,
+        /// Owners that stay owners; all others are removed.
+        #[serde(default)]
+        keep: Vec<String>,
     },
     /// Allows or denies a service to a role or device, here on this device.
     SetRule {
@@ -154,15 +167,14 @@ pub enum Request {
     },
     /// Opens pairing here. Events tell the PIN, who tries and how it ends; it ends with the first device
     /// that pairs, when it is cancelled or when its time is over. Closing the connection cancels it.
-    OpenPairing {
-        /// Which circle to admit to.
-        circle: Option<String>,
-        /// As what.
-        role: Option<Role>,
-        /// Until when.
-        expires: Option<Expiry>,
-        /// Offer a link (for a QR code) beside the PIN.
-        link: bool,
+    OpenPairing(PairTerms),
+    /// Makes a link (for a QR code) that pairs one device.
+    Invite {
+        /// How long it counts, in seconds.
+        seconds: u64,
+        /// On which terms.
+        #[serde(flatten)]
+        terms: PairTerms,
     },
     /// Closes pairing here.
     CancelPairing {},
@@ -172,17 +184,17 @@ pub enum Request {
         with: String,
         /// The PIN it shows.
         pin: String,
-        /// Which circle to admit to, if it is this device that admits.
-        circle: Option<String>,
-        /// As what.
-        role: Option<Role>,
-        /// Until when.
-        expires: Option<Expiry>,
+        /// On which terms.
+        #[serde(flatten)]
+        terms: PairTerms,
     },
     /// Pairs by a link `softbus:…` (typed, or read from a QR code).
     PairByLink {
         /// The link.
         link: String,
+        /// On which terms.
+        #[serde(flatten)]
+        terms: PairTerms,
     },
     /// Submits a task; its input is the body.
     Run(TaskRequest),
@@ -247,7 +259,7 @@ impl Request {
         const LONG: Duration = Duration::from_secs(24 * 3600);
         match self {
             Self::WatchDevices {} | Self::WatchTasks { .. } => Some(LONG),
-            Self::OpenPairing { .. } | Self::Pair { .. } | Self::PairByLink { .. } => {
+            Self::OpenPairing(_) | Self::Pair { .. } | Self::PairByLink { .. } => {
                 Some(Duration::from_secs(300))
             }
             Self::Move { .. } | Self::Result { .. } | Self::Down { .. } => Some(Duration::from_secs(180)),
@@ -256,17 +268,46 @@ impl Request {
     }
 }
 
+/// On which terms two devices become a pair.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct PairTerms {
+    /// Which circle to offer, if this device owns several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circle: Option<String>,
+    /// What the other device becomes, if it is this one that admits; left out: member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Expiry>,
+    /// For a guest: the services it may open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// Join the other device's circle, though this one is in a circle already.
+    #[serde(default)]
+    pub join: bool,
+}
+
 /// A task to run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TaskRequest {
     /// Its type, `picture/1`.
     pub task_type: String,
-    /// `owner` or `quorum`.
-    pub policy: Policy,
-    /// Devices that keep its checkpoints, beside the runner.
-    pub holders: u8,
-    /// Where it must run; left out: placement chooses.
-    pub device: Option<String>,
+    /// Settings of the task, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+    /// Who decides where it runs.
+    pub policy: PolicyKind,
+    /// Devices that keep its checkpoints, beside the runner; left out: as the policy has it.
+    pub replicas: Option<u8>,
+    /// Start on this device, if it can.
+    pub start_on: Option<String>,
+    /// Only these devices may run it; empty: any.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// The bus does not move it by itself to balance load.
+    #[serde(default)]
+    pub stay: bool,
     /// Where it may go.
     pub privacy: Privacy,
     /// A name for people.
@@ -322,6 +363,8 @@ pub enum Response {
     Founded(FoundedView),
     /// Of the pairing requests.
     Paired(PairedView),
+    /// Of [`Request::Invite`].
+    Invitation(InvitationView),
     /// Of [`Request::Run`]: the task, and why it runs where it runs.
     Submitted(Box<SubmittedView>),
     /// Of [`Request::Tasks`].

@@ -2,6 +2,7 @@
 //! Unix epoch, sizes bytes; units stand in the names.
 
 use serde::{Deserialize, Serialize};
+use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use softbus_core::{CircleId, DeviceId, DeviceKind, PowerSource, TaskId, Thermal};
 use softbus_trust::Role;
 
@@ -23,17 +24,6 @@ pub enum Subject {
     Role(Role),
     /// One device, by id, end of id, or name.
     Device(String),
-}
-
-/// Who decides a task's next epoch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Policy {
-    /// The device that runs it.
-    #[default]
-    Owner,
-    /// A majority of the runner and the holders of its checkpoints.
-    Quorum,
 }
 
 /// Who a node is and how it does.
@@ -233,6 +223,8 @@ pub struct CircleView {
     pub name: String,
     /// What this device is in it.
     pub role: Option<Role>,
+    /// Whether no owner is left: only its recovery words can change it.
+    pub orphaned: bool,
     /// Everybody in it.
     pub members: Vec<MemberView>,
 }
@@ -250,6 +242,9 @@ pub struct MemberView {
     pub role: Role,
     /// When its membership ends; `None`: never.
     pub expires_ms: Option<u64>,
+    /// For a guest: the services it may open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
 }
 
 /// One access rule.
@@ -292,35 +287,41 @@ pub enum PairingView {
     Open {
         /// Six digits.
         pin: String,
-        /// Until when it counts.
-        until_ms: u64,
-        /// How long that is.
-        seconds: u64,
+        /// How long it still counts, in milliseconds.
+        lives_ms: u64,
         /// Wrong tries it still bears.
         tries_left: u8,
-        /// A link that does the same, if asked for.
-        link: Option<String>,
     },
-    /// A device tries.
-    Trying {
-        /// Which.
+    /// The right PIN was entered; the circle is being told.
+    Settling {
+        /// On which device.
         device: DeviceId,
-    },
-    /// A device tried a wrong PIN.
-    Wrong {
-        /// Wrong tries left.
-        tries_left: u8,
     },
 }
 
 impl std::fmt::Debug for PairingView {
-    /// Without PIN and link.
+    /// Without the PIN.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Open { .. } => "Open",
-            Self::Trying { .. } => "Trying",
-            Self::Wrong { .. } => "Wrong",
+            Self::Settling { .. } => "Settling",
         })
+    }
+}
+
+/// A link that pairs one device.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationView {
+    /// `softbus:…`. Holds a one-time secret.
+    pub link: String,
+    /// How long it counts, in seconds.
+    pub seconds: u64,
+}
+
+impl std::fmt::Debug for InvitationView {
+    /// Without the link.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InvitationView").field("seconds", &self.seconds).finish_non_exhaustive()
     }
 }
 
@@ -335,53 +336,26 @@ pub struct PairedView {
     pub circle: CircleId,
     /// The circle's name.
     pub circle_name: String,
-    /// What the other device is in it.
-    pub role: Option<Role>,
+    /// Whether this device joined (or else admitted the other).
+    pub joined: bool,
+    /// If the circle was founded here and now: with its recovery words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub founded: Option<FoundedView>,
 }
 
-/// How a task stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TaskState {
-    /// Waits for a device.
-    Waiting,
-    /// Runs.
-    Running,
-    /// Is being handed over.
-    Moving,
-    /// Lease lost or runner unreachable: nobody runs it for now.
-    Paused,
-    /// Who owns it cannot be told until a peer returns.
-    InDoubt,
-    /// Crashed on resume too often.
-    Quarantined,
-    /// Finished; its result can be fetched.
-    Done,
-    /// Ended with an error.
-    Failed,
-    /// Cancelled.
-    Cancelled,
-}
-
-impl TaskState {
-    /// Whether nothing will change any more.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Failed | Self::Cancelled | Self::Quarantined)
-    }
-
-    /// In words.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Running => "running",
-            Self::Moving => "moving",
-            Self::Paused => "paused",
-            Self::InDoubt => "in doubt",
-            Self::Quarantined => "quarantined",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
+/// A state of a task, in words.
+pub fn task_state_text(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Waiting => "waiting",
+        TaskState::Running => "running",
+        TaskState::Moving => "moving",
+        TaskState::Paused => "paused",
+        TaskState::InDoubt => "in doubt",
+        TaskState::Quarantined => "quarantined",
+        TaskState::Done => "done",
+        TaskState::Failed => "failed",
+        TaskState::Cancelled => "cancelled",
+        TaskState::Lost => "runner lost",
     }
 }
 
@@ -392,60 +366,63 @@ pub struct TaskView {
     pub id: TaskId,
     /// Its type.
     pub task_type: String,
-    /// Its name, if it has one.
-    pub name: Option<String>,
+    /// Its name.
+    pub name: String,
     /// How it stands.
     pub state: TaskState,
     /// Progress, 0–1000.
     pub progress_permille: u16,
-    /// What it says of its progress.
-    pub note: String,
-    /// Who runs it.
+    /// Progress in words.
+    pub progress_text: String,
+    /// Who runs it, as far as is known.
     pub runner: Option<DeviceId>,
+    /// That device's name.
+    pub runner_name: String,
     /// Its epoch.
     pub epoch: u64,
-    /// Its branch; grows with a forced adoption.
-    pub branch: u64,
+    /// Its branch; 0 unless it was adopted by force.
+    pub branch: u32,
     /// Who decides its epochs.
-    pub policy: Policy,
+    pub policy: PolicyKind,
     /// Who keeps its checkpoints.
     pub holders: Vec<DeviceId>,
     /// Who submitted it.
-    pub submitter: Option<DeviceId>,
-    /// When.
+    pub submitter: DeviceId,
+    /// When, by the submitter's clock.
     pub submitted_ms: u64,
-    /// Bytes of its last checkpoint.
-    pub checkpoint_bytes: u64,
-    /// Bytes of its result, when done.
-    pub result_bytes: Option<u64>,
-    /// Its error, if it has one.
+    /// How many checkpoints were replicated.
+    pub checkpoint: u64,
+    /// Age of the last of them.
+    pub checkpoint_age_ms: Option<u64>,
+    /// What went wrong last.
     pub error: Option<String>,
-    /// What happened to it, oldest first, as far as this device knows.
-    pub history: Vec<TaskEventView>,
+    /// Its latest moves, oldest first.
+    pub moves: Vec<MoveView>,
 }
 
-/// Something that happened to a task.
+/// One past move of a task.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct TaskEventView {
-    /// When.
-    pub at_ms: u64,
-    /// What, by name: `placed`, `handed-over`, `failed-over`, `checkpoint`, `finished` …
-    pub what: String,
+pub struct MoveView {
     /// From which device.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub from: Option<DeviceId>,
-    /// To which device.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub to: Option<DeviceId>,
-    /// Why.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub from: DeviceId,
+    /// That device's name.
+    pub from_name: String,
+    /// To which.
+    pub to: DeviceId,
+    /// That device's name.
+    pub to_name: String,
+    /// Why, by name: `placed`, `person`, `bus`, `drain`, `failover`, `adopted`.
     pub reason: String,
-    /// How long nobody ran it, in microseconds.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub downtime_us: Option<u64>,
-    /// Bytes that travelled.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub bytes: Option<u64>,
+    /// Why, in words: the person's, or the explanation of the placement.
+    pub because: String,
+    /// The epoch it began.
+    pub epoch: u64,
+    /// How long the task stood still; for a fail-over the gap since the last sign of the old runner.
+    pub downtime_ms: u64,
+    /// Bytes sent for it.
+    pub bytes: u64,
+    /// When it ended, by the new runner's clock.
+    pub at_ms: u64,
 }
 
 /// A task just submitted.
@@ -477,6 +454,8 @@ pub struct Load {
     pub seconds: u64,
     /// Busy share of all cores, 0–1000.
     pub load_permille: Option<u16>,
+    /// Free memory.
+    pub memory_free_bytes: Option<u64>,
     /// Charge 0–1000.
     pub battery_permille: Option<u16>,
     /// Power source.
@@ -494,6 +473,8 @@ pub struct DiagnosisView {
     pub wall_ms: u64,
     /// UDP port of the endpoint.
     pub port: u16,
+    /// Lowest and highest protocol version spoken.
+    pub versions: (u16, u16),
     /// Whether it uses loopback only.
     pub loopback_only: bool,
     /// Whether it announces and browses.

@@ -1,0 +1,260 @@
+//! The command line.
+
+mod parse;
+mod people;
+mod work;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use softbus_core::DeviceKind;
+
+pub use parse::{parse_bytes, parse_expiry, parse_ops, parse_span};
+pub use people::{CircleCommand, KeyCommand, PairArgs, RuleCommand};
+pub use work::{AdoptArgs, InjectArgs, MoveArgs, PlaceArgs, PolicyName, ResultArgs, RunArgs, TasksArgs};
+
+use crate::config::{self, Interfaces, Peer};
+use crate::demo::DemoArgs;
+use crate::failure::Kind;
+
+/// Turns the devices around you into one computer.
+///
+/// A node (`softbus up`) finds other devices, keeps encrypted links with those it is paired with, and runs tasks
+/// that move to the device that serves them best. All other commands talk to the node of this machine.
+#[derive(Parser, Debug)]
+#[command(name = "softbus", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = after_help(), max_term_width = 110)]
+pub struct Cli {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Folder of this node's key, trust and tasks [default: $XDG_STATE_HOME/softbus or ~/.local/state/softbus]
+    #[arg(long, global = true, value_name = "DIR", env = "SOFTBUS_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<PathBuf>,
+    /// JSON for scripts instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,softbus_net=debug
+    #[arg(long, global = true, value_name = "LEVEL", env = "SOFTBUS_LOG", hide_env_values = true)]
+    pub log: Option<String>,
+}
+
+fn after_help() -> String {
+    let mut text = String::from(
+        "First steps:
+  softbus demo                 see it work, on this machine alone
+  softbus up                   run a node (in a terminal of its own)
+  softbus pair                 show a PIN here; on the other device: softbus pair NAME
+  softbus devices              who is here
+  softbus doctor               find out what is wrong
+
+Exit codes:
+  0    it worked
+",
+    );
+    for (kind, meaning) in Kind::ALL {
+        text.push_str(&format!("  {:<4} {meaning}\n", kind.exit_code()));
+    }
+    text.push_str(
+        "\nNO_COLOR=1 switches colours off. Without a terminal there are none, and no
+moving bars.",
+    );
+    text
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a node until Ctrl-C or `softbus down`
+    Up(UpArgs),
+    /// Shut the node down; its tasks move to other devices first
+    Down(DownArgs),
+    /// Who this node is and how it does
+    Status,
+    /// All devices: who is here, what they can do, how they are reached
+    #[command(after_help = "Examples:
+  softbus devices
+  softbus devices --watch
+  softbus devices --json | jq '.devices[] | select(.presence == \"online\") | .name'")]
+    Devices(DevicesArgs),
+    /// Circles: groups of devices that trust each other
+    #[command(visible_alias = "circles")]
+    Circle {
+        /// What to do with it
+        #[command(subcommand)]
+        command: Option<CircleCommand>,
+    },
+    /// Pair two devices: one shows a PIN, the other enters it
+    Pair(PairArgs),
+    /// Remove a device from the circle; its links end everywhere
+    #[command(after_help = "Example:
+  softbus unpair tv")]
+    Unpair {
+        /// Name, id or end of the id of the device
+        device: String,
+        /// Only from this circle (name or beginning of its id)
+        #[arg(long)]
+        circle: Option<String>,
+    },
+    /// This device's key: show its id, back it up, restore it
+    Key {
+        /// What to do with it
+        #[command(subcommand)]
+        command: Option<KeyCommand>,
+    },
+    /// Start a task; the bus chooses the best device and says why
+    Run(RunArgs),
+    /// Tasks: what runs where
+    #[command(visible_alias = "task")]
+    Tasks(TasksArgs),
+    /// Move a running task to another device, or to the best
+    Move(MoveArgs),
+    /// Let an orphaned task go on here, from its last checkpoint (starts a new branch)
+    Adopt(AdoptArgs),
+    /// Cancel a task
+    Cancel {
+        /// Id (or its beginning) or name of the task
+        task: String,
+    },
+    /// Fetch the result of a finished task
+    Result(ResultArgs),
+    /// Which device would be chosen for a piece of work, and why
+    Place(PlaceArgs),
+    /// Find out what is wrong, and what to do about it
+    Doctor(DoctorArgs),
+    /// Print the commented default configuration, check one, or print a systemd unit
+    Config(ConfigArgs),
+    /// Print completions for a shell
+    #[command(after_help = "Examples:
+  softbus completions bash > ~/.local/share/bash-completion/completions/softbus
+  softbus completions fish > ~/.config/fish/completions/softbus.fish
+  softbus completions zsh > ~/.zfunc/_softbus")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// See it work: four devices on this machine pair, and a running task moves between them
+    Demo(DemoArgs),
+    /// Let this node claim other sensor values for a while (for demonstrations and tests)
+    #[command(hide = true)]
+    InjectLoad(InjectArgs),
+}
+
+/// Options of `up`.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "Examples:
+  softbus up
+  softbus up --name \"kitchen tablet\" --kind tablet
+  softbus up --config ~/.config/softbus.toml --log debug
+  softbus up --data-dir /tmp/a --bind loopback    a node that only this machine sees
+
+Ctrl-C shuts down gracefully: tasks move to other devices first. A second
+Ctrl-C stops at once. What is given here goes before the configuration file.")]
+pub struct UpArgs {
+    /// Configuration file (`softbus config` prints the default)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Interfaces: all, loopback, or names such as eth0,wlan0
+    #[arg(long, value_name = "all|loopback|IF,…", value_parser = config::parse_interfaces)]
+    pub bind: Option<Interfaces>,
+    /// UDP port (0: any free one)
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Name that people see
+    #[arg(long, value_parser = config::parse_name)]
+    pub name: Option<String>,
+    /// phone, tablet, laptop, desktop, tv, car, watch, speaker, sensor, router, server or other
+    #[arg(long)]
+    pub kind: Option<DeviceKind>,
+    /// A device known by address, where mDNS does not reach; may be given more than once
+    #[arg(long = "peer", value_name = "[ID@]IP:PORT", value_parser = config::parse_peer)]
+    pub peers: Vec<Peer>,
+    /// Neither announce this device nor look for others
+    #[arg(long)]
+    pub no_discovery: bool,
+}
+
+/// Options of `down`.
+#[derive(Args, Debug)]
+pub struct DownArgs {
+    /// Do not move tasks away first
+    #[arg(long)]
+    pub now: bool,
+}
+
+/// Options of `devices`.
+#[derive(Args, Debug)]
+pub struct DevicesArgs {
+    /// Go on and tell what changes, until Ctrl-C
+    #[arg(long, short)]
+    pub watch: bool,
+    /// More columns: address, memory, services
+    #[arg(long, short)]
+    pub long: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  softbus doctor
+  softbus doctor --bundle diagnosis.json
+
+It checks the data folder and its key, the node, its port, discovery, routes,
+the clock, disk space and the other devices. A bundle holds what it found, the
+configuration and the state of the node as JSON, for somebody who helps you; it
+holds no key, PIN or recovery words.")]
+pub struct DoctorArgs {
+    /// Also write all diagnostics, without secrets, to this file
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    /// The configuration file the node is (or would be) started with
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Options of `config`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  softbus config > ~/.config/softbus.toml
+  softbus config --check ~/.config/softbus.toml
+  softbus config --systemd > ~/.config/systemd/user/softbus.service")]
+pub struct ConfigArgs {
+    /// Print a systemd unit instead
+    #[arg(long, conflicts_with = "check")]
+    pub systemd: bool,
+    /// Check this configuration file instead
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// The configuration file that the systemd unit names
+    #[arg(long, value_name = "FILE", requires = "systemd")]
+    pub config: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        let help = Cli::command().render_help().to_string();
+        for (kind, meaning) in Kind::ALL {
+            assert!(help.contains(&format!("  {:<4} {meaning}", kind.exit_code())), "{kind:?}\n{help}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Commands about whom to trust.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use softbus_trust::Role;
+
+use super::parse_expiry;
+use crate::control::{Expiry, PairTerms};
+
+/// What to do with circles.
+#[derive(Subcommand, Debug)]
+pub enum CircleCommand {
+    /// Show circles, their members and the access rules (the default)
+    Show {
+        /// Only this one
+        circle: Option<String>,
+    },
+    /// Found a circle with this device as its owner; prints recovery words, once
+    #[command(after_help = "Example:
+  softbus circle found \"our home\"
+
+The recovery words take the circle back when its last owner is lost. They are
+shown once and kept nowhere: write them down, and keep them apart from your
+devices.")]
+    Found {
+        /// Its name
+        name: String,
+    },
+    /// Leave a circle
+    Leave {
+        /// Which (not needed if there is only one)
+        circle: Option<String>,
+        /// Also if this device is its last owner
+        #[arg(long)]
+        force: bool,
+    },
+    /// Give a member another role
+    #[command(after_help = "Examples:
+  softbus circle set-role laptop owner
+  softbus circle set-role visitor guest --service camera/1 --expires 2h")]
+    SetRole {
+        /// Name, id or end of the id of the device
+        device: String,
+        /// owner, member or guest
+        role: Role,
+        /// Until when: 30d, 12h, never
+        #[arg(long, value_parser = parse_expiry)]
+        expires: Option<Expiry>,
+        /// A service that a guest may open; may be given more than once
+        #[arg(long = "service", value_name = "NAME/VERSION")]
+        services: Vec<String>,
+        /// In which circle
+        #[arg(long)]
+        circle: Option<String>,
+    },
+    /// Give a membership a new end
+    #[command(after_help = "Example:
+  softbus circle renew tv --expires 365d")]
+    Renew {
+        /// Name, id or end of the id of the device
+        device: String,
+        /// Until when: 365d, 12h, never
+        #[arg(long, default_value = "365d", value_parser = parse_expiry)]
+        expires: Expiry,
+        /// In which circle
+        #[arg(long)]
+        circle: Option<String>,
+    },
+    /// Put a new device in a lost one's place
+    Replace {
+        /// The lost device
+        old: String,
+        /// The new device (its id: `softbus key` on it; or its name, if it is seen nearby)
+        new: String,
+        /// In which circle
+        #[arg(long)]
+        circle: Option<String>,
+    },
+    /// Take back a circle that lost its last owner, by its recovery words
+    Recover {
+        /// Which (not needed if there is only one)
+        circle: Option<String>,
+        /// File with the words; without it they are asked for
+        #[arg(long, value_name = "FILE")]
+        words_file: Option<PathBuf>,
+        /// An owner that stays owner; may be given more than once. All other owners are removed
+        #[arg(long = "keep", value_name = "DEVICE")]
+        keep: Vec<String>,
+    },
+    /// Access rules of this device: who may open which service
+    #[command(after_help = "Examples:
+  softbus circle rules
+  softbus circle rules allow camera/1 --role guest
+  softbus circle rules deny task/1 --device tv
+  softbus circle rules reset camera/1 --role guest
+
+By default members may open everything but `admin`, and guests only what their
+membership names.")]
+    Rules {
+        /// What to do
+        #[command(subcommand)]
+        command: Option<RuleCommand>,
+    },
+}
+
+/// What to do with rules.
+#[derive(Subcommand, Debug)]
+pub enum RuleCommand {
+    /// Show those that differ from the default (the default)
+    Show,
+    /// Allow a service
+    Allow(RuleArgs),
+    /// Deny a service
+    Deny(RuleArgs),
+    /// Back to the default
+    Reset(RuleArgs),
+}
+
+/// To whom and what.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false, args = ["role", "device"])]
+pub struct RuleArgs {
+    /// The service, such as camera/1
+    pub service: String,
+    /// All devices of this role
+    #[arg(long)]
+    pub role: Option<Role>,
+    /// This device
+    #[arg(long)]
+    pub device: Option<String>,
+}
+
+/// Options of `pair`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  softbus pair                          show a PIN here, and wait for the other device
+  softbus pair tv                       enter the PIN that the tv shows
+  softbus pair 192.168.1.20:4433        the same, where discovery does not reach
+  softbus pair --qr                     draw a QR code that the other device reads
+  softbus pair softbus:…                enter the link of a QR code
+  softbus pair --role guest --service camera/1 --expires 2h
+  softbus pair --cancel
+
+A PIN counts for 60 seconds and three tries. --circle, --role, --expires and
+--service say on which terms the other device is admitted, if it is this one
+that admits.")]
+pub struct PairArgs {
+    /// Device (as `softbus devices` shows it), IP:PORT, or a link softbus:…; nothing: show a PIN here
+    #[arg(value_name = "DEVICE|ADDR|LINK")]
+    pub with: Option<String>,
+    /// The PIN that the other device shows; without it, it is asked for
+    #[arg(long, requires = "with")]
+    pub pin: Option<String>,
+    /// Draw a QR code and print its link, instead of a PIN
+    #[arg(long, conflicts_with_all = ["with", "cancel"])]
+    pub qr: bool,
+    /// How long the QR code's link counts
+    #[arg(long, default_value = "10min", value_parser = super::parse_span, requires = "qr", value_name = "SPAN")]
+    pub lives: std::time::Duration,
+    /// Close pairing here; links given out end too
+    #[arg(long, conflicts_with = "with")]
+    pub cancel: bool,
+    /// On which terms
+    #[command(flatten)]
+    pub terms: Terms,
+}
+
+/// On which terms a device is admitted.
+#[derive(Args, Debug)]
+pub struct Terms {
+    /// What the other device becomes: owner, member (the default) or guest
+    #[arg(long)]
+    pub role: Option<Role>,
+    /// Until when: 365d (the default), 12h, never
+    #[arg(long, value_parser = parse_expiry)]
+    pub expires: Option<Expiry>,
+    /// A service that a guest may open; may be given more than once
+    #[arg(long = "service", value_name = "NAME/VERSION")]
+    pub services: Vec<String>,
+    /// Which circle to offer, if this device owns several
+    #[arg(long)]
+    pub circle: Option<String>,
+    /// Join the other device's circle, though this one is in a circle already
+    #[arg(long)]
+    pub join: bool,
+}
+
+impl From<Terms> for PairTerms {
+    fn from(terms: Terms) -> Self {
+        Self {
+            circle: terms.circle,
+            role: terms.role,
+            expires: terms.expires,
+            services: terms.services,
+            join: terms.join,
+        }
+    }
+}
+
+/// What to do with the key.
+#[derive(Subcommand, Debug)]
+pub enum KeyCommand {
+    /// Show this device's id (the default); makes the key if there is none
+    Show,
+    /// Write the key, sealed with a passphrase, to a file
+    #[command(after_help = "Examples:
+  softbus key backup key.softbus
+  softbus key backup key.softbus --passphrase-file phrase.txt")]
+    Backup {
+        /// The file; it must not be there yet
+        file: PathBuf,
+        /// File with the passphrase (its first line); without it, it is asked for
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Put a backed-up key in place; the node must not run
+    Restore {
+        /// The file
+        file: PathBuf,
+        /// File with the passphrase (its first line); without it, it is asked for
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// Also if this device has another key already (which is kept beside, as device.key.before-restore)
+        #[arg(long)]
+        force: bool,
+    },
+}

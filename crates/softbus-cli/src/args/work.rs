@@ -1,0 +1,202 @@
+//! Commands about work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use softbus_core::{PowerSource, Privacy, Thermal};
+
+use super::{parse_bytes, parse_ops, parse_span};
+use crate::config::{parse_power, parse_thermal};
+
+/// Who decides where a task runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum PolicyName {
+    /// The device that runs it; if that is lost, the task waits for it
+    Owner,
+    /// A majority of the devices that hold its checkpoints; goes on by itself when one is lost
+    Quorum,
+}
+
+/// Where work may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum PrivacyName {
+    /// Only this device
+    Device,
+    /// Only devices that are owners of the circle
+    Owners,
+    /// Any member of the circle, but no guest
+    Circle,
+    /// Whoever offers, guests included
+    Anyone,
+}
+
+impl From<PrivacyName> for Privacy {
+    fn from(name: PrivacyName) -> Self {
+        match name {
+            PrivacyName::Device => Self::Device,
+            PrivacyName::Owners => Self::Owners,
+            PrivacyName::Circle => Self::Circle,
+            PrivacyName::Anyone => Self::Anyone,
+        }
+    }
+}
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  softbus run picture/1 --input holiday.jpg --wait --out done.png
+  softbus run primes/1 --param upto=5000000 --wait
+  softbus run picture/1 --input holiday.jpg --policy quorum --holders 2
+  softbus run primes/1 --on tv
+
+Ctrl-C during --wait leaves the task running; `softbus cancel` ends it.")]
+pub struct RunArgs {
+    /// Type of the task, such as picture/1; `softbus status` lists those of this node
+    #[arg(value_name = "TYPE")]
+    pub task_type: String,
+    /// Its input
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// A setting of the task, NAME=VALUE; may be given more than once
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::parse::parse_param)]
+    pub params: Vec<(String, String)>,
+    /// A name for people
+    #[arg(long, value_parser = crate::config::parse_name)]
+    pub name: Option<String>,
+    /// Who decides where it runs
+    #[arg(long, value_enum, default_value = "owner")]
+    pub policy: PolicyName,
+    /// How many devices keep its checkpoints beside the one that runs it (quorum: at least 2)
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(0..=8))]
+    pub holders: Option<u8>,
+    /// Start on this device, if it can
+    #[arg(long, value_name = "DEVICE")]
+    pub on: Option<String>,
+    /// Only these devices may ever run it; may be given more than once
+    #[arg(long = "only", value_name = "DEVICE")]
+    pub only: Vec<String>,
+    /// The bus does not move it by itself
+    #[arg(long)]
+    pub stay: bool,
+    /// Where it may go
+    #[arg(long, value_enum, default_value = "circle")]
+    pub privacy: PrivacyName,
+    /// Wait until it is done, with a progress bar
+    #[arg(long)]
+    pub wait: bool,
+    /// Write its result to this file (implies --wait); `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `tasks`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  softbus tasks
+  softbus tasks 3f2a               one task and its history
+  softbus tasks 3f2a --watch")]
+pub struct TasksArgs {
+    /// Only this one, with its history: id (or its beginning) or name
+    pub task: Option<String>,
+    /// Go on and tell what changes, until Ctrl-C or the task's end
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// Options of `move`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  softbus move 3f2a car
+  softbus move 3f2a                to the best device")]
+pub struct MoveArgs {
+    /// Id (or its beginning) or name of the task
+    pub task: String,
+    /// Where to; nothing: the best device
+    pub device: Option<String>,
+    /// A word for the task's history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Options of `adopt`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A task of policy `owner` waits for its device when that is lost. Adopting it lets it go on here, from its
+last checkpoint, as a new branch. Should the lost device return, its branch is fenced off and the fork is reported.
+What the task did since that checkpoint is lost; what left the device since then was seen."
+)]
+pub struct AdoptArgs {
+    /// Id (or its beginning) or name of the task
+    pub task: String,
+    /// Yes, although the lost device may still be running it
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Options of `result`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  softbus result 3f2a --out done.png")]
+pub struct ResultArgs {
+    /// Id (or its beginning) or name of the task
+    pub task: String,
+    /// Where to; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Options of `place`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  softbus place --explain --ops 20G --input-size 4MiB
+  softbus place --explain --type picture/1 --ops 5G --memory 512MiB")]
+pub struct PlaceArgs {
+    /// Print the whole explanation: each device, each term, why it lost
+    #[arg(long)]
+    pub explain: bool,
+    /// Type of task that the device must be able to run
+    #[arg(long = "type", value_name = "TYPE")]
+    pub task_type: Option<String>,
+    /// Work, in operations of the reference kernel (20G, 500M)
+    #[arg(long, default_value = "10G", value_parser = parse_ops)]
+    pub ops: u64,
+    /// Bytes to send there (4MiB)
+    #[arg(long, default_value = "0", value_parser = parse_bytes, value_name = "SIZE")]
+    pub input_size: u64,
+    /// Bytes that come back
+    #[arg(long, default_value = "0", value_parser = parse_bytes, value_name = "SIZE")]
+    pub output_size: u64,
+    /// Memory it takes
+    #[arg(long, default_value = "64MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub memory: u64,
+    /// Cores it can use at once
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub cores: u16,
+    /// Where it may go
+    #[arg(long, value_enum, default_value = "circle")]
+    pub privacy: PrivacyName,
+}
+
+/// Options of `inject-load`.
+#[derive(Args, Debug)]
+pub struct InjectArgs {
+    /// Busy share of all cores, 0 to 1000
+    #[arg(long, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub load: Option<u16>,
+    /// Free memory
+    #[arg(long, value_parser = parse_bytes)]
+    pub memory_free: Option<u64>,
+    /// Charge, 0 to 1000
+    #[arg(long, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub battery: Option<u16>,
+    /// mains, battery or unknown
+    #[arg(long, value_parser = parse_power)]
+    pub power: Option<PowerSource>,
+    /// nominal, fair, serious or critical
+    #[arg(long, value_parser = parse_thermal)]
+    pub thermal: Option<Thermal>,
+    /// For how long
+    #[arg(long = "for", default_value = "60s", value_parser = parse_span, value_name = "SPAN")]
+    pub lasts: Duration,
+}

@@ -1,0 +1,194 @@
+//! `softbus circle` and `softbus unpair`.
+
+use softbus_trust::Role;
+
+use super::{Context, prompt, unexpected};
+use crate::args::{CircleCommand, RuleCommand};
+use crate::clock::wall;
+use crate::control::{CircleView, FoundedView, Request, Response, RuleView, Subject};
+use crate::failure::Failure;
+use crate::output::{Paint, Table, clean, until};
+
+/// Circles and their members.
+pub(super) async fn circle(cx: Context, command: Option<CircleCommand>) -> Result<(), Failure> {
+    match command.unwrap_or(CircleCommand::Show { circle: None }) {
+        CircleCommand::Show { circle } => show(cx, circle).await,
+        CircleCommand::Found { name } => found(cx, name).await,
+        CircleCommand::Leave { circle, force } => {
+            cx.order(Request::Leave { circle, force }, "left the circle; its devices are no longer linked")
+                .await
+        }
+        CircleCommand::SetRole { device, role, expires, services, circle } => {
+            let done = format!("{} is {} now", clean(&device), with_article(role));
+            cx.order(Request::SetRole { circle, device, role, expires, services }, &done).await
+        }
+        CircleCommand::Renew { device, expires, circle } => {
+            let done = format!("the membership of {} has a new end", clean(&device));
+            cx.order(Request::Renew { circle, device, expires }, &done).await
+        }
+        CircleCommand::Replace { old, new, circle } => {
+            let done = format!("{} took the place of {}", clean(&new), clean(&old));
+            cx.order(Request::Replace { circle, old, new }, &done).await
+        }
+        CircleCommand::Recover { circle, words_file, keep } => {
+            let words = prompt::secret("recovery words", words_file.as_deref()).await?;
+            let done = "the circle is yours again: this device is its owner";
+            cx.order(Request::Recover { circle, words, keep }, done).await
+        }
+        CircleCommand::Rules { command } => rules(cx, command.unwrap_or(RuleCommand::Show)).await,
+    }
+}
+
+/// Removes a device.
+pub(super) async fn unpair(cx: Context, device: String, circle: Option<String>) -> Result<(), Failure> {
+    let done = format!("{} is removed; its links end on every device that learns of it", clean(&device));
+    cx.order(Request::Remove { circle, device }, &done).await
+}
+
+async fn show(cx: Context, which: Option<String>) -> Result<(), Failure> {
+    let mut view = match cx.client().call(Request::Circles {}).await? {
+        Response::Circles(view) => view,
+        other => return Err(unexpected(&other)),
+    };
+    if let Some(which) = which {
+        view.circles.retain(|c| c.name == which || c.id.to_string().starts_with(&which));
+        if view.circles.is_empty() {
+            return Err(Failure::not_found(format!(
+                "this device is in no circle called `{}`",
+                clean(&which)
+            ))
+            .advise("`softbus circle` lists them"));
+        }
+    }
+    if cx.out.json {
+        return cx.out.json(&view);
+    }
+    if view.circles.is_empty() {
+        return cx.out.line(
+            "This device is in no circle yet.\n\
+             Pair it with another one (`softbus pair`), or found one: softbus circle found NAME",
+        );
+    }
+    for (index, circle) in view.circles.iter().enumerate() {
+        if index > 0 {
+            cx.out.line("")?;
+        }
+        show_one(&cx, circle)?;
+    }
+    if !view.rules.is_empty() {
+        cx.out.line("")?;
+        cx.out.table(rule_table(&view.rules))?;
+    }
+    Ok(())
+}
+
+fn show_one(cx: &Context, circle: &CircleView) -> Result<(), Failure> {
+    let role = circle
+        .role
+        .map_or("not counted at present".to_string(), |r| format!("this device is {}", with_article(r)));
+    let id = circle.id.to_string();
+    cx.out.line(format!(
+        "{}  {}",
+        cx.out.paint(Paint::Strong, &clean(&circle.name)),
+        cx.out.paint(Paint::Dim, &format!("{}… · {role}", &id[..12]))
+    ))?;
+    if circle.orphaned {
+        cx.out.line(cx.out.paint(
+            Paint::Warn,
+            "no owner is left: take it back with its recovery words, `softbus circle recover`",
+        ))?;
+    }
+    let now = wall();
+    let mut table = Table::new(["member", "role", "ends", "services", "id"]);
+    for member in &circle.members {
+        let name = if member.name.is_empty() { "(not heard yet)".into() } else { clean(&member.name) };
+        table.row([
+            if member.here { format!("{name} (this device)") } else { name },
+            member.role.to_string(),
+            until(now, member.expires_ms),
+            if member.role == Role::Guest { member.services.join(" ") } else { "all but admin".into() },
+            format!("…{}", member.device.short()),
+        ]);
+    }
+    cx.out.table(table)
+}
+
+async fn found(cx: Context, name: String) -> Result<(), Failure> {
+    let name =
+        crate::config::parse_name(&name).map_err(|e| Failure::usage(format!("the circle's name: {e}")))?;
+    match cx.client().call(Request::Found { name }).await? {
+        Response::Founded(founded) if cx.out.json => cx.out.json(&founded),
+        Response::Founded(founded) => {
+            cx.out.line(format!("founded {}", cx.out.paint(Paint::Strong, &clean(&founded.name))))?;
+            show_words(&cx, &founded)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Shows recovery words, in lines of six.
+pub(super) fn show_words(cx: &Context, founded: &FoundedView) -> Result<(), Failure> {
+    cx.out.line(
+        "\nRecovery words. They take the circle back when its last owner is lost. They are shown this once and kept\n\
+         nowhere: write them down, in this order, and keep them apart from your devices.\n",
+    )?;
+    let words: Vec<&str> = founded.recovery_words.split_whitespace().collect();
+    for (line, six) in words.chunks(6).enumerate() {
+        let numbered: Vec<String> =
+            six.iter().enumerate().map(|(i, word)| format!("{:>2} {word:<10}", line * 6 + i + 1)).collect();
+        cx.out.line(format!("  {}", numbered.join(" ").trim_end()))?;
+    }
+    cx.out.line("")
+}
+
+async fn rules(cx: Context, command: RuleCommand) -> Result<(), Failure> {
+    let (args, allow, done) = match command {
+        RuleCommand::Show => {
+            let view = match cx.client().call(Request::Circles {}).await? {
+                Response::Circles(view) => view,
+                other => return Err(unexpected(&other)),
+            };
+            if cx.out.json {
+                return cx.out.json(&view.rules);
+            }
+            if view.rules.is_empty() {
+                return cx.out.line(
+                    "No rules of its own. By default members may open everything but `admin`, owners everything, and\n\
+                     guests what their membership names.",
+                );
+            }
+            return cx.out.table(rule_table(&view.rules));
+        }
+        RuleCommand::Allow(args) => (args, Some(true), "allowed, on this device"),
+        RuleCommand::Deny(args) => (args, Some(false), "denied, on this device"),
+        RuleCommand::Reset(args) => (args, None, "back to the default, on this device"),
+    };
+    let subject = match (args.role, args.device) {
+        (Some(role), _) => Subject::Role(role),
+        (None, Some(device)) => Subject::Device(device),
+        (None, None) => return Err(Failure::usage("to whom? --role ROLE or --device DEVICE")),
+    };
+    cx.order(Request::SetRule { service: args.service, subject, allow }, done).await
+}
+
+fn rule_table(rules: &[RuleView]) -> Table {
+    let mut table = Table::new(["service", "for", "rule"]);
+    for rule in rules {
+        table.row([
+            clean(&rule.service),
+            match &rule.subject {
+                Subject::Role(role) => format!("every {role}"),
+                Subject::Device(device) => clean(device),
+            },
+            if rule.allow { "✓ allowed".into() } else { "✗ denied".into() },
+        ]);
+    }
+    table
+}
+
+pub(super) fn with_article(role: Role) -> String {
+    match role {
+        Role::Owner => "an owner".into(),
+        role => format!("a {role}"),
+    }
+}

@@ -1,0 +1,38 @@
+//! `softbus config`.
+
+use super::Context;
+use crate::args::ConfigArgs;
+use crate::config::{self, Config};
+use crate::failure::Failure;
+use crate::output::Out;
+
+/// Prints the default, or checks a file.
+pub(super) fn config(out: Out, args: ConfigArgs) -> Result<(), Failure> {
+    let Some(path) = args.check else {
+        return if out.json {
+            out.json(&serde_json::json!({ "default": config::default_text() }))
+        } else {
+            out.raw(config::default_text().as_bytes())
+        };
+    };
+    Config::load(&path)?;
+    if out.json {
+        out.json(&serde_json::json!({ "ok": true, "file": path }))
+    } else {
+        out.line(format!("{} is fine", path.display()))
+    }
+}
+
+/// Prints a systemd unit.
+pub(super) fn systemd(cx: Context, args: ConfigArgs) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(|e| Failure::io("where this program is", &e))?;
+    let config = match args.config {
+        Some(path) => Some(std::path::absolute(&path).map_err(|e| Failure::io(path.display(), &e))?),
+        None => None,
+    };
+    let unit = config::systemd_unit(&program, &cx.data_dir, config.as_deref());
+    if cx.out.json {
+        return cx.out.json(&serde_json::json!({ "unit": unit }));
+    }
+    cx.out.raw(unit.as_bytes())
+}

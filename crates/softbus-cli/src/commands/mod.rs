@@ -1,0 +1,159 @@
+//! What each command does, apart from running a node, the doctor and the demo.
+
+mod circle;
+mod config;
+mod devices;
+mod key;
+mod pair;
+mod place;
+mod prompt;
+mod run;
+mod status;
+mod tasks;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::control::{Client, Request, Response};
+use crate::failure::{Failure, Kind};
+use crate::output::Out;
+
+/// What every command gets.
+pub(crate) struct Context {
+    /// Where output goes.
+    pub out: Out,
+    /// The node's data folder.
+    pub data_dir: PathBuf,
+    /// The log filter asked for on the command line.
+    pub log: Option<String>,
+}
+
+impl Context {
+    /// The node of the data folder.
+    pub fn client(&self) -> Client {
+        Client::new(&self.data_dir)
+    }
+
+    /// Sends a request that is answered by [`Response::Done`], and says so.
+    pub async fn order(&self, request: Request, done: &str) -> Result<(), Failure> {
+        match self.client().call(request).await? {
+            Response::Done => self.say(&serde_json::json!({ "done": true }), done),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Tells a result: as JSON, or in words.
+    pub fn say(&self, data: &impl serde::Serialize, words: &str) -> Result<(), Failure> {
+        if self.out.json { self.out.json(data) } else { self.out.line(words) }
+    }
+}
+
+/// The node's answer was not one of this request.
+pub(crate) fn unexpected(response: &Response) -> Failure {
+    let name = serde_json::to_value(response).ok().and_then(|value| match value {
+        serde_json::Value::String(name) => Some(name),
+        serde_json::Value::Object(map) => map.keys().next().cloned(),
+        _ => None,
+    });
+    Failure::failed(format!("the node gave an answer of another kind ({})", name.unwrap_or_default()))
+        .advise("the node and this command are of different softbus versions: restart the node")
+}
+
+/// The program: reads the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    // By hand, since for clap a data folder in the environment is an argument already.
+    if std::env::args_os().len() <= 1 {
+        Out::new(false).note(Cli::command().render_long_help().to_string());
+        return ExitCode::from(Kind::Usage.exit_code());
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap prints each where it belongs.
+            let code = if error.use_stderr() { Kind::Usage.exit_code() } else { 0 };
+            if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+                let text = error.to_string();
+                let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                Out::new(true).failure(&Failure::usage(message).advise("softbus --help"));
+            } else {
+                let _ = error.print();
+            }
+            return ExitCode::from(code);
+        }
+    };
+    let out = Out::new(cli.global.json);
+    match run(cli, out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.failure(&failure);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli, out: Out) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    if let Some(level) = &global.log {
+        crate::output::log_filter(level).map_err(|e| Failure::usage(format!("--log: {e}")))?;
+    }
+    // Neither of these needs a data folder, so neither fails for want of one.
+    match command {
+        Command::Completions { shell } => return completions(out, shell),
+        Command::Config(args) if !args.systemd => return config::config(out, args),
+        _ => {}
+    }
+    let data_dir = crate::paths::data_dir(global.data_dir.as_deref())?;
+    let context = Context { out, data_dir, log: global.log };
+    if !matches!(command, Command::Up(_)) {
+        // A node has its own default; a command speaks of what is wrong only if it matters to its answer.
+        crate::node::start_log(context.log.as_deref().unwrap_or("error"))?;
+    }
+    let threads = match command {
+        Command::Up(_) | Command::Demo(_) => None,
+        _ => Some(()),
+    };
+    let mut builder = match threads {
+        None => tokio::runtime::Builder::new_multi_thread(),
+        Some(()) => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime =
+        builder.enable_all().build().map_err(|e| Failure::io("cannot start the asynchronous runtime", &e))?;
+    let result = runtime.block_on(dispatch(context, command));
+    // A prompt that waits for the keyboard in a thread must not hold the program back.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => crate::node::up(cx, args).await,
+        Command::Down(args) => status::down(cx, args).await,
+        Command::Status => status::status(cx).await,
+        Command::Devices(args) => devices::devices(cx, args).await,
+        Command::Circle { command } => circle::circle(cx, command).await,
+        Command::Pair(args) => pair::pair(cx, args).await,
+        Command::Unpair { device, circle } => circle::unpair(cx, device, circle).await,
+        Command::Key { command } => key::key(cx, command).await,
+        Command::Run(args) => run::run(cx, args).await,
+        Command::Tasks(args) => tasks::tasks(cx, args).await,
+        Command::Move(args) => tasks::move_task(cx, args).await,
+        Command::Adopt(args) => tasks::adopt(cx, args).await,
+        Command::Cancel { task } => tasks::cancel(cx, task).await,
+        Command::Result(args) => tasks::result(cx, args).await,
+        Command::Place(args) => place::place(cx, args).await,
+        Command::Doctor(args) => crate::doctor::doctor(cx, args).await,
+        Command::Config(args) => config::systemd(cx, args),
+        Command::Completions { .. } => Ok(()), // answered before a runtime was needed
+        Command::Demo(args) => crate::demo::run(args, &cx.out).await,
+        Command::InjectLoad(args) => status::inject(cx, args).await,
+    }
+}
+
+fn completions(out: Out, shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "softbus", &mut script);
+    out.raw(&script)
+}

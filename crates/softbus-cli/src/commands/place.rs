@@ -1,0 +1,45 @@
+//! `softbus place`.
+
+use super::{Context, unexpected};
+use crate::args::PlaceArgs;
+use crate::control::{PlaceRequest, Request, Response};
+use crate::failure::{Failure, Kind};
+use crate::output::clean;
+
+/// Which device would be chosen, and why.
+pub(super) async fn place(cx: Context, args: PlaceArgs) -> Result<(), Failure> {
+    let request = PlaceRequest {
+        task_type: args.task_type,
+        ops: args.ops,
+        input_bytes: args.input_size,
+        output_bytes: args.output_size,
+        memory_bytes: args.memory,
+        cores: args.cores,
+        privacy: args.privacy.into(),
+    };
+    let view = match cx.client().call(Request::Place(request)).await? {
+        Response::Placement(view) => view,
+        other => return Err(unexpected(&other)),
+    };
+    let none = view.chosen.is_none();
+    if cx.out.json {
+        cx.out.json(&view)?;
+    } else {
+        if let Some(id) = view.chosen {
+            cx.out.line(if view.chosen_name.is_empty() {
+                id.to_string()
+            } else {
+                clean(&view.chosen_name)
+            })?;
+        }
+        if args.explain || none {
+            cx.out.line(format!("\n{}", view.text.trim_end()))?;
+        }
+    }
+    if none {
+        return Err(Failure::new(Kind::Conflict, "no device can take this work").advise(
+            "the explanation says why each one cannot; `softbus devices --long` shows what they have",
+        ));
+    }
+    Ok(())
+}

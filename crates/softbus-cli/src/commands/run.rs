@@ -1,0 +1,192 @@
+//! `softbus run`.
+
+use std::path::{Path, PathBuf};
+
+use softbus_core::limits;
+use softbus_core::wire::task_control::{PolicyKind, TaskState};
+
+use super::tasks::{explain_end, move_line, write_result};
+use super::{Context, unexpected};
+use crate::args::{PolicyName, RunArgs};
+use crate::control::{Event, Request, Response, Step, SubmittedView, TaskRequest, TaskView};
+use crate::failure::{Failure, Kind};
+use crate::output::{Bar, Paint, clean};
+
+/// Submits a task and, if asked, waits for it.
+pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
+    let policy = match (args.policy, args.holders) {
+        (PolicyName::Owner, _) => PolicyKind::Owner,
+        (PolicyName::Quorum, k) => match k.unwrap_or(2) {
+            k @ (0 | 1) => {
+                return Err(Failure::usage(format!("--policy quorum needs at least 2 holders, not {k}"))
+                    .advise("with fewer no majority is left when one device is lost: --holders 2"));
+            }
+            k => PolicyKind::Quorum { k },
+        },
+    };
+    let input = match &args.input {
+        Some(path) => read_input(path)?,
+        None => Vec::new(),
+    };
+    if let Some(out) = &args.out {
+        writable(out)?;
+    }
+    let mut params = std::collections::BTreeMap::new();
+    for (name, value) in args.params {
+        if params.insert(name.clone(), value).is_some() {
+            return Err(Failure::usage(format!("--param {name} is given twice")));
+        }
+    }
+    let request = TaskRequest {
+        task_type: args.task_type,
+        params,
+        policy,
+        replicas: args.holders,
+        start_on: args.on,
+        only: args.only,
+        stay: args.stay,
+        privacy: args.privacy.into(),
+        name: args.name.or_else(|| args.input.as_deref().and_then(name_of)),
+    };
+    let reply = cx.client().call_with(Request::Run(request), &input).await?;
+    let submitted = match reply.response {
+        Response::Submitted(submitted) => submitted,
+        other => return Err(unexpected(&other)),
+    };
+    let wait = args.wait || args.out.is_some();
+    if !wait {
+        return tell(&cx, &submitted);
+    }
+    note(&cx, &submitted);
+    let task = wait_for(&cx, &submitted.task).await?;
+    if task.state != TaskState::Done {
+        return Err(explain_end(&task));
+    }
+    match args.out {
+        Some(out) => write_result(&cx, &task.id.to_string(), &out).await,
+        None if cx.out.json => cx.out.json(&task),
+        None => cx.out.line(format!("done; its result: softbus result {} --out FILE", short(&task))),
+    }
+}
+
+fn name_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    crate::config::parse_name(&name).ok()
+}
+
+fn read_input(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    let what = || format!("input {}", path.display());
+    let meta = std::fs::metadata(path).map_err(|e| Failure::io(what(), &e))?;
+    if meta.is_dir() {
+        return Err(Failure::usage(format!("{} is a folder, not a file", what())));
+    }
+    let most = limits::TASK_INPUT_BYTES as u64;
+    let mut bytes = Vec::new();
+    // A pipe has no length beforehand; a file may grow meanwhile.
+    std::fs::File::open(path)
+        .and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, most + 1), &mut bytes))
+        .map_err(|e| Failure::io(what(), &e))?;
+    if bytes.len() as u64 > most {
+        return Err(Failure::usage(format!("{} is larger than {}", what(), crate::output::bytes(most))));
+    }
+    Ok(bytes)
+}
+
+/// Whether the result could be written later: better to fail before the work than after it.
+pub(super) fn writable(out: &Path) -> Result<(), Failure> {
+    if out == Path::new("-") {
+        return Ok(());
+    }
+    if out.is_dir() {
+        return Err(Failure::usage(format!("--out {} is a folder: name a file in it", out.display())));
+    }
+    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if dir.is_dir() {
+        Ok(())
+    } else {
+        Err(Failure::not_found(format!("--out {}: there is no folder {}", out.display(), dir.display()))
+            .advise(format!("make it first: mkdir -p {}", dir.display())))
+    }
+}
+
+fn short(task: &TaskView) -> String {
+    task.id.to_string()[..8].to_string()
+}
+
+fn tell(cx: &Context, submitted: &SubmittedView) -> Result<(), Failure> {
+    if cx.out.json {
+        return cx.out.json(submitted);
+    }
+    note(cx, submitted);
+    // The id alone on standard output, for `id=$(softbus run …)`.
+    cx.out.line(submitted.task.id.to_string())
+}
+
+fn note(cx: &Context, submitted: &SubmittedView) {
+    let task = &submitted.task;
+    let place = submitted.placement.as_ref().filter(|p| p.chosen.is_some());
+    let on = match place {
+        Some(place) if !place.chosen_name.is_empty() => format!(" on {}", clean(&place.chosen_name)),
+        _ if !task.runner_name.is_empty() => format!(" on {}", clean(&task.runner_name)),
+        _ => String::new(),
+    };
+    cx.out.note(format!(
+        "task {} ({}) starts{}",
+        cx.out.paint_err(Paint::Strong, &short(task)),
+        clean(&task.task_type),
+        cx.out.paint_err(Paint::Strong, &on)
+    ));
+    if let Some(place) = place {
+        cx.out.note(cx.out.paint_err(Paint::Dim, place.text.trim_end()));
+    }
+}
+
+/// Shows progress until the task's end. Ctrl-C leaves it running.
+async fn wait_for(cx: &Context, task: &TaskView) -> Result<TaskView, Failure> {
+    let mut stream = cx.client().stream(Request::WatchTasks { task: Some(task.id.to_string()) }).await?;
+    let bar = Bar::new(&cx.out, &clean(&task.name));
+    let mut seen = task.clone();
+    loop {
+        let step = tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => {
+                return Err(Failure::new(Kind::Interrupted, format!("stopped waiting; task {} goes on", short(task)))
+                    .advise(format!("softbus tasks {0} --watch, or softbus cancel {0}", short(task))));
+            }
+            step = stream.next() => step?,
+        };
+        match step {
+            Step::Event(Event::Task(now)) => {
+                for moved in new_moves(&seen, &now) {
+                    bar.above(&cx.out, &move_line(moved));
+                }
+                if now.error != seen.error && !now.state.is_final() {
+                    if let Some(error) = &now.error {
+                        bar.above(&cx.out, &cx.out.paint_err(Paint::Warn, &clean(error)));
+                    }
+                }
+                let on = if now.runner_name.is_empty() {
+                    String::new()
+                } else {
+                    format!("on {} ", clean(&now.runner_name))
+                };
+                let doing = match now.state {
+                    TaskState::Running => clean(&now.progress_text),
+                    other => crate::control::task_state_text(other).to_string(),
+                };
+                bar.set(now.progress_permille, &format!("{on}· {doing}"));
+                seen = *now;
+                if seen.state.is_final() || seen.state == TaskState::Quarantined {
+                    return Ok(seen);
+                }
+            }
+            Step::Event(_) => {}
+            Step::Done(_) => return Ok(seen),
+        }
+    }
+}
+
+/// The moves of `now` that `before` did not have.
+pub(super) fn new_moves<'a>(before: &TaskView, now: &'a TaskView) -> Vec<&'a crate::control::MoveView> {
+    now.moves.iter().filter(|m| !before.moves.contains(m) && m.reason != "placed").collect()
+}

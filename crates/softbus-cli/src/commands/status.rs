@@ -1,0 +1,82 @@
+//! `softbus status`, `down` and `inject-load`.
+
+use std::time::Duration;
+
+use softbus_core::WallMs;
+
+use super::{Context, unexpected};
+use crate::args::{DownArgs, InjectArgs};
+use crate::clock::wall;
+use crate::control::{Load, Request, Response};
+use crate::failure::Failure;
+use crate::output::{Paint, ago, clean};
+
+/// Who this node is and how it does.
+pub(super) async fn status(cx: Context) -> Result<(), Failure> {
+    let status = match cx.client().call(Request::Status {}).await? {
+        Response::Status(status) => status,
+        other => return Err(unexpected(&other)),
+    };
+    if cx.out.json {
+        return cx.out.json(&status);
+    }
+    let list = |items: &[String]| if items.is_empty() { "none".to_string() } else { items.join(", ") };
+    let circles: Vec<String> = status.circles.iter().map(|c| clean(c)).collect();
+    let rows = [
+        ("name", format!("{} ({})", clean(&status.name), status.kind)),
+        ("id", status.id.to_string()),
+        ("addresses", list(&status.addresses)),
+        ("circles", list(&circles)),
+        ("devices online", status.devices_online.to_string()),
+        ("tasks running", status.tasks_running.to_string()),
+        ("task types", list(&status.task_types)),
+        ("services", list(&status.services)),
+        ("data folder", status.data_dir.clone()),
+        (
+            "running",
+            format!(
+                "since {} (process {}, softbus {})",
+                ago(wall(), WallMs(status.started_ms)),
+                status.pid,
+                status.version
+            ),
+        ),
+    ];
+    for (name, value) in rows {
+        cx.out.line(format!("{} {value}", cx.out.paint(Paint::Dim, &format!("{name:>14}"))))?;
+    }
+    Ok(())
+}
+
+/// Shuts the node down and waits until it is.
+pub(super) async fn down(cx: Context, args: DownArgs) -> Result<(), Failure> {
+    const POLL: Duration = Duration::from_millis(50);
+    const GONE: Duration = Duration::from_secs(30);
+    let client = cx.client();
+    match client.call(Request::Down { now: args.now }).await? {
+        Response::Done => {}
+        other => return Err(unexpected(&other)),
+    }
+    let gone = async {
+        while client.is_running().await {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(GONE, gone).await.map_err(|_| {
+        Failure::timeout("the node said it would stop, but it still answers").advise("see its log")
+    })?;
+    cx.say(&serde_json::json!({ "done": true }), "the node is down")
+}
+
+/// Claims sensor values for a while.
+pub(super) async fn inject(cx: Context, args: InjectArgs) -> Result<(), Failure> {
+    let load = Load {
+        seconds: args.lasts.as_secs().max(1),
+        load_permille: args.load,
+        memory_free_bytes: args.memory_free,
+        battery_permille: args.battery,
+        power: args.power,
+        thermal: args.thermal,
+    };
+    cx.order(Request::InjectLoad(load), "the node claims these values now, marked as declared").await
+}

@@ -1,0 +1,305 @@
+//! `softbus tasks`, `move`, `adopt`, `cancel` and `result`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use softbus_core::wire::task_control::{PolicyKind, TaskState};
+use softbus_core::{TaskId, WallMs};
+
+use super::run::{new_moves, writable};
+use super::{Context, unexpected};
+use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
+use crate::clock::wall;
+use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
+use crate::failure::{Failure, Kind};
+use crate::output::{Paint, Table, ago, bytes, clean, duration, percent};
+
+/// Tasks, once or as they change.
+pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
+    if args.watch {
+        return watch(cx, args.task).await;
+    }
+    let one = args.task.is_some();
+    let tasks = match cx.client().call(Request::Tasks { task: args.task }).await? {
+        Response::Tasks(tasks) => tasks,
+        other => return Err(unexpected(&other)),
+    };
+    match tasks.first() {
+        Some(task) if one && cx.out.json => cx.out.json(task),
+        Some(task) if one => show_one(&cx, task),
+        _ if cx.out.json => cx.out.json(&tasks),
+        None => cx.out.line("No tasks. Start one: softbus run primes/1 --wait"),
+        Some(_) => {
+            cx.out.table(table(&tasks))?;
+            let troubled = tasks.iter().filter(|t| t.error.is_some() && !t.state.is_final());
+            for task in troubled {
+                let error = clean(task.error.as_deref().unwrap_or_default());
+                cx.out.note(format!("{}  {error}", short(task)));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn table(tasks: &[TaskView]) -> Table {
+    let mut table = Table::new(["task", "type", "name", "state", "done", "on", "policy", "kept by", "age"]);
+    let now = wall();
+    for task in tasks {
+        table.row([
+            short(task),
+            clean(&task.task_type),
+            clean(&task.name),
+            state(task),
+            percent(task.progress_permille),
+            runner(task),
+            policy(task),
+            match task.holders.len() {
+                0 => "-".into(),
+                1 => "1 device".into(),
+                n => format!("{n} devices"),
+            },
+            ago(now, WallMs(task.submitted_ms)),
+        ]);
+    }
+    table
+}
+
+fn show_one(cx: &Context, task: &TaskView) -> Result<(), Failure> {
+    let now = wall();
+    let age =
+        task.checkpoint_age_ms.map(|ms| format!(", the last {} ago", duration(Duration::from_millis(ms))));
+    let rows = [
+        ("task", task.id.to_string()),
+        ("type", clean(&task.task_type)),
+        ("name", clean(&task.name)),
+        ("state", state(task)),
+        ("done", format!("{} {}", percent(task.progress_permille), clean(&task.progress_text))),
+        ("on", runner(task)),
+        (
+            "epoch",
+            format!(
+                "{}{}",
+                task.epoch,
+                if task.branch > 0 { format!(", branch {}", task.branch) } else { String::new() }
+            ),
+        ),
+        ("policy", policy(task)),
+        ("checkpoints", format!("{}{}", task.checkpoint, age.unwrap_or_default())),
+        ("kept by", list(task.holders.iter().map(|h| format!("…{}", h.short())))),
+        ("submitted", format!("{} by …{}", ago(now, WallMs(task.submitted_ms)), task.submitter.short())),
+        ("error", task.error.as_deref().map_or_else(|| "-".into(), clean)),
+    ];
+    for (name, value) in rows {
+        cx.out.line(format!("{} {value}", cx.out.paint(Paint::Dim, &format!("{name:>11}"))))?;
+    }
+    if task.moves.is_empty() {
+        return Ok(());
+    }
+    cx.out.line("")?;
+    let mut table = Table::new(["when", "from", "to", "why", "stood still", "sent", "epoch"]);
+    for moved in &task.moves {
+        table.row([
+            ago(now, WallMs(moved.at_ms)),
+            clean(&moved.from_name),
+            clean(&moved.to_name),
+            reason(moved),
+            duration(Duration::from_millis(moved.downtime_ms)),
+            bytes(moved.bytes),
+            moved.epoch.to_string(),
+        ]);
+    }
+    cx.out.table(table)
+}
+
+async fn watch(cx: Context, which: Option<String>) -> Result<(), Failure> {
+    let one = which.is_some();
+    let mut stream = cx.client().stream(Request::WatchTasks { task: which }).await?;
+    let mut known: BTreeMap<TaskId, TaskView> = BTreeMap::new();
+    loop {
+        let task = match stream.next().await? {
+            Step::Event(event) if cx.out.json => {
+                cx.out.json_line(&event)?;
+                match event {
+                    Event::Task(task) => *task,
+                    _ => continue,
+                }
+            }
+            Step::Event(Event::Task(task)) => {
+                let news = match known.get(&task.id) {
+                    None => true,
+                    Some(before) => {
+                        for moved in new_moves(before, &task) {
+                            cx.out.line(format!("{}  {}", short(&task), move_line(moved)))?;
+                        }
+                        // One line per state and per tenth of the way: a log, not a flood.
+                        before.state != task.state
+                            || before.progress_permille / 100 != task.progress_permille / 100
+                    }
+                };
+                if news {
+                    cx.out.line(format!(
+                        "{}  {:<12} {:>5}  {:<16} {}",
+                        short(&task),
+                        task_state_text(task.state),
+                        percent(task.progress_permille),
+                        runner(&task),
+                        clean(task.error.as_deref().unwrap_or(&task.progress_text)),
+                    ))?;
+                }
+                *task
+            }
+            Step::Event(_) => continue,
+            Step::Done(_) => return Ok(()),
+        };
+        if one && task.state.is_final() {
+            return if task.state == TaskState::Done { Ok(()) } else { Err(explain_end(&task)) };
+        }
+        known.insert(task.id, task);
+    }
+}
+
+/// Hands a task over.
+pub(super) async fn move_task(cx: Context, args: MoveArgs) -> Result<(), Failure> {
+    let bar = crate::output::Bar::spinner(&cx.out, "moving…");
+    let answer =
+        cx.client().call(Request::Move { task: args.task, device: args.device, reason: args.reason }).await;
+    drop(bar);
+    match answer? {
+        Response::Task(task) if cx.out.json => cx.out.json(&task),
+        Response::Task(task) => match task.moves.last() {
+            Some(moved) => cx.out.line(format!("{}  {}", short(&task), move_line(moved))),
+            None => cx.out.line(format!("{} runs on {}", short(&task), runner(&task))),
+        },
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Starts a new branch of an orphaned task.
+pub(super) async fn adopt(cx: Context, args: AdoptArgs) -> Result<(), Failure> {
+    if !args.force {
+        return Err(Failure::new(
+            Kind::Conflict,
+            "adopting starts a new branch of the task from its last checkpoint; the lost device may still be running the old one",
+        )
+        .advise(format!("if that device is lost for good (or you accept a fork): softbus adopt {} --force", clean(&args.task))));
+    }
+    match cx.client().call(Request::Adopt { task: args.task, force: args.force }).await? {
+        Response::Task(task) if cx.out.json => cx.out.json(&task),
+        Response::Task(task) => cx.out.line(format!(
+            "{} goes on here, as branch {} in epoch {}",
+            short(&task),
+            task.branch,
+            task.epoch
+        )),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Cancels a task.
+pub(super) async fn cancel(cx: Context, task: String) -> Result<(), Failure> {
+    cx.order(Request::Cancel { task }, "cancelled").await
+}
+
+/// Fetches a result.
+pub(super) async fn result(cx: Context, args: ResultArgs) -> Result<(), Failure> {
+    writable(&args.out)?;
+    write_result(&cx, &args.task, &args.out).await
+}
+
+/// Fetches a result into a file, whole or not at all.
+pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result<(), Failure> {
+    let reply = cx.client().call_with(Request::Result { task: task.to_string() }, &[]).await?;
+    let Response::Result(view) = reply.response else { return Err(unexpected(&reply.response)) };
+    if out == Path::new("-") {
+        return cx.out.raw(&reply.body);
+    }
+    let what = || format!("cannot write the result to {}", out.display());
+    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| Failure::io(what(), &e))?;
+    std::io::Write::write_all(&mut file, &reply.body).map_err(|e| Failure::io(what(), &e))?;
+    // The result is no secret of this program: the usual permissions, not the temporary file's.
+    let _ = file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    file.persist(out).map_err(|e| Failure::io(what(), &e.error))?;
+    let size = reply.body.len();
+    if cx.out.json {
+        return cx.out.json(&serde_json::json!({ "task": view, "out": out, "bytes": size }));
+    }
+    cx.out.line(format!("{} ({})", out.display(), bytes(size as u64)))
+}
+
+/// Why a task that ended gave no result.
+pub(super) fn explain_end(task: &TaskView) -> Failure {
+    let why = task.error.as_deref().map(|e| format!(": {}", clean(e))).unwrap_or_default();
+    let failure = Failure::failed(format!("task {} {}{why}", short(task), task_state_text(task.state)));
+    match task.state {
+        TaskState::Quarantined => failure.advise(format!(
+            "it crashed each time it went on; see `softbus tasks {}`, and cancel it or run it anew",
+            short(task)
+        )),
+        _ => failure,
+    }
+}
+
+/// One move, in words.
+pub(super) fn move_line(moved: &MoveView) -> String {
+    let still = duration(Duration::from_millis(moved.downtime_ms));
+    let (from, to) = (clean(&moved.from_name), clean(&moved.to_name));
+    match moved.reason.as_str() {
+        "placed" => format!("placed on {to}"),
+        "failover" => format!("{from} was lost; {to} went on after {still} from the last checkpoint"),
+        "adopted" => format!("adopted by {to}"),
+        _ => format!(
+            "moved from {from} to {to} ({}): stood still for {still}, {} sent",
+            reason(moved),
+            bytes(moved.bytes)
+        ),
+    }
+}
+
+fn reason(moved: &MoveView) -> String {
+    let because = clean(moved.because.lines().next().unwrap_or_default());
+    match moved.reason.as_str() {
+        "person" if because.is_empty() => "a person asked".into(),
+        "person" => format!("a person asked: {because}"),
+        "bus" if because.is_empty() => "a better device".into(),
+        "bus" => because,
+        "drain" => "its device shuts down".into(),
+        "failover" => "its device was lost".into(),
+        other => clean(other),
+    }
+}
+
+fn short(task: &TaskView) -> String {
+    task.id.to_string()[..8].to_string()
+}
+
+fn state(task: &TaskView) -> String {
+    let mark = match task.state {
+        TaskState::Running | TaskState::Done => "●",
+        TaskState::Waiting | TaskState::Moving | TaskState::Paused | TaskState::InDoubt => "◐",
+        TaskState::Failed | TaskState::Quarantined | TaskState::Lost => "✗",
+        TaskState::Cancelled => "○",
+    };
+    format!("{mark} {}", task_state_text(task.state))
+}
+
+fn runner(task: &TaskView) -> String {
+    match (&task.runner, task.runner_name.as_str()) {
+        (None, _) => "-".into(),
+        (Some(id), "") => format!("…{}", id.short()),
+        (Some(_), name) => clean(name),
+    }
+}
+
+fn policy(task: &TaskView) -> String {
+    match task.policy {
+        PolicyKind::Owner => "owner".into(),
+        PolicyKind::Quorum { k } => format!("quorum of {}", k + 1),
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { "nobody else".into() } else { items.join(", ") }
+}

@@ -1,0 +1,243 @@
+//! The node and its peers.
+
+use std::path::Path;
+
+use softbus_core::wire::task_control::TaskState;
+use softbus_trust::Role;
+
+use super::Finding;
+use crate::clock::wall;
+use crate::control::{DiagnosisView, PresenceView};
+use crate::failure::{Failure, Kind};
+use crate::output::{clean, duration, in_future};
+
+/// A clock this far off makes memberships and profiles end at the wrong time.
+const CLOCK_BAD_MS: u64 = 5 * 60_000;
+/// This far off is worth a word.
+const CLOCK_WARN_MS: u64 = 30_000;
+/// A membership that ends within this time should be renewed.
+const ENDS_SOON_MS: u64 = 7 * 86_400_000;
+
+/// No node answered.
+pub(super) fn absent(data_dir: &Path, failure: Failure) -> Finding {
+    const CHECK: &str = "node";
+    if failure.kind != Kind::NotRunning {
+        return Finding::bad(CHECK, failure.message, failure.advice.unwrap_or_default());
+    }
+    if locked(data_dir) {
+        return Finding::bad(
+            CHECK,
+            "a process has the data folder, but does not answer on its control socket",
+            "it is starting, stopping or stuck: wait a moment, else find it with `pgrep -a softbus` and end it",
+        );
+    }
+    Finding::warn(CHECK, "not running", "start it: softbus up")
+}
+
+/// Whether somebody holds the lock of the data folder.
+fn locked(data_dir: &Path) -> bool {
+    let Ok(lock) = std::fs::File::open(data_dir.join("lock")) else { return false };
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let _ = rustix::fs::flock(&lock, rustix::fs::FlockOperation::Unlock);
+            false
+        }
+        Err(e) => e == rustix::io::Errno::WOULDBLOCK,
+    }
+}
+
+pub(super) fn check(d: &DiagnosisView) -> Vec<Finding> {
+    let mut findings = vec![version(d)];
+    findings.extend(circles(d));
+    findings.push(peers(d));
+    findings.extend(protocol(d));
+    findings.extend(clocks(d));
+    findings.extend(tasks(d));
+    findings
+}
+
+fn version(d: &DiagnosisView) -> Finding {
+    let mine = env!("CARGO_PKG_VERSION");
+    if d.status.version == mine {
+        Finding::good("node", format!("running as process {}, softbus {mine}", d.status.pid))
+    } else {
+        Finding::warn(
+            "node",
+            format!("running as softbus {}, and this command is {mine}", clean(&d.status.version)),
+            "restart the node: softbus down, softbus up",
+        )
+    }
+}
+
+fn circles(d: &DiagnosisView) -> Vec<Finding> {
+    const CHECK: &str = "circles";
+    if d.circles.circles.is_empty() {
+        return vec![Finding::warn(CHECK, "this device is in no circle", "pair it: softbus pair")];
+    }
+    let now = wall();
+    let mut findings = Vec::new();
+    for circle in &d.circles.circles {
+        let name = clean(&circle.name);
+        if circle.orphaned {
+            findings.push(Finding::bad(
+                CHECK,
+                format!("{name} has no owner left"),
+                "take it back with its recovery words: softbus circle recover",
+            ));
+        }
+        let owners = circle.members.iter().filter(|m| m.role == Role::Owner).count();
+        if owners == 1 && circle.members.len() > 2 {
+            findings.push(Finding::warn(
+                CHECK,
+                format!("{name} has a single owner"),
+                "a second one helps when the first is lost: softbus circle set-role DEVICE owner",
+            ));
+        }
+        for member in &circle.members {
+            let Some(end) = member.expires_ms else { continue };
+            let who = if member.here { "this device".into() } else { clean(&member.name) };
+            if end <= now.0 {
+                findings.push(Finding::bad(
+                    CHECK,
+                    format!("the membership of {who} in {name} is over"),
+                    "an owner renews it: softbus circle renew DEVICE",
+                ));
+            } else if end - now.0 < ENDS_SOON_MS && member.role != Role::Guest {
+                findings.push(Finding::warn(
+                    CHECK,
+                    format!(
+                        "the membership of {who} in {name} ends {}",
+                        in_future(now, softbus_core::WallMs(end))
+                    ),
+                    "an owner renews it: softbus circle renew DEVICE",
+                ));
+            }
+        }
+    }
+    if findings.is_empty() {
+        let names: Vec<String> = d.circles.circles.iter().map(|c| clean(&c.name)).collect();
+        findings.push(Finding::good(CHECK, names.join(", ")));
+    }
+    findings
+}
+
+fn peers(d: &DiagnosisView) -> Finding {
+    const CHECK: &str = "devices";
+    let others: Vec<_> = d.devices.devices.iter().filter(|p| p.presence != PresenceView::Here).collect();
+    let away: Vec<String> = others
+        .iter()
+        .filter(|p| p.presence == PresenceView::Offline)
+        .map(|p| {
+            let name = if p.name.is_empty() { format!("…{}", p.id.short()) } else { clean(&p.name) };
+            match p.link.as_ref().and_then(|l| l.last_down.as_deref()) {
+                Some(why) => format!("{name} ({})", clean(why)),
+                None => name,
+            }
+        })
+        .collect();
+    let here = others.len() - away.len();
+    if others.is_empty() {
+        Finding::good(CHECK, "no other device is in a common circle yet")
+    } else if away.is_empty() {
+        Finding::good(CHECK, format!("all {here} are reachable"))
+    } else {
+        Finding::warn(
+            CHECK,
+            format!("{here} reachable, not so: {}", away.join(", ")),
+            "is it on, does softbus run there, and is it on the same network? Elsewhere: its address under `peers`",
+        )
+    }
+}
+
+/// Devices that speak other versions of the protocol.
+fn protocol(d: &DiagnosisView) -> Vec<Finding> {
+    let (low, high) = d.versions;
+    d.devices
+        .nearby
+        .iter()
+        .filter_map(|near| {
+            let name = near.name.as_deref().map_or_else(|| "a device nearby".into(), clean);
+            let (their_low, their_high) = near.versions;
+            let what =
+                format!("{name} speaks protocol {their_low} to {their_high}, this node {low} to {high}");
+            if their_high < low {
+                Some(Finding::warn("protocol", what, format!("update softbus on {name}")))
+            } else if their_low > high {
+                Some(Finding::warn("protocol", what, "update softbus here"))
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn clocks(d: &DiagnosisView) -> Option<Finding> {
+    const CHECK: &str = "peers' clocks";
+    let worst = d.clock_offsets.iter().max_by_key(|o| o.offset_ms.unsigned_abs())?;
+    let off = worst.offset_ms.unsigned_abs();
+    let name = d.devices.devices.iter().find(|p| p.id == worst.device).map(|p| clean(&p.name));
+    let name = name.filter(|n| !n.is_empty()).unwrap_or_else(|| format!("…{}", worst.device.short()));
+    let side = if worst.offset_ms > 0 { "ahead of" } else { "behind" };
+    let found =
+        format!("{name}'s clock is {} {side} this one", duration(std::time::Duration::from_millis(off)));
+    // Of two clocks that differ nobody knows which is wrong; of many, the odd one is.
+    let odd = d.clock_offsets.iter().filter(|o| o.offset_ms.unsigned_abs() > CLOCK_WARN_MS).count();
+    let advice = if odd > 1 && odd * 2 > d.clock_offsets.len() {
+        "most others differ: set this device's clock (timedatectl set-ntp true)"
+    } else {
+        "set the clock that is wrong (timedatectl set-ntp true): memberships and profiles end by it"
+    };
+    Some(match off {
+        CLOCK_BAD_MS.. => Finding::bad(CHECK, found, advice),
+        CLOCK_WARN_MS.. => Finding::warn(CHECK, found, advice),
+        _ => Finding::good(CHECK, "agree with this one"),
+    })
+}
+
+fn tasks(d: &DiagnosisView) -> Vec<Finding> {
+    const CHECK: &str = "tasks";
+    d.tasks
+        .iter()
+        .filter_map(|task| {
+            let id = &task.id.to_string()[..8];
+            let why = task.error.as_deref().map(|e| format!(": {}", clean(e))).unwrap_or_default();
+            match task.state {
+                TaskState::Quarantined => Some(Finding::warn(
+                    CHECK,
+                    format!("{id} crashed again and again{why}"),
+                    format!("softbus cancel {id}"),
+                )),
+                TaskState::InDoubt => Some(Finding::warn(
+                    CHECK,
+                    format!("{id}: who runs it cannot be told until a device returns"),
+                    "switch the devices on that kept it",
+                )),
+                TaskState::Lost => Some(Finding::warn(
+                    CHECK,
+                    format!("{id}: the device that runs it is out of reach"),
+                    format!(
+                        "it goes on when that returns; if it is lost for good: softbus adopt {id} --force"
+                    ),
+                )),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!locked(dir.path()));
+        let lock = std::fs::File::create(dir.path().join("lock")).unwrap();
+        assert!(!locked(dir.path()));
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(locked(dir.path()));
+        let failure = Failure::new(Kind::NotRunning, "x");
+        assert!(absent(dir.path(), failure).found.contains("does not answer"));
+    }
+}

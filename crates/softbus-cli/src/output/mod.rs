@@ -1,0 +1,190 @@
+//! What people and scripts see: tables and sentences for people, JSON for scripts; colour and moving bars only
+//! where a person looks at a terminal.
+
+mod human;
+mod progress;
+mod table;
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+pub use human::{ago, bytes, clean, duration, in_future, micros, ops, percent, rate, until};
+pub use progress::Bar;
+pub use table::Table;
+
+use crate::failure::Failure;
+
+/// Colours, by what they mean.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Paint {
+    /// All is well.
+    Good,
+    /// Look at it.
+    Warn,
+    /// It is wrong.
+    Bad,
+    /// Less important.
+    Dim,
+    /// More important.
+    Strong,
+}
+
+impl Paint {
+    /// The sequence that switches it on (ECMA-48, SGR).
+    fn on(self) -> &'static str {
+        match self {
+            Self::Good => "\x1b[32m",
+            Self::Warn => "\x1b[33m",
+            Self::Bad => "\x1b[31m",
+            Self::Dim => "\x1b[2m",
+            Self::Strong => "\x1b[1m",
+        }
+    }
+}
+
+/// Where output goes and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Out {
+    /// JSON instead of text.
+    pub json: bool,
+    color_out: bool,
+    color_err: bool,
+    /// Whether a person reads standard error.
+    pub tty_err: bool,
+    width: Option<u16>,
+}
+
+impl Out {
+    /// Looks at the terminal and at `NO_COLOR` (no-color.org: any value but the empty one).
+    pub fn new(json: bool) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let tty_out = std::io::stdout().is_terminal();
+        let tty_err = std::io::stderr().is_terminal();
+        Self {
+            json,
+            color_out: tty_out && !no_color && !json,
+            color_err: tty_err && !no_color,
+            tty_err,
+            width: tty_out.then(terminal_width).flatten(),
+        }
+    }
+
+    /// Colours text for standard output.
+    pub fn paint(&self, paint: Paint, text: &str) -> String {
+        painted(self.color_out, paint, text)
+    }
+
+    /// Colours text for standard error.
+    pub fn paint_err(&self, paint: Paint, text: &str) -> String {
+        painted(self.color_err, paint, text)
+    }
+
+    /// Writes a line to standard output. A reader that went away (`softbus devices | head -1`) is no error.
+    pub fn line(&self, text: impl AsRef<str>) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        let written = writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush());
+        closed_is_fine(written)
+    }
+
+    /// Writes bytes to standard output.
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        closed_is_fine(written)
+    }
+
+    /// Writes data as JSON: one object on several lines.
+    pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
+        self.line(text)
+    }
+
+    /// Writes data as one line of JSON, for streams.
+    pub fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text =
+            serde_json::to_string(value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
+        self.line(text)
+    }
+
+    /// Writes a table to standard output, as wide as the terminal.
+    pub fn table(&self, table: Table) -> Result<(), Failure> {
+        self.line(table.render(self.width, self.color_out))
+    }
+
+    /// Says something to a person on standard error, beside the output proper. Scripts get none of it.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.json {
+            let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
+        }
+    }
+
+    /// Tells a failure on standard error; as JSON there with `--json`.
+    pub fn failure(&self, failure: &Failure) {
+        let mut stderr = std::io::stderr().lock();
+        if self.json {
+            let text = serde_json::json!({ "error": failure, "exit_code": failure.kind.exit_code() });
+            let _ = writeln!(stderr, "{text}");
+            return;
+        }
+        let _ = writeln!(stderr, "{} {}", painted(self.color_err, Paint::Bad, "error:"), failure.message);
+        if let Some(advice) = &failure.advice {
+            let _ = writeln!(stderr, "{} {advice}", painted(self.color_err, Paint::Strong, "  try:"));
+        }
+    }
+}
+
+fn painted(color: bool, paint: Paint, text: &str) -> String {
+    if color { format!("{}{text}\x1b[0m", paint.on()) } else { text.to_string() }
+}
+
+fn closed_is_fine(written: std::io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io("standard output", &e)),
+        _ => Ok(()),
+    }
+}
+
+fn terminal_width() -> Option<u16> {
+    let given = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let asked = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
+    given.or_else(asked).filter(|width| *width >= 20)
+}
+
+/// Reads a log filter, strictly: a word that is no level is an error and not a room's name.
+pub fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    const FILTER_BYTES: usize = 1024;
+    let wrong = |why: &str| {
+        format!(
+            "`{text}` is no log level: {why}write error, warn, info, debug, trace, or a filter such as info,softbus_net=debug"
+        )
+    };
+    if text.len() > FILTER_BYTES {
+        return Err(format!("a log filter has at most {FILTER_BYTES} bytes"));
+    }
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_ascii_lowercase();
+        if !levels.contains(&level.as_str()) {
+            return Err(wrong(""));
+        }
+    }
+    EnvFilter::builder().parse(text).map_err(|e| wrong(&format!("{e}; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_filters_are_strict() {
+        assert!(log_filter("info").is_ok());
+        assert!(log_filter("info,softbus_net=debug").is_ok());
+        for wrong in ["loud", "", "info,", "softbus_net", "softbus_net=very"] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
+        }
+    }
+}
