@@ -38,6 +38,10 @@ pub const DYNAMIC_RELAY: Duration = Duration::from_secs(60);
 pub const REQUEST_BURST: u32 = 64;
 /// … and how many per second beyond.
 pub const REQUEST_RATE: u32 = 32;
+/// A device that counts its starts lower than before is believed only if it was not heard in the higher count for
+/// this long: otherwise it is a message from before its restart. (Counts go back if a device loses its disk while
+/// its clock is set back.)
+pub const BOOT_SILENCE: Duration = Duration::from_secs(10);
 /// Load step (in permille) that is told at once.
 pub const LOAD_STEP: u16 = 100;
 /// Battery step (in permille) that is told at once.

@@ -6,6 +6,8 @@
 
 mod peer;
 mod sight;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -90,8 +92,8 @@ struct Book {
     now: Option<Sampled>,
     /// The last dynamic profile an event was emitted for.
     now_told: Option<DynamicProfile>,
-    /// Boot of the device as it said itself on the present connection.
-    boot: Option<u64>,
+    /// The boot of the device by its own word, and when it last spoke in it.
+    boot: Option<(u64, Instant)>,
     /// What neighbours say of it, and the boot they said it in.
     claims: BTreeMap<DeviceId, (u64, Claim)>,
     /// We lost sight of it ourselves; till then what others say does not count.
@@ -421,6 +423,12 @@ impl RosterMachine {
         wall: WallMs,
         actions: &mut Vec<Action>,
     ) -> usize {
+        let book = self.book(from);
+        let lower = book.boot.filter(|(boot, _)| gossip.boot < *boot);
+        if lower.is_some_and(|(_, heard)| now.saturating_duration_since(heard) < limits::BOOT_SILENCE) {
+            return 0; // from before its restart, overtaken on the way
+        }
+        book.boot = Some((gossip.boot, now));
         for digest in gossip.digests {
             self.hear_digest(from, digest);
         }
@@ -511,9 +519,10 @@ impl RosterMachine {
         self.touched.insert(id);
         for (peer_id, peer) in &mut self.peers {
             if peer.want.get(&id).is_some_and(|want| !want.newer_than(&digest)) {
-                // It has at least this one already.
                 peer.want.remove(&id);
-            } else if Some(*peer_id) != from {
+            }
+            // Also to those that seemed to have it: what they said may have been overtaken on the way.
+            if Some(*peer_id) != from {
                 peer.digests.insert(id);
             }
         }
@@ -530,18 +539,15 @@ impl RosterMachine {
             return; // too old, or we hear it ourselves
         }
         let book = self.book(id);
-        // Another boot on a new connection counts even if it is lower: a device that lost its disk may count
-        // its starts anew.
-        let anew = direct && book.boot.is_none();
         let news = book.now.as_ref().is_none_or(|known| {
-            (heard.boot, heard.profile.sequence) > (known.boot, known.profile.sequence)
-                || (anew && heard.boot != known.boot)
+            // Its own word goes over hearsay, and over a boot that it is not in any more.
+            let over = direct
+                && (known.from != id
+                    || (known.boot != heard.boot && book.boot.map(|b| b.0) == Some(heard.boot)));
+            over || (heard.boot, heard.profile.sequence) > (known.boot, known.profile.sequence)
         });
         if !news {
             return;
-        }
-        if direct {
-            book.boot = Some(heard.boot);
         }
         let at = now.checked_sub(age).unwrap_or(now);
         book.now = Some(Sampled { boot: heard.boot, at, from, profile: sane(heard.profile) });
@@ -686,7 +692,6 @@ impl RosterMachine {
                 }
             } else if has != Some(generation) {
                 self.drop_peer(&id);
-                self.book(id).boot = None;
                 self.peers.insert(id, Peer::new(generation));
             }
             if was != is {

@@ -64,17 +64,11 @@ impl RosterMachine {
     pub(super) fn hear_claims(&mut self, from: DeviceId, boot: u64, all: bool, claims: Vec<Claim>) {
         let me = self.me;
         // What it said before it restarted, it does not say any more.
-        let mut late = false;
         for (id, book) in &mut self.books {
-            let Some((said_in, _)) = book.claims.get(&from) else { continue };
-            late |= !all && *said_in > boot;
-            if all || *said_in < boot {
-                book.claims.remove(&from);
+            let stale = book.claims.get(&from).is_some_and(|(said_in, _)| all || *said_in != boot);
+            if stale && book.claims.remove(&from).is_some() {
                 self.touched.insert(*id);
             }
-        }
-        if late {
-            return; // from before its restart, overtaken on the way
         }
         for claim in claims {
             let known = claim.id == me || claim.id == from || !self.trust.devices.contains_key(&claim.id);

@@ -1,0 +1,712 @@
+//! Several roster machines and a network between them that loses, repeats, delays and reorders.
+
+use proptest::prelude::*;
+use softbus_core::{LinkId, StaticProfile};
+
+use super::*;
+use crate::profile::Author;
+use crate::profile::tests::{draft, key, sign};
+
+const WALL: u64 = 1_700_000_000_000;
+
+/// A device of the test: its machine, its author, and what a disk would keep.
+struct Device {
+    machine: RosterMachine,
+    author: Author,
+    names: u32,
+    load: u16,
+    /// Ids in the roster by the events alone.
+    by_events: BTreeSet<DeviceId>,
+    seq: u64,
+}
+
+enum Mail {
+    Request { from: usize, to: usize, token: u64, gossip: Gossip },
+    Answer { from: usize, to: usize, token: u64, result: Result<Gossip, Failure> },
+}
+
+struct Home {
+    devices: Vec<Device>,
+    now: Instant,
+    ms: u64,
+    links: BTreeMap<(usize, usize), u64>,
+    generation: u64,
+    boots: u64,
+    mail: Vec<Mail>,
+    removed: BTreeSet<usize>,
+    /// A device lost its disk: its boots do not only grow.
+    disk_lost: bool,
+}
+
+fn id(n: usize) -> DeviceId {
+    // Computed once: a key is an operation on a curve.
+    static IDS: std::sync::OnceLock<Vec<DeviceId>> = std::sync::OnceLock::new();
+    IDS.get_or_init(|| (1..=8).map(|n| key(n).id()).collect())[n]
+}
+
+fn link(peer: usize, generation: u64) -> LinkInfo {
+    LinkInfo {
+        peer: id(peer),
+        id: LinkId([0; 16]),
+        generation,
+        presence: Presence::Online,
+        address: None,
+        dialled: true,
+        rtt: Duration::from_millis(1),
+        loss_permille: 0,
+        rate_bytes_per_s: 0,
+        bytes: (0, 0),
+        last_down: None,
+    }
+}
+
+impl Home {
+    fn new(n: usize) -> Self {
+        let mut home = Self {
+            devices: Vec::new(),
+            now: Instant::now(),
+            ms: 0,
+            links: BTreeMap::new(),
+            generation: 0,
+            boots: 0,
+            mail: Vec::new(),
+            removed: BTreeSet::new(),
+            disk_lost: false,
+        };
+        for i in 0..n {
+            let author = Author::new(key(u8::try_from(i + 1).unwrap()), 0, limits::LIFETIME);
+            home.devices.push(Device {
+                machine: RosterMachine::new(id(i), 0, limits::TELL_EVERY),
+                author,
+                names: 0,
+                load: 0,
+                by_events: BTreeSet::new(),
+                seq: 0,
+            });
+        }
+        for i in 0..n {
+            home.restart(i);
+        }
+        home
+    }
+
+    fn wall(&self) -> WallMs {
+        WallMs(WALL + self.ms)
+    }
+
+    fn trust(&self, me: usize) -> Trust {
+        let member = Member { role: Role::Member, speaks: true };
+        let devices = (0..self.devices.len()).filter(|i| *i != me && !self.removed.contains(i));
+        let devices: BTreeMap<_, _> = devices.map(|i| (id(i), member)).collect();
+        let group = devices.keys().copied().collect();
+        Trust { own_role: Some(Role::Member), devices, groups: vec![group] }
+    }
+
+    /// The device starts (again): everything but its disk is gone. Nothing of others is kept, the hardest case.
+    fn restart(&mut self, i: usize) {
+        self.links.retain(|(a, b), _| *a != i && *b != i);
+        self.boots += 1;
+        let mut machine = RosterMachine::new(id(i), self.boots, limits::TELL_EVERY);
+        let actions = machine.trust(self.trust(i), self.now);
+        assert!(actions.is_empty());
+        let version = self.devices[i].author.version();
+        self.devices[i].author = Author::new(key(u8::try_from(i + 1).unwrap()), version, limits::LIFETIME);
+        self.devices[i].machine = machine;
+        self.devices[i].by_events.clear();
+        self.devices[i].seq = 0;
+        self.rename(i);
+        self.sample(i);
+        for other in 0..self.devices.len() {
+            self.tell_links(other);
+        }
+    }
+
+    fn rename(&mut self, i: usize) {
+        let (wall, now) = (self.wall(), self.now);
+        let device = &mut self.devices[i];
+        device.names += 1;
+        let draft = StaticProfile { name: format!("{i}-{}", device.names), ..draft("") };
+        let believed = device.author.issue(draft, wall).unwrap().unwrap();
+        let actions = device.machine.own(believed, now);
+        self.perform(i, actions);
+    }
+
+    fn sample(&mut self, i: usize) {
+        let now = self.now;
+        let device = &mut self.devices[i];
+        device.load = (device.load + 130) % 1000;
+        let profile = DynamicProfile { load_permille: device.load, ..DynamicProfile::default() };
+        let actions = device.machine.sampled(profile, now);
+        self.perform(i, actions);
+    }
+
+    fn set_link(&mut self, a: usize, b: usize, up: bool) {
+        let pair = (a.min(b), a.max(b));
+        if a == b || up == self.links.contains_key(&pair) {
+            return;
+        }
+        if up {
+            self.generation += 1;
+            self.links.insert(pair, self.generation);
+        } else {
+            self.links.remove(&pair);
+        }
+        self.tell_links(a);
+        self.tell_links(b);
+    }
+
+    fn tell_links(&mut self, i: usize) {
+        let mut links = Links::new();
+        for ((a, b), generation) in &self.links {
+            let other = if *a == i { *b } else { *a };
+            if *a == i || *b == i {
+                links.insert(id(other), link(other, *generation));
+            }
+        }
+        let actions = self.devices[i].machine.links(Arc::new(links), self.now);
+        self.perform(i, actions);
+    }
+
+    fn remove(&mut self, i: usize) {
+        self.removed.insert(i);
+        for other in 0..self.devices.len() {
+            if other != i {
+                let trust = self.trust(other);
+                let actions = self.devices[other].machine.trust(trust, self.now);
+                self.perform(other, actions);
+                assert!(
+                    self.devices[other].machine.view().get(&id(i)).is_none(),
+                    "removed ones vanish at once"
+                );
+                self.set_link(i, other, false);
+            }
+        }
+    }
+
+    fn perform(&mut self, from: usize, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send { to, token, gossip } => {
+                    assert!(gossip.within_limits());
+                    let to = (0..self.devices.len()).find(|n| id(*n) == to).unwrap();
+                    self.mail.push(Mail::Request { from, to, token, gossip });
+                }
+                Action::Persist(signed) => assert!(Believed::check(signed, self.wall()).is_ok()),
+                Action::Forget(_) => {}
+                Action::Outrun(version) => panic!("{from} met a version of its own: {version}"),
+            }
+        }
+        self.check(from);
+    }
+
+    /// What must hold at any moment.
+    fn check(&mut self, i: usize) {
+        let trust = self.trust(i);
+        let device = &mut self.devices[i];
+        let Some((view, events)) = device.machine.take_changes() else { return };
+        for Numbered { seq, event } in events {
+            device.seq += 1;
+            assert_eq!(seq, device.seq, "events are numbered without a gap");
+            match event {
+                Event::Joined { id } => assert!(device.by_events.insert(id)),
+                Event::Left { id } => assert!(device.by_events.remove(&id)),
+                other => assert!(device.by_events.contains(&other.id()), "{other:?}"),
+            }
+        }
+        assert_eq!(view.seq, device.seq);
+        assert!(device.by_events.iter().eq(view.entries.keys()), "events and view agree");
+        for id in view.entries.keys() {
+            assert!(*id == view.me || trust.devices.contains_key(id), "only the trusted are in the roster");
+        }
+    }
+
+    /// Delivers a piece of mail, as if its connection still stood (so it may be of an old one).
+    fn deliver(&mut self, index: usize, again: bool) {
+        if self.mail.is_empty() {
+            return;
+        }
+        let index = index % self.mail.len();
+        let before = self.holdings();
+        match if again { self.mail[index].copy() } else { self.mail.remove(index) } {
+            Mail::Request { from, to, token, gossip } => {
+                let (now, wall) = (self.now, self.wall());
+                let (answer, actions) = self.devices[to].machine.requested(id(from), gossip, now, wall);
+                self.perform(to, actions);
+                if let Ok(gossip) = &answer {
+                    assert!(gossip.within_limits());
+                }
+                let result = answer.map_err(|code| {
+                    if code == ErrorCode::Forbidden { Failure::Refused } else { Failure::Failed }
+                });
+                self.mail.push(Mail::Answer { from: to, to: from, token, result });
+            }
+            Mail::Answer { from, to, token, result } => {
+                let (now, wall) = (self.now, self.wall());
+                let actions = self.devices[to].machine.answered(id(from), token, result, now, wall);
+                self.perform(to, actions);
+            }
+        }
+        for (pair, had) in before {
+            let has = self.holding(pair);
+            assert!(has >= had || self.disk_lost, "{pair:?}: stale replaced new");
+        }
+    }
+
+    fn lose(&mut self, index: usize) {
+        if self.mail.is_empty() {
+            return;
+        }
+        let index = index % self.mail.len();
+        let (from, to, token) = match self.mail.remove(index) {
+            Mail::Request { from, to, token, .. } => (from, to, token),
+            Mail::Answer { from, to, token, .. } => (to, from, token),
+        };
+        let (now, wall) = (self.now, self.wall());
+        let actions = self.devices[from].machine.answered(id(to), token, Err(Failure::Failed), now, wall);
+        self.perform(from, actions);
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.ms += ms;
+        self.now += Duration::from_millis(ms);
+        for i in 0..self.devices.len() {
+            let (now, wall) = (self.now, self.wall());
+            let actions = self.devices[i].machine.tick(now, wall);
+            self.perform(i, actions);
+            let next = self.devices[i].machine.deadline(self.now);
+            assert!(next > self.now, "nothing is left undone");
+        }
+    }
+
+    /// Everything arrives, in order, for a while.
+    fn calm(&mut self, seconds: u64) {
+        for _ in 0..seconds * 10 {
+            let mut turns = 0;
+            while !self.mail.is_empty() {
+                self.deliver(0, false);
+                turns += 1;
+                assert!(turns < 10_000, "they never stop talking");
+            }
+            self.pass(100);
+        }
+    }
+
+    /// (profile version, boot, sequence) of what `i` holds of `j`.
+    fn holding(&self, (i, j): (usize, usize)) -> (u64, (u64, u64)) {
+        let Some(entry) = self.devices[i].machine.view().get(&id(j)).cloned() else { return (0, (0, 0)) };
+        let now = entry.now.as_ref().map_or((0, 0), |now| (now.boot, now.profile.sequence));
+        (entry.profile.as_ref().map_or(0, |p| p.version), now)
+    }
+
+    fn holdings(&self) -> Vec<((usize, usize), (u64, (u64, u64)))> {
+        let n = self.devices.len();
+        (0..n * n).map(|k| (k / n, k % n)).map(|pair| (pair, self.holding(pair))).collect()
+    }
+
+    fn present(&self, i: usize, j: usize) -> (Presence, Source) {
+        let entry = self.devices[i].machine.view().get(&id(j)).cloned().unwrap();
+        (entry.presence, entry.source)
+    }
+
+    /// Every device of the chain knows every other: profile, and how it is if there is a link.
+    fn assert_whole(&self, present: &[usize]) {
+        for &i in present {
+            for &j in present {
+                let newest = self.holding((j, j));
+                let held = self.holding((i, j));
+                assert_eq!(held.0, newest.0, "{i} has the newest profile of {j}");
+                if self.links.contains_key(&(i.min(j), i.max(j))) {
+                    assert_eq!(held.1, newest.1, "{i} knows how {j} is");
+                }
+                assert_eq!(self.present(i, j).0, Presence::Online, "{i} sees {j}");
+            }
+        }
+        let sums: BTreeSet<_> = present.iter().map(|i| self.devices[*i].machine.sum()).collect();
+        assert_eq!(sums.len(), 1, "one roster");
+    }
+}
+
+impl Mail {
+    fn copy(&self) -> Self {
+        match self {
+            Self::Request { from, to, token, gossip } => {
+                Self::Request { from: *from, to: *to, token: *token, gossip: gossip.clone() }
+            }
+            Self::Answer { from, to, token, result } => {
+                Self::Answer { from: *from, to: *to, token: *token, result: result.clone() }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Link(usize, usize, bool),
+    Rename(usize),
+    Sample(usize),
+    Restart(usize),
+    Deliver(usize),
+    Again(usize),
+    Lose(usize),
+    Pass(u64),
+}
+
+fn op(n: usize) -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (0..n, 0..n, prop::bool::weighted(0.7)).prop_map(|(a, b, up)| Op::Link(a, b, up)),
+        2 => (0..n).prop_map(Op::Rename),
+        2 => (0..n).prop_map(Op::Sample),
+        1 => (0..n).prop_map(Op::Restart),
+        12 => (0..64usize).prop_map(Op::Deliver),
+        3 => (0..64usize).prop_map(Op::Again),
+        2 => (0..64usize).prop_map(Op::Lose),
+        4 => (1..3000u64).prop_map(Op::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96)))]
+
+    /// Whatever order, repetition, loss, relay path or restart: once a chain of links stands, all have the same
+    /// roster, and nothing old ever took the place of something newer.
+    #[test]
+    fn one_roster_in_the_end(ops in prop::collection::vec(op(4), 0..160), chain in Just([2usize, 0, 3, 1])) {
+        let mut home = Home::new(4);
+        for op in ops {
+            match op {
+                Op::Link(a, b, up) => home.set_link(a, b, up),
+                Op::Rename(i) => home.rename(i),
+                Op::Sample(i) => home.sample(i),
+                Op::Restart(i) => home.restart(i),
+                Op::Deliver(k) => home.deliver(k, false),
+                Op::Again(k) => home.deliver(k, true),
+                Op::Lose(k) => home.lose(k),
+                Op::Pass(ms) => home.pass(ms),
+            }
+        }
+        for a in 0..4 {
+            for b in 0..a {
+                home.set_link(a, b, false);
+            }
+        }
+        for pair in chain.windows(2) {
+            home.set_link(pair[0], pair[1], true);
+        }
+        home.calm(15);
+        home.assert_whole(&chain);
+    }
+
+    /// A removed device is gone everywhere and stays so, whoever still talks of it.
+    #[test]
+    fn removed_is_removed(ops in prop::collection::vec(op(4), 0..60)) {
+        let mut home = Home::new(4);
+        for pair in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+            home.set_link(pair.0, pair.1, true);
+        }
+        for op in ops {
+            match op {
+                Op::Deliver(k) => home.deliver(k, false),
+                Op::Pass(ms) => home.pass(ms),
+                Op::Rename(i) => home.rename(i),
+                _ => {}
+            }
+        }
+        home.remove(1);
+        home.calm(5);
+        home.assert_whole(&[0, 2, 3]);
+        for i in [0, 2, 3] {
+            prop_assert!(home.devices[i].machine.view().get(&id(1)).is_none());
+        }
+    }
+
+    /// Foreign messages of any content never break the machine, nor put anyone in whom we do not trust.
+    #[test]
+    fn any_message_is_survived(
+        versions in prop::collection::vec((0..6u8, any::<u64>(), any::<[u8; 32]>()), 0..8),
+        claims in prop::collection::vec((0..6u8, 0..4u8, any::<u8>(), any::<u32>()), 0..8),
+        nows in prop::collection::vec((0..6u8, any::<u64>(), any::<u64>(), any::<u64>()), 0..8),
+        all_claims: bool,
+        boot: u64,
+    ) {
+        let who = |n: u8| if n < 3 { id(n.into()) } else { DeviceId([n; 32]) };
+        let mut home = Home::new(2);
+        home.set_link(0, 1, true);
+        home.mail.clear();
+        let gossip = Gossip {
+            boot,
+            summary: None,
+            digests: versions.iter().map(|(n, v, h)| Digest { id: who(*n), version: *v, hash: Hash(*h) }).collect(),
+            want: versions.iter().map(|(n, ..)| who(*n)).collect(),
+            ask: versions.iter().map(|(n, ..)| who(*n)).collect(),
+            now: nows.iter().map(|(n, boot, sequence, age_ms)| Now {
+                id: who(*n), boot: *boot, age_ms: *age_ms,
+                profile: DynamicProfile { sequence: *sequence, ..DynamicProfile::default() },
+            }).collect(),
+            all_claims,
+            claims: claims.iter().map(|(n, seen, hops, rtt_us)| Claim {
+                id: who(*n),
+                seen: [wire::Seen::Offline, wire::Seen::Online, wire::Seen::Suspect, wire::Seen::Asleep][*seen as usize],
+                hops: *hops, rtt_us: *rtt_us,
+            }).collect(),
+            ..Gossip::default()
+        };
+        let own = home.holding((0, 0));
+        home.mail.push(Mail::Request { from: 1, to: 0, token: 0, gossip });
+        home.deliver(0, false);
+        home.pass(1500);
+        prop_assert_eq!(home.devices[0].machine.view().entries.len(), 2);
+        prop_assert_eq!(home.holding((0, 0)), own, "nobody tells us how we are");
+    }
+}
+
+#[test]
+fn a_chain_sees_its_far_end_through_its_neighbours() {
+    let mut home = Home::new(5);
+    for i in 0..4 {
+        home.set_link(i, i + 1, true);
+    }
+    home.calm(3);
+    home.assert_whole(&[0, 1, 2, 3, 4]);
+    assert_eq!(home.present(0, 1).1, Source::Direct);
+    let Source::Via { neighbour, hops, rtt_us } = home.present(0, 4).1 else { panic!() };
+    assert_eq!((neighbour, hops, rtt_us), (id(1), 2, 4000));
+
+    // The far end goes: nobody keeps it alive by hearsay.
+    home.set_link(3, 4, false);
+    home.calm(6);
+    for i in 0..4 {
+        assert_eq!(home.present(i, 4), (Presence::Offline, Source::Nobody), "{i}");
+    }
+    // Its profile stays known.
+    assert_eq!(home.holding((0, 4)).0, home.holding((4, 4)).0);
+}
+
+#[test]
+fn in_a_full_mesh_a_lost_device_is_offline_at_once() {
+    let mut home = Home::new(4);
+    for a in 0..4 {
+        for b in 0..a {
+            home.set_link(a, b, true);
+        }
+    }
+    home.calm(3);
+    // Device 3 dies; 0 notices first, while 1 and 2 still say that they see it.
+    home.set_link(0, 3, false);
+    assert_eq!(home.present(0, 3), (Presence::Offline, Source::Direct));
+    home.set_link(1, 3, false);
+    home.set_link(2, 3, false);
+    home.calm(5);
+    for i in 0..3 {
+        assert_eq!(home.present(i, 3), (Presence::Offline, Source::Nobody));
+    }
+
+    // Only the link 0–1 is cut: after the hold-down they see each other through 2.
+    home.set_link(0, 1, false);
+    assert_eq!(home.present(0, 1).0, Presence::Offline);
+    home.calm(5);
+    let (presence, source) = home.present(0, 1);
+    assert_eq!(presence, Presence::Online);
+    assert!(matches!(source, Source::Via { neighbour, hops: 0, .. } if neighbour == id(2)), "{source:?}");
+}
+
+#[test]
+fn only_news_travels() {
+    let mut home = Home::new(3);
+    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+        home.set_link(a, b, true);
+    }
+    home.calm(5);
+    // All is told: from here on only heartbeats, which carry nothing else.
+    for _ in 0..50 {
+        home.pass(100);
+        for mail in &home.mail {
+            let Mail::Request { gossip, .. } = mail else { continue };
+            assert!(gossip.digests.is_empty() && gossip.claims.is_empty() && gossip.summary.is_none());
+            assert_eq!((gossip.now.len(), gossip.want.len()), (1, 0));
+        }
+        while !home.mail.is_empty() {
+            home.deliver(0, false);
+        }
+    }
+    // A new profile is fetched once by each.
+    home.rename(0);
+    let mut carried = 0;
+    for _ in 0..10 {
+        home.pass(100);
+        while !home.mail.is_empty() {
+            if let Mail::Answer { result: Ok(gossip), .. } = &home.mail[0] {
+                carried += gossip.profiles.len();
+            }
+            home.deliver(0, false);
+        }
+    }
+    home.assert_whole(&[0, 1, 2]);
+    assert_eq!(carried, 2);
+}
+
+#[test]
+fn forged_and_foreign_profiles_are_refused() {
+    let mut home = Home::new(2);
+    home.set_link(0, 1, true);
+    home.calm(1);
+    let before = home.holding((0, 1));
+    let good = StaticProfile {
+        id: id(1),
+        version: u64::MAX,
+        issued: home.wall(),
+        expires: home.wall().after(limits::LIFETIME),
+        ..draft("forged")
+    };
+    let by_another = sign(&key(9), &good);
+    let mut stolen = by_another.clone();
+    stolen.signer = id(1);
+    let stranger = sign(&key(9), &StaticProfile { id: key(9).id(), ..good.clone() });
+    let mut flipped = sign(&key(2), &good);
+    flipped.body[20] ^= 4;
+    for signed in [by_another, stolen, stranger, flipped] {
+        let mut actions = Vec::new();
+        let wall = home.wall();
+        assert!(!home.devices[0].machine.hear_profile(id(1), signed, wall, &mut actions));
+        assert_eq!(actions, []);
+    }
+    home.calm(1);
+    assert_eq!(home.holding((0, 1)).0, before.0);
+    assert_eq!(home.devices[0].machine.view().entries.len(), 2);
+}
+
+#[test]
+fn of_two_profiles_with_one_version_all_keep_the_same() {
+    let profile = |name: &str| StaticProfile {
+        id: id(1),
+        version: WALL + 50,
+        issued: WallMs(WALL),
+        expires: WallMs(WALL).after(limits::LIFETIME),
+        ..draft(name)
+    };
+    let (a, b) = (sign(&key(2), &profile("a")), sign(&key(2), &profile("b")));
+    let larger = a.hash().max(b.hash());
+    for order in [[&a, &b], [&b, &a]] {
+        let mut home = Home::new(2);
+        let wall = home.wall();
+        for signed in order {
+            home.devices[0].machine.hear_profile(id(1), signed.clone(), wall, &mut Vec::new());
+        }
+        let known = home.devices[0].machine.books[&id(1)].profile.clone().unwrap();
+        assert_eq!(known.digest.hash, larger);
+    }
+}
+
+#[test]
+fn a_profile_of_ours_that_we_do_not_know_is_outrun() {
+    let mut home = Home::new(2);
+    let wall = home.wall();
+    let older = StaticProfile {
+        id: id(0),
+        version: wall.0 + 1000,
+        issued: wall,
+        expires: wall.after(limits::LIFETIME),
+        ..draft("from before the disk was lost")
+    };
+    let mut actions = Vec::new();
+    home.devices[0].machine.hear_profile(id(1), sign(&key(1), &older), wall, &mut actions);
+    assert_eq!(actions, [Action::Outrun(wall.0 + 1000)]);
+    assert_eq!(home.holding((0, 0)).0, home.devices[0].author.version());
+}
+
+#[test]
+fn circles_do_not_learn_of_each_other_through_us() {
+    // 0 is in one circle with 1 and in another with 2.
+    let mut home = Home::new(3);
+    let mut trust = home.trust(0);
+    trust.groups = vec![BTreeSet::from([id(1)]), BTreeSet::from([id(2)])];
+    home.devices[0].machine.trust(trust, home.now);
+    home.mail.clear();
+    home.set_link(0, 1, true);
+    home.set_link(0, 2, true);
+    for _ in 0..200 {
+        for mail in &home.mail {
+            let (Mail::Request { from, to, gossip, .. } | Mail::Answer { from, to, result: Ok(gossip), .. }) =
+                mail
+            else {
+                continue;
+            };
+            if (*from, *to) == (0, 1) {
+                assert!(gossip.digests.iter().all(|d| d.id != id(2)));
+                assert!(gossip.claims.iter().all(|c| c.id != id(2)));
+                assert!(gossip.profiles.iter().all(|p| p.signer != id(2)));
+            }
+        }
+        if home.mail.is_empty() {
+            home.pass(100);
+        } else {
+            home.deliver(0, false);
+        }
+    }
+    assert!(home.holding((1, 0)).0 > 0, "it does know us");
+    assert_eq!(home.holding((1, 2)), (0, (0, 0)));
+}
+
+#[test]
+fn a_reboot_is_not_mistaken_for_stale_news() {
+    let mut home = Home::new(2);
+    home.set_link(0, 1, true);
+    for _ in 0..40 {
+        home.sample(1);
+    }
+    home.calm(1);
+    assert_eq!(home.holding((0, 1)).1, home.holding((1, 1)).1);
+    let before = home.holding((0, 1)).1;
+    assert!(before.1 > 40);
+
+    // It restarts: its sequence begins anew, its boot is larger. What was under way from before arrives late.
+    let late = Now {
+        id: id(1),
+        boot: before.0,
+        age_ms: 0,
+        profile: DynamicProfile { sequence: before.1 + 5, ..DynamicProfile::default() },
+    };
+    home.restart(1);
+    home.set_link(0, 1, true);
+    home.calm(1);
+    let after = home.holding((0, 1)).1;
+    assert_eq!(after, home.holding((1, 1)).1);
+    assert!(after.0 > before.0 && after.1 < before.1);
+    let late = Gossip { boot: before.0, now: vec![late], ..Gossip::default() };
+    home.mail.push(Mail::Request { from: 1, to: 0, token: 0, gossip: late });
+    home.deliver(0, false);
+    home.calm(1);
+    assert!(home.holding((0, 1)).1 >= after);
+
+    // It restarts without its disk and by a clock that was set back: its boot is lower than before.
+    home.boots = 0;
+    home.disk_lost = true;
+    home.restart(1);
+    home.set_link(0, 1, true);
+    home.calm(15);
+    assert_eq!(home.holding((0, 1)).1, home.holding((1, 1)).1);
+}
+
+#[test]
+fn a_flood_of_requests_is_refused() {
+    let mut home = Home::new(2);
+    home.set_link(0, 1, true);
+    home.calm(1);
+    let (now, wall) = (home.now, home.wall());
+    let mut ask = |at| home.devices[0].machine.requested(id(1), Gossip::default(), at, wall).0;
+    let refused = (0..200).filter(|_| ask(now) == Err(ErrorCode::Busy)).count();
+    assert!((200 - limits::REQUEST_BURST as usize..200).contains(&refused), "{refused}");
+    assert!(ask(now + Duration::from_secs(1)).is_ok());
+    let stranger = home.devices[0].machine.requested(key(9).id(), Gossip::default(), now, wall).0;
+    assert_eq!(stranger, Err(ErrorCode::Forbidden));
+}
+
+#[test]
+fn expired_profiles_go() {
+    let mut home = Home::new(2);
+    home.set_link(0, 1, true);
+    home.calm(1);
+    home.set_link(0, 1, false);
+    home.pass(8 * 24 * 3600 * 1000);
+    assert_eq!(home.holding((0, 1)), (0, (0, 0)), "neither profile nor dynamic values of a week ago");
+    assert!(home.holding((0, 0)).0 > 0, "our own stays until it is made anew");
+}
