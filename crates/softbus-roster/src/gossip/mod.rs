@@ -4,8 +4,10 @@
 //! Per neighbour there is a list of what is still to be told ([`peer::Peer`]) instead of a queue of messages:
 //! however much happens while a request is under way, the next one carries only how things are by then.
 
+mod hear;
 mod peer;
 mod sight;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::wire::roster::{self as wire, Claim, Digest, Gossip, Now};
+use softbus_core::wire::roster::{self as wire, Claim, Gossip};
 use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, WallMs};
 use softbus_net::{LinkInfo, Links, Presence};
 use softbus_trust::Role;
@@ -22,7 +24,7 @@ use tokio::time::Instant;
 use crate::matters::by_a_part;
 use crate::profile::Believed;
 use crate::{Event, Numbered, ProfileError, RosterEntry, RosterView, Sampled, Source, limits, matters};
-use peer::{InFlight, Peer};
+use peer::Peer;
 
 /// How often the machine looks for what has grown old.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -348,325 +350,6 @@ impl RosterMachine {
         holds.chain(peers).chain(self.sweep_at).min().unwrap_or(now)
     }
 
-    // ---- what others say -------------------------------------------------------------------------------
-
-    fn answer(
-        &mut self,
-        from: DeviceId,
-        gossip: Gossip,
-        now: Instant,
-        wall: WallMs,
-        actions: &mut Vec<Action>,
-    ) -> Result<Gossip, ErrorCode> {
-        if !self.speaks(&from) {
-            return Err(ErrorCode::Forbidden);
-        }
-        if !self.spend_credit(from, now) {
-            return Err(ErrorCode::Busy);
-        }
-        if !gossip.within_limits() {
-            return Err(ErrorCode::Malformed);
-        }
-        let (want, ask, summary) = (gossip.want.clone(), gossip.ask.clone(), gossip.summary);
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.speaks_after_all();
-        }
-        // Profiles are only taken in answer to our own question.
-        self.hear(from, Gossip { profiles: Vec::new(), ..gossip }, now, wall, actions);
-        let mut answer = Gossip { boot: self.boot, ..Gossip::default() };
-        if let Some(theirs) = summary {
-            let digests = self.digests_for(&from);
-            if wire::summary(digests.iter()) != theirs {
-                answer.digests = digests;
-            }
-            if let Some(peer) = self.peers.get_mut(&from) {
-                // It begins anew with us: it may have forgotten all we told it.
-                peer.claims_due = true;
-                peer.now_due = true;
-            }
-        }
-        self.give_profiles(&from, &want, &mut answer);
-        answer.now = ask.iter().filter_map(|id| self.give_now(&from, id, now)).collect();
-        Ok(answer)
-    }
-
-    fn give_profiles(&self, to: &DeviceId, want: &[DeviceId], answer: &mut Gossip) {
-        let mut room = wire::PROFILES_BYTES;
-        let mut given = BTreeSet::new();
-        for id in want {
-            let Some(believed) = self.books.get(id).and_then(|book| book.profile.as_ref()) else { continue };
-            if (*id != self.me && !self.trust.may_know(to, id)) || !given.insert(*id) {
-                continue;
-            }
-            let Some(rest) = room.checked_sub(believed.signed.body.len()) else { break };
-            room = rest;
-            answer.profiles.push(believed.signed.clone());
-        }
-    }
-
-    /// Ours, or what a device told us itself a short while ago; never what we have at third hand.
-    fn give_now(&self, to: &DeviceId, id: &DeviceId, now: Instant) -> Option<Now> {
-        let sampled = self.books.get(id)?.now.as_ref()?;
-        let age = sampled.age(now);
-        let own = *id == self.me;
-        let fit = own || (sampled.from == *id && age <= limits::DYNAMIC_RELAY && self.trust.may_know(to, id));
-        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        fit.then(|| Now { id: *id, boot: sampled.boot, age_ms, profile: sampled.profile.clone() })
-    }
-
-    /// Takes in what a message says. Returns how many profiles were news.
-    fn hear(
-        &mut self,
-        from: DeviceId,
-        gossip: Gossip,
-        now: Instant,
-        wall: WallMs,
-        actions: &mut Vec<Action>,
-    ) -> usize {
-        let book = self.book(from);
-        let lower = book.boot.filter(|(boot, _)| gossip.boot < *boot);
-        if lower.is_some_and(|(_, heard)| now.saturating_duration_since(heard) < limits::BOOT_SILENCE) {
-            return 0; // from before its restart, overtaken on the way
-        }
-        book.boot = Some((gossip.boot, now));
-        for digest in gossip.digests {
-            self.hear_digest(from, digest);
-        }
-        let mut taken = 0;
-        for signed in gossip.profiles {
-            taken += usize::from(self.hear_profile(from, signed, wall, actions));
-        }
-        for heard in gossip.now {
-            self.hear_now(from, heard, now);
-        }
-        self.hear_claims(from, gossip.boot, gossip.all_claims, gossip.claims);
-        taken
-    }
-
-    /// Somebody holds this version of a profile.
-    fn hear_digest(&mut self, from: DeviceId, digest: Digest) {
-        if digest.id != self.me && !self.trust.devices.contains_key(&digest.id) {
-            return;
-        }
-        let ours = self.books.get(&digest.id).and_then(|book| book.profile.as_ref()).map(|b| b.digest);
-        let Some(peer) = self.peers.get_mut(&from) else { return };
-        match ours {
-            Some(ours) if !digest.newer_than(&ours) => {
-                peer.want.remove(&digest.id);
-                if ours.newer_than(&digest) {
-                    peer.digests.insert(digest.id);
-                }
-            }
-            _ => {
-                peer.want.insert(digest.id, digest);
-            }
-        }
-    }
-
-    /// The peer listed all that it holds: what is missing there is news for it.
-    fn tell_missing(&mut self, from: DeviceId, theirs: &[Digest]) {
-        let theirs: BTreeSet<_> = theirs.iter().map(|digest| digest.id).collect();
-        let missing: Vec<_> =
-            self.digests_for(&from).iter().map(|d| d.id).filter(|id| !theirs.contains(id)).collect();
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.digests.extend(missing);
-        }
-    }
-
-    fn hear_profile(
-        &mut self,
-        from: DeviceId,
-        signed: Signed,
-        wall: WallMs,
-        actions: &mut Vec<Action>,
-    ) -> bool {
-        let subject = signed.signer;
-        let known = self.books.get(&subject).and_then(|book| book.profile.as_ref()).map(|b| b.digest);
-        let trusted = subject == self.me || self.trust.devices.contains_key(&subject);
-        if !trusted || known.is_some_and(|known| known.hash == signed.hash()) {
-            return false;
-        }
-        let believed = match Believed::check(signed, wall) {
-            Ok(believed) => believed,
-            Err(error) => {
-                tracing::debug!(%subject, %from, %error, "refused a profile");
-                return false;
-            }
-        };
-        let digest = believed.digest;
-        if let Some(known) = known {
-            if known.version == digest.version {
-                tracing::warn!(device = %subject, version = digest.version, %from,
-                    "a device signed two profiles with one version: its key may be in use twice");
-            }
-            if !digest.newer_than(&known) {
-                return false;
-            }
-        }
-        if subject == self.me {
-            actions.push(Action::Outrun(digest.version));
-            return false;
-        }
-        actions.push(Action::Persist(believed.signed.clone()));
-        self.accept(believed, Some(from));
-        true
-    }
-
-    fn accept(&mut self, believed: Believed, from: Option<DeviceId>) {
-        let id = believed.digest.id;
-        let digest = believed.digest;
-        self.book(id).profile = Some(believed);
-        self.touched.insert(id);
-        for (peer_id, peer) in &mut self.peers {
-            if peer.want.get(&id).is_some_and(|want| !want.newer_than(&digest)) {
-                peer.want.remove(&id);
-            }
-            // Also to those that seemed to have it: what they said may have been overtaken on the way.
-            if Some(*peer_id) != from {
-                peer.digests.insert(id);
-            }
-        }
-    }
-
-    fn hear_now(&mut self, from: DeviceId, heard: Now, now: Instant) {
-        let id = heard.id;
-        if id == self.me || !self.trust.devices.contains_key(&id) {
-            return;
-        }
-        let direct = id == from;
-        let age = Duration::from_millis(heard.age_ms.min(u64::from(u32::MAX)));
-        if !direct && (age > limits::DYNAMIC_RELAY || self.peers.contains_key(&id)) {
-            return; // too old, or we hear it ourselves
-        }
-        let book = self.book(id);
-        let news = book.now.as_ref().is_none_or(|known| {
-            // Its own word goes over hearsay, and over a boot that it is not in any more.
-            let over = direct
-                && (known.from != id
-                    || (known.boot != heard.boot && book.boot.map(|b| b.0) == Some(heard.boot)));
-            over || (heard.boot, heard.profile.sequence) > (known.boot, known.profile.sequence)
-        });
-        if !news {
-            return;
-        }
-        let at = now.checked_sub(age).unwrap_or(now);
-        book.now = Some(Sampled { boot: heard.boot, at, from, profile: sane(heard.profile) });
-        self.touched.insert(id);
-    }
-
-    // ---- what we tell ----------------------------------------------------------------------------------
-
-    /// Digests of all profiles that `to` may know, in order.
-    fn digests_for(&self, to: &DeviceId) -> Vec<Digest> {
-        let fit = |id: &DeviceId| *id == self.me || self.trust.may_know(to, id);
-        let known = self.books.iter().filter(|(id, _)| fit(id));
-        known.filter_map(|(_, book)| book.profile.as_ref().map(|b| b.digest)).collect()
-    }
-
-    /// Brings entries, events and claims up to date, then sends to every peer what it should hear.
-    fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.refresh(Some(now));
-        let ready: Vec<_> =
-            self.peers.iter().filter(|(_, peer)| peer.ready(now)).map(|(id, _)| *id).collect();
-        for to in ready {
-            if let Some((token, gossip)) = self.compose(to, now) {
-                actions.push(Action::Send { to, token, gossip });
-            }
-        }
-    }
-
-    /// The next request to a peer, if there is anything to say.
-    fn compose(&mut self, to: DeviceId, now: Instant) -> Option<(u64, Gossip)> {
-        let own_now = self.give_now(&to, &self.me, now);
-        let peer = self.peers.get(&to)?;
-        let compare = peer.compare_at.is_none_or(|at| now >= at);
-        let all_claims = peer.claims_due;
-        let mut gossip = Gossip { boot: self.boot, all_claims, ..Gossip::default() };
-        let mut in_flight = InFlight::new(now);
-
-        if compare {
-            gossip.summary = Some(wire::summary(self.digests_for(&to).iter()));
-            in_flight.compared = true;
-        }
-        for id in &peer.digests {
-            let known = self.books.get(id).and_then(|book| book.profile.as_ref());
-            if let Some(believed) = known
-                && (*id == self.me || self.trust.may_know(&to, id))
-            {
-                gossip.digests.push(believed.digest);
-            }
-        }
-        for (id, digest) in &peer.want {
-            if gossip.want.len() >= wire::PROFILES {
-                break;
-            }
-            let known = self.books.get(id).and_then(|book| book.profile.as_ref());
-            if known.is_none_or(|known| digest.newer_than(&known.digest)) && !self.fetching.contains_key(id) {
-                gossip.want.push(*id);
-            }
-        }
-        let due = peer.now_due
-            || peer.told_now_at.is_none_or(|at| now.saturating_duration_since(at) >= self.tell_every);
-        if due && let Some(own) = own_now {
-            gossip.now.push(own);
-            in_flight.now = true;
-        }
-        let subjects: Vec<DeviceId> = if all_claims {
-            self.books.keys().copied().collect()
-        } else {
-            peer.claims.iter().copied().collect()
-        };
-        for id in subjects {
-            let Some(claim) = self.claim(&to, &id) else { continue };
-            let told = if all_claims { None } else { peer.told_claims.get(&id) };
-            if told.map_or(claim.seen != wire::Seen::Offline, |told| *told != (claim.seen, claim.hops)) {
-                gossip.claims.push(claim);
-            }
-        }
-
-        let mut nothing = gossip.clone();
-        nothing.boot = 0;
-        let peer = self.peers.get_mut(&to)?;
-        if nothing.is_empty() {
-            // What was noted turned out to be no news for this peer.
-            peer.digests.clear();
-            peer.claims.clear();
-            return None;
-        }
-        self.token += 1;
-        in_flight.token = self.token;
-        in_flight.digests = std::mem::take(&mut peer.digests);
-        in_flight.claims = std::mem::take(&mut peer.claims);
-        in_flight.all_claims = std::mem::take(&mut peer.claims_due);
-        in_flight.want.clone_from(&gossip.want);
-        if compare {
-            peer.compare_at = Some(now + COMPARE_EVERY);
-        }
-        if in_flight.now {
-            peer.now_due = false;
-            peer.told_now_at = Some(now);
-        }
-        if all_claims {
-            peer.told_claims.clear();
-        }
-        for claim in &gossip.claims {
-            peer.told_claims.insert(claim.id, (claim.seen, claim.hops));
-        }
-        peer.in_flight = Some(in_flight);
-        for id in &gossip.want {
-            self.fetching.insert(*id, to);
-        }
-        Some((self.token, gossip))
-    }
-
-    fn failed(&mut self, from: DeviceId, in_flight: InFlight, failure: Failure, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.failed(in_flight, failure, now);
-        }
-    }
-
-    // ---- links, time and the view ----------------------------------------------------------------------
-
     /// Follows the links from `before` to `after`: who can be spoken to, who was lost.
     fn follow(&mut self, before: &Links, after: &Links, now: Instant) {
         let ids: Vec<_> = self.trust.devices.keys().copied().collect();
@@ -826,18 +509,6 @@ impl RosterMachine {
     fn speaks(&self, id: &DeviceId) -> bool {
         self.trust.devices.get(id).is_some_and(|member| member.speaks)
     }
-
-    /// Whether the peer may send one more request now (a bucket of [`limits::REQUEST_BURST`], refilled at
-    /// [`limits::REQUEST_RATE`]).
-    fn spend_credit(&mut self, from: DeviceId, now: Instant) -> bool {
-        let most = u64::from(limits::REQUEST_BURST) * 1000;
-        let (credit, since) = self.book(from).credit.unwrap_or((most, now));
-        let passed = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        let credit = credit.saturating_add(passed.saturating_mul(limits::REQUEST_RATE.into())).min(most);
-        let left = credit.checked_sub(1000);
-        self.book(from).credit = Some((left.unwrap_or(credit), now));
-        left.is_some()
-    }
 }
 
 fn blank(entry: &RosterEntry) -> RosterEntry {
@@ -863,13 +534,6 @@ fn link_matters(old: Option<&LinkInfo>, new: Option<&LinkInfo>) -> bool {
         }
         (a, b) => a.is_some() != b.is_some(),
     }
-}
-
-/// Foreign values brought within their ranges.
-fn sane(mut profile: DynamicProfile) -> DynamicProfile {
-    profile.load_permille = profile.load_permille.min(1000);
-    profile.battery_permille = profile.battery_permille.map(|b| b.min(1000));
-    profile
 }
 
 /// The sum of all profiles held, to compare rosters in tests and diagnoses.

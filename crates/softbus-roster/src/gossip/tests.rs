@@ -20,10 +20,36 @@ struct Device {
     seq: u64,
 }
 
-enum Mail {
-    Request { from: usize, to: usize, token: u64, gossip: Gossip },
-    Answer { from: usize, to: usize, token: u64, result: Result<Gossip, Failure> },
+/// What is under way, and since when the request waits for its end.
+struct Mail {
+    from: usize,
+    to: usize,
+    token: u64,
+    since: Instant,
+    what: What,
 }
+
+#[derive(Clone)]
+enum What {
+    Request(Gossip),
+    Answer(Result<Gossip, Failure>),
+}
+
+impl Mail {
+    fn gossip(&self) -> Option<&Gossip> {
+        match &self.what {
+            What::Request(gossip) | What::Answer(Ok(gossip)) => Some(gossip),
+            What::Answer(Err(_)) => None,
+        }
+    }
+
+    fn request(from: usize, to: usize, token: u64, since: Instant, gossip: Gossip) -> Self {
+        Self { from, to, token, since, what: What::Request(gossip) }
+    }
+}
+
+/// What one holds of another: profile version, and (boot, sequence).
+type Holding = (u64, (u64, u64));
 
 struct Home {
     devices: Vec<Device>,
@@ -189,7 +215,7 @@ impl Home {
                 Action::Send { to, token, gossip } => {
                     assert!(gossip.within_limits());
                     let to = (0..self.devices.len()).find(|n| id(*n) == to).unwrap();
-                    self.mail.push(Mail::Request { from, to, token, gossip });
+                    self.mail.push(Mail::request(from, to, token, self.now, gossip));
                 }
                 Action::Persist(signed) => assert!(Believed::check(signed, self.wall()).is_ok()),
                 Action::Forget(_) => {}
@@ -227,21 +253,26 @@ impl Home {
         }
         let index = index % self.mail.len();
         let before = self.holdings();
-        match if again { self.mail[index].copy() } else { self.mail.remove(index) } {
-            Mail::Request { from, to, token, gossip } => {
-                let (now, wall) = (self.now, self.wall());
+        let Mail { from, to, token, since, what } = if again {
+            let mail = &self.mail[index];
+            Mail { what: mail.what.clone(), ..*mail }
+        } else {
+            self.mail.remove(index)
+        };
+        let (now, wall) = (self.now, self.wall());
+        match what {
+            What::Request(gossip) => {
                 let (answer, actions) = self.devices[to].machine.requested(id(from), gossip, now, wall);
                 self.perform(to, actions);
                 if let Ok(gossip) = &answer {
                     assert!(gossip.within_limits());
                 }
-                let result = answer.map_err(|code| {
+                let what = What::Answer(answer.map_err(|code| {
                     if code == ErrorCode::Forbidden { Failure::Refused } else { Failure::Failed }
-                });
-                self.mail.push(Mail::Answer { from: to, to: from, token, result });
+                }));
+                self.mail.push(Mail { from: to, to: from, token, since, what });
             }
-            Mail::Answer { from, to, token, result } => {
-                let (now, wall) = (self.now, self.wall());
+            What::Answer(result) => {
                 let actions = self.devices[to].machine.answered(id(from), token, result, now, wall);
                 self.perform(to, actions);
             }
@@ -257,9 +288,11 @@ impl Home {
             return;
         }
         let index = index % self.mail.len();
-        let (from, to, token) = match self.mail.remove(index) {
-            Mail::Request { from, to, token, .. } => (from, to, token),
-            Mail::Answer { from, to, token, .. } => (to, from, token),
+        let mail = self.mail.remove(index);
+        let token = mail.token;
+        let (from, to) = match mail.what {
+            What::Request(_) => (mail.from, mail.to),
+            What::Answer(_) => (mail.to, mail.from),
         };
         let (now, wall) = (self.now, self.wall());
         let actions = self.devices[from].machine.answered(id(to), token, Err(Failure::Failed), now, wall);
@@ -269,6 +302,12 @@ impl Home {
     fn pass(&mut self, ms: u64) {
         self.ms += ms;
         self.now += Duration::from_millis(ms);
+        // Whoever waits for an answer gives up after a while, and with it what is under way.
+        while let Some(late) =
+            self.mail.iter().position(|mail| self.now - mail.since > limits::ANSWER_TIMEOUT)
+        {
+            self.lose(late);
+        }
         for i in 0..self.devices.len() {
             let (now, wall) = (self.now, self.wall());
             let actions = self.devices[i].machine.tick(now, wall);
@@ -291,14 +330,13 @@ impl Home {
         }
     }
 
-    /// (profile version, boot, sequence) of what `i` holds of `j`.
-    fn holding(&self, (i, j): (usize, usize)) -> (u64, (u64, u64)) {
+    fn holding(&self, (i, j): (usize, usize)) -> Holding {
         let Some(entry) = self.devices[i].machine.view().get(&id(j)).cloned() else { return (0, (0, 0)) };
         let now = entry.now.as_ref().map_or((0, 0), |now| (now.boot, now.profile.sequence));
         (entry.profile.as_ref().map_or(0, |p| p.version), now)
     }
 
-    fn holdings(&self) -> Vec<((usize, usize), (u64, (u64, u64)))> {
+    fn holdings(&self) -> Vec<((usize, usize), Holding)> {
         let n = self.devices.len();
         (0..n * n).map(|k| (k / n, k % n)).map(|pair| (pair, self.holding(pair))).collect()
     }
@@ -323,19 +361,6 @@ impl Home {
         }
         let sums: BTreeSet<_> = present.iter().map(|i| self.devices[*i].machine.sum()).collect();
         assert_eq!(sums.len(), 1, "one roster");
-    }
-}
-
-impl Mail {
-    fn copy(&self) -> Self {
-        match self {
-            Self::Request { from, to, token, gossip } => {
-                Self::Request { from: *from, to: *to, token: *token, gossip: gossip.clone() }
-            }
-            Self::Answer { from, to, token, result } => {
-                Self::Answer { from: *from, to: *to, token: *token, result: result.clone() }
-            }
-        }
     }
 }
 
@@ -451,7 +476,7 @@ proptest! {
             ..Gossip::default()
         };
         let own = home.holding((0, 0));
-        home.mail.push(Mail::Request { from: 1, to: 0, token: 0, gossip });
+        home.mail.push(Mail::request(1, 0, 0, home.now, gossip));
         home.deliver(0, false);
         home.pass(1500);
         prop_assert_eq!(home.devices[0].machine.view().entries.len(), 2);
@@ -520,7 +545,7 @@ fn only_news_travels() {
     for _ in 0..50 {
         home.pass(100);
         for mail in &home.mail {
-            let Mail::Request { gossip, .. } = mail else { continue };
+            let What::Request(gossip) = &mail.what else { continue };
             assert!(gossip.digests.is_empty() && gossip.claims.is_empty() && gossip.summary.is_none());
             assert_eq!((gossip.now.len(), gossip.want.len()), (1, 0));
         }
@@ -534,7 +559,7 @@ fn only_news_travels() {
     for _ in 0..10 {
         home.pass(100);
         while !home.mail.is_empty() {
-            if let Mail::Answer { result: Ok(gossip), .. } = &home.mail[0] {
+            if let What::Answer(Ok(gossip)) = &home.mail[0].what {
                 carried += gossip.profiles.len();
             }
             home.deliver(0, false);
@@ -625,12 +650,8 @@ fn circles_do_not_learn_of_each_other_through_us() {
     home.set_link(0, 2, true);
     for _ in 0..200 {
         for mail in &home.mail {
-            let (Mail::Request { from, to, gossip, .. } | Mail::Answer { from, to, result: Ok(gossip), .. }) =
-                mail
-            else {
-                continue;
-            };
-            if (*from, *to) == (0, 1) {
+            let Some(gossip) = mail.gossip() else { continue };
+            if (mail.from, mail.to) == (0, 1) {
                 assert!(gossip.digests.iter().all(|d| d.id != id(2)));
                 assert!(gossip.claims.iter().all(|c| c.id != id(2)));
                 assert!(gossip.profiles.iter().all(|p| p.signer != id(2)));
@@ -672,7 +693,7 @@ fn a_reboot_is_not_mistaken_for_stale_news() {
     assert_eq!(after, home.holding((1, 1)).1);
     assert!(after.0 > before.0 && after.1 < before.1);
     let late = Gossip { boot: before.0, now: vec![late], ..Gossip::default() };
-    home.mail.push(Mail::Request { from: 1, to: 0, token: 0, gossip: late });
+    home.mail.push(Mail::request(1, 0, 0, home.now, late));
     home.deliver(0, false);
     home.calm(1);
     assert!(home.holding((0, 1)).1 >= after);
