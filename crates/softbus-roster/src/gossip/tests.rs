@@ -1,6 +1,7 @@
 //! Several roster machines and a network between them that loses, repeats, delays and reorders.
 
 use proptest::prelude::*;
+use softbus_core::wire::roster::{Digest, Now};
 use softbus_core::{LinkId, StaticProfile};
 
 use super::*;
