@@ -151,6 +151,7 @@ fn work(shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
@@ -208,7 +209,8 @@ mod tests {
 
         let permits = any.gate(Lane::Work).unwrap().acquire_many_owned(PERMITS as u32).await.unwrap();
         let mut waits = std::pin::pin!(any.run(Lane::Work, 0, || 2));
-        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
         drop(permits);
         assert_eq!(waits.await, Some(2));
     }

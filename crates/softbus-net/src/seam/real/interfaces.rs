@@ -121,6 +121,9 @@ mod notice {
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
                 let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
                 rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+                // Deprecated for what may close its descriptor meanwhile; an `OwnedFd` cannot, and what
+                // replaces it is `unsafe`.
+                #[allow(deprecated)]
                 AsyncFd::with_interest(socket, Interest::READABLE)
             };
             Self(open().inspect_err(|error| tracing::debug!(%error, "no notices of interface changes")).ok())

@@ -13,6 +13,8 @@ mod folder;
 mod interfaces;
 mod sockets;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -5,8 +5,13 @@
 //! failure of the disk the database closes itself and is opened again by the next use, so that a disk that
 //! was full for a minute costs only what was tried in that minute.
 
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
@@ -63,6 +68,12 @@ pub enum StoreError {
     /// A table was used with other types than it was made with, or the like: an error of this program.
     #[error("the database was used wrongly: {0}")]
     Misuse(String),
+    /// The work panicked; nothing of it was made. An error of this program, or a database damaged in a way that
+    /// its library does not expect.
+    #[error(
+        "work on the database broke off (`{0}`): report this; if it comes again, the database may be damaged"
+    )]
+    Broke(String),
     /// [`Store::close`] was called, or the work was dropped because the bus is closing.
     #[error("the database is closed")]
     Closed,
@@ -75,6 +86,8 @@ impl StoreError {
                 Self::Full(error.to_string())
             }
             io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy => Self::Locked,
+            // What redb says of a file that is no database of its own.
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::Corrupt(error.to_string()),
             _ => Self::Io(error.to_string()),
         }
     }
@@ -116,7 +129,8 @@ from_redb!(
     redb::CompactionError
 );
 
-/// The database of this device. Clones share it.
+/// The database of this device. Clones share it. End it by [`Store::close`]; dropping the last clone closes it on
+/// the spot, which blocks for as long as the disk takes.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -251,7 +265,7 @@ impl Store {
     pub async fn close(&self) {
         let _turn = self.0.writer.clone().lock_owned().await;
         let inner = self.0.clone();
-        let job = move || *inner.state.write().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+        let job = move || inner.state.write().unwrap_or_else(PoisonError::into_inner).close(State::Closed);
         let _ = self.0.compute.run(Lane::Disk, TRANSACTION_OPS, job).await;
     }
 }
@@ -281,15 +295,25 @@ impl Inner {
             state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         }
         let result = match &*state {
-            State::Open(db) => work(db),
+            // Foreign bytes: a damaged file may make the database's library panic.
+            State::Open(db) => catch_unwind(AssertUnwindSafe(|| work(db))),
             // It failed again just now, under another's hands.
-            State::Down => Err(self.failure.error().unwrap_or(StoreError::Closed).into()),
-            State::Closed => Err(StoreError::Closed.into()),
+            State::Down => return Err(self.failure.error().unwrap_or(StoreError::Closed).into()),
+            State::Closed => return Err(StoreError::Closed.into()),
         };
         drop(state);
-        let Some(cause) = self.failure.error() else { return result };
-        self.take_down(&cause);
-        result
+        match (result, self.failure.error()) {
+            (Ok(result), None) => result,
+            (Ok(result), Some(cause)) => {
+                self.take_down(&cause);
+                result
+            }
+            (Err(panic), cause) => {
+                let broke = StoreError::Broke(what(&*panic));
+                self.take_down(&broke);
+                Err(cause.unwrap_or(broke).into())
+            }
+        }
     }
 
     /// What lies behind an error of the database, which itself may only say that "an earlier operation failed".
@@ -300,8 +324,8 @@ impl Inner {
     fn take_down(&self, cause: &StoreError) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let State::Open(_) = *state {
-            tracing::warn!(%cause, "the database's disk failed; the database is opened again at its next use");
-            *state = State::Down;
+            tracing::warn!(%cause, "the database is closed and opened again at its next use");
+            state.close(State::Down);
         }
     }
 
@@ -316,13 +340,37 @@ impl Inner {
             migrate(&db, self.migrations)?;
             Ok(db)
         };
-        let opened = open();
-        match opened {
-            Ok(db) => *state = State::Open(db),
-            Err(error) => return Err(self.failure.error().unwrap_or(error)),
+        match catch_unwind(AssertUnwindSafe(open)) {
+            Ok(Ok(db)) => {
+                *state = State::Open(db);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.cause(error)),
+            Err(panic) => Err(self.cause(StoreError::Corrupt(what(&*panic)))),
         }
-        Ok(())
     }
+}
+
+impl State {
+    /// Lets go of the database, whose closing may fail in any way.
+    fn close(&mut self, then: State) {
+        let former = std::mem::replace(self, then);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(former))) {
+            tracing::warn!(what = what(&*panic), "the database could not be closed in order");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).close(State::Closed);
+    }
+}
+
+/// What a panic said.
+fn what(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into())
 }
 
 /// Checks the format version and runs what migrations are due, all in one transaction.
