@@ -140,17 +140,19 @@ impl PictureInput {
         (u64::from(self.width) * u64::from(self.height())).saturating_mul(per_pixel)
     }
 
-    /// Size of the job's state when it is saved, in bytes, to within a few.
+    /// Size of the job's state when it is saved, in bytes, at most; 0 if the settings are out of bounds.
     pub fn state_bytes(&self) -> u64 {
-        let sums =
-            if self.check().is_ok() { frame::Frame::len(self.width, self.height()) as u64 * 4 } else { 0 };
+        if self.check().is_err() {
+            return 0;
+        }
         let side = u64::from(light::LIGHT_SIDE);
-        sums + u64::from(self.width) * u64::from(self.height()) * 3 + side * side * 3
+        let sums = frame::Frame::len(self.width, self.height()) as u64 * 4;
+        sums + u64::from(self.width) * u64::from(self.height()) * 3 + side * side * 3 + 100
     }
 
-    /// Memory that the job needs at work, in bytes.
+    /// Memory that the job needs at work, in bytes: its state and a written form of that, the picture as
+    /// numbers, and the input.
     pub fn memory_bytes(&self) -> u64 {
-        // The picture once more as numbers, the input, and a written state.
         let side = u64::from(light::LIGHT_SIDE);
         2 * self.state_bytes() + side * side * 24 + self.bytes.len() as u64 + (4 << 20)
     }

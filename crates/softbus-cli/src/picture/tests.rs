@@ -107,8 +107,9 @@ fn a_step_keeps_within_its_budget_and_changes_few_places_of_the_state() {
     assert!(changed > 0 && changed < 8_000, "{changed}");
     let claimed = tiny().state_bytes();
     assert!(
-        (claimed - claimed / 2..claimed + 100).contains(&(claimed.min(after.len() as u64)))
-            && after.len() as u64 <= claimed + 100
+        (after.len() as u64..after.len() as u64 + (1 << 20)).contains(&claimed),
+        "{claimed} {}",
+        after.len()
     );
 }
 
@@ -121,7 +122,7 @@ fn a_preview_can_be_had_at_any_time() {
         picture.as_raw().iter().map(|b| u64::from(*b)).sum::<u64>()
     };
     assert_eq!(brightness(&job), 0);
-    job.step(job.total_ops() / 16);
+    job.step(job.total_ops() / 4);
     let early = brightness(&job);
     job.step(u64::MAX);
     let late = brightness(&job);
@@ -129,7 +130,7 @@ fn a_preview_can_be_had_at_any_time() {
 }
 
 #[test]
-fn jpeg_and_transparent_png_are_read_too() {
+fn pictures_of_all_sorts_are_read() {
     let picture = colourful(64, 48);
     let jpeg = PictureInput { bytes: file(&picture, ImageFormat::Jpeg), width: 16, samples: 1 };
     run(PictureJob::new(&jpeg).unwrap());
@@ -137,6 +138,11 @@ fn jpeg_and_transparent_png_are_read_too() {
     clear.pixels_mut().for_each(|p| p.0[3] = 0);
     let small = light::decode(&file(&clear, ImageFormat::Png)).unwrap();
     assert!(small.rgb.iter().all(|b| *b == 0), "what is transparent does not shine");
+    // However narrow.
+    for (width, height) in [(INPUT_SIDE, 8), (8, 3000)] {
+        let bytes = file(&colourful(width, height), ImageFormat::Png);
+        run(PictureJob::new(&PictureInput { bytes, width: 16, samples: 1 }).unwrap());
+    }
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn from_screen(scene: &Scene, at: V3, normal: V3, bounce: u32, random: &mut Rand
     }
     let area = scene.size.0 * scene.size.1;
     // Over π: a matt surface sends its light to all sides.
-    scene.light.at(s, t) * (here * there * area / (square * density) * 0.318_309_886_183_790_7)
+    scene.light.at(s, t) * (here * there * area / (square * density) * std::f64::consts::FRAC_1_PI)
 }
 
 /// How much a surface mirrors at this angle (Schlick), given how much it does when looked at straight.
