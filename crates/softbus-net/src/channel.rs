@@ -1,5 +1,7 @@
 //! An open conversation with a service, and how enveloped messages travel on it.
 
+use std::sync::{Arc, Weak};
+
 use softbus_core::{ErrorCode, HEADER_LEN, Header, Message, ServiceName, encode};
 
 use crate::{Caller, NetError};
@@ -21,17 +23,33 @@ pub struct Channel {
     /// The connection that carries it, for its addresses and estimates.
     pub connection: quinn::Connection,
     /// Keeps a superseded connection open until its channels are done.
+    #[allow(dead_code, reason = "held, not read")]
     pub(crate) lease: Lease,
 }
 
-/// Counted by the connection that carries a channel: it drains while leases are out.
-#[derive(Clone, Debug, Default)]
-pub struct Lease(#[allow(dead_code)] std::sync::Arc<()>);
+/// Counted by the connection that carries a channel: a superseded one stays open while leases are out.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease(Option<Arc<()>>);
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self(Some(Arc::new(())))
+    }
+}
 
 impl Lease {
-    /// How many other clones of this lease are out.
+    pub(crate) fn new(lease: Option<Arc<()>>) -> Self {
+        Self(lease)
+    }
+
+    /// A lease of a connection, if that is still open.
+    pub(crate) fn of(lease: &Weak<()>) -> Self {
+        Self(lease.upgrade())
+    }
+
+    /// How many other clones are out.
     pub(crate) fn others(&self) -> usize {
-        std::sync::Arc::strong_count(&self.0).saturating_sub(1)
+        self.0.as_ref().map_or(0, |lease| Arc::strong_count(lease).saturating_sub(1))
     }
 }
 

@@ -4,6 +4,7 @@
 //! decided by a [`Judge`].
 
 mod channel;
+mod endpoint;
 mod error;
 mod judge;
 mod link;
@@ -12,9 +13,10 @@ pub mod membership;
 mod net;
 mod router;
 pub mod seam;
+pub mod testing;
 mod tls;
 
-pub use channel::{Channel, Lease, read_message, write_message};
+pub use channel::{Channel, read_message, write_message};
 pub use error::{NetError, RequestError};
 pub use judge::{Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};

@@ -6,6 +6,7 @@ use softbus_core::{DeviceId, DeviceKind, ServiceName, limits};
 use softbus_trust::DeviceKey;
 use tokio::sync::{broadcast, watch};
 
+use crate::endpoint::Core;
 use crate::seam::{Seam, Sighting};
 use crate::{Channel, Judge, LinkEvent, Links, NetError, RequestError, Router};
 
@@ -42,6 +43,11 @@ pub struct NetConfig {
     pub suspect_after: Duration,
     /// No authenticated packet for this long: offline.
     pub offline_after: Duration,
+    /// Lowest and highest version of the link protocol to speak; `None`: all that this program knows.
+    pub versions: Option<(u16, u16)>,
+    /// TLS primitives; `None`: those of the feature chosen (`aws-lc`, or else `ring`). A simulator gives a
+    /// seeded one.
+    pub provider: Option<Arc<rustls::crypto::CryptoProvider>>,
 }
 
 impl Default for NetConfig {
@@ -56,15 +62,25 @@ impl Default for NetConfig {
             link_budget: limits::LINK_BUDGET,
             suspect_after: Duration::from_secs(1),
             offline_after: Duration::from_secs(2),
+            versions: None,
+            provider: None,
         }
     }
 }
 
-/// The running network room. Clones are handles to the same.
+/// The running network room. Clones are handles to the same; it ends with [`Net::shutdown`], or abruptly with
+/// the last handle.
 #[derive(Clone)]
-pub struct Net {}
+pub struct Net(Arc<Handle>);
 
-#[allow(unused_variables, clippy::todo, clippy::unused_async)]
+struct Handle(Arc<Core>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl Net {
     /// Binds, announces, browses, and keeps links with every trusted device.
     pub async fn start(
@@ -74,59 +90,71 @@ impl Net {
         router: Router,
         config: NetConfig,
     ) -> Result<Self, NetError> {
-        todo!()
+        Ok(Self(Arc::new(Handle(Core::start(seam, &key, judge, router, config)?))))
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.0.0
     }
 
     /// This device.
     pub fn id(&self) -> DeviceId {
-        todo!()
+        self.core().me
     }
 
     /// Addresses others may reach this device by, with the endpoint's port.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        todo!()
+        self.core().addresses()
     }
 
-    /// All links, as they change.
+    /// The UDP port of the endpoint.
+    pub fn port(&self) -> u16 {
+        self.core().port()
+    }
+
+    /// All links, as they change: of every trusted device that was linked since this net started. Estimates
+    /// are renewed each second.
     pub fn links(&self) -> watch::Receiver<Arc<Links>> {
-        todo!()
+        self.core().links.subscribe()
     }
 
     /// What happens to links, in order.
     pub fn events(&self) -> broadcast::Receiver<LinkEvent> {
-        todo!()
+        self.core().events.subscribe()
     }
 
     /// What discovery sees now (only `Seen`), ordered by key.
     pub fn nearby(&self) -> watch::Receiver<Arc<Vec<Sighting>>> {
-        todo!()
+        self.core().nearby.subscribe()
     }
 
-    /// Opens a channel to a service of a trusted device, dialling if there is no link yet. The access check
-    /// of the peer is done when this returns.
+    /// Opens a channel to a service of a trusted device, dialling if there is no link yet (at most some
+    /// seconds). The access check of the peer is done when this returns.
     pub async fn open(&self, peer: DeviceId, service: &ServiceName) -> Result<Channel, NetError> {
-        todo!()
+        self.core().open(peer, std::slice::from_ref(service)).await
     }
 
     /// Opens a channel to the best of several services (or versions of one) that the peer has; the one chosen is
     /// [`Channel::service`]. At most [`softbus_core::wire::link::OPEN_CHOICES`].
     pub async fn open_any(&self, peer: DeviceId, services: &[ServiceName]) -> Result<Channel, NetError> {
-        todo!()
+        self.core().open(peer, services).await
     }
 
     /// Opens a channel to a stranger at an address, for pairing. `expected`, if given, must be who answers.
+    /// The connection is this channel's alone and ends with it.
     pub async fn open_stranger(
         &self,
         addr: SocketAddr,
         expected: Option<DeviceId>,
         service: &ServiceName,
     ) -> Result<Channel, NetError> {
-        todo!()
+        self.core().open_stranger(addr, expected, std::slice::from_ref(service)).await
     }
 
     /// Sends one request and waits for its answer, at most `timeout`. It survives a redial: if the connection
     /// breaks before the answer came, the request is sent again on the next one, and the peer carries it out
-    /// once. Dropping the future cancels the request.
+    /// once. If the peer restarts meanwhile, the error is [`NetError::Restarted`]. Dropping the future cancels
+    /// the request.
     pub async fn request(
         &self,
         peer: DeviceId,
@@ -134,7 +162,9 @@ impl Net {
         request: Vec<u8>,
         timeout: Duration,
     ) -> Result<Vec<u8>, RequestError> {
-        todo!()
+        let services = std::slice::from_ref(service);
+        let (_, answer) = self.core().request(peer, services, &request, timeout).await?;
+        Ok(answer)
     }
 
     /// As [`Net::request`], to the best of several services that the peer has. Also gives which one answered.
@@ -145,36 +175,38 @@ impl Net {
         request: Vec<u8>,
         timeout: Duration,
     ) -> Result<(ServiceName, Vec<u8>), RequestError> {
-        todo!()
+        self.core().request(peer, services, &request, timeout).await
     }
 
-    /// Adds a device by address; it is dialled and redialled like any other, with or without discovery.
+    /// Adds a device by address; it is dialled and redialled like any other, with or without discovery. If the
+    /// id is not given, whoever answers is linked with as soon as it is trusted.
     pub fn add_static(&self, peer: Option<DeviceId>, addr: SocketAddr) {
-        todo!()
+        self.core().add_static(peer, addr);
     }
 
-    /// Tells every peer that this device sleeps and at which interval it wakes, so that it is not taken for lost.
+    /// Tells every peer that this device sleeps and at which interval it wakes, so that it is not taken for
+    /// lost. The links rest until [`Net::wake`].
     pub async fn announce_sleep(&self, interval: Duration) {
-        todo!()
+        self.core().announce_sleep(interval).await;
     }
 
     /// The device woke (or its network changed in a way no interface event tells): probe and redial at once.
     pub fn wake(&self) {
-        todo!()
+        self.core().woke();
     }
 
     /// The router given at start.
     pub fn router(&self) -> &Router {
-        todo!()
+        &self.core().router
     }
 
     /// The seam given at start.
     pub fn seam(&self) -> &Seam {
-        todo!()
+        &self.core().seam
     }
 
-    /// Says goodbye, closes every connection and waits until the peers know (at most some hundred milliseconds).
+    /// Says goodbye, closes every connection and waits until the peers know (at most a second).
     pub async fn shutdown(&self) {
-        todo!()
+        self.core().shutdown().await;
     }
 }

@@ -29,6 +29,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The wait after a peer said that it does not want us (no trust yet, or no common version).
 const BACKOFF_UNWANTED: Duration = Duration::from_secs(15);
+/// The wait after a peer let the link rest that we want to keep.
+const BACKOFF_RESTED: Duration = Duration::from_secs(60);
 /// After a change of addresses, something must be heard on a connection we dialled within this time.
 const PROBE_TIME: Duration = Duration::from_millis(500);
 /// A link that rests counts as reachable for this long without news.
@@ -180,6 +182,7 @@ impl LinkMachine {
     }
 
     /// Connections that are known, whatever their state.
+    #[cfg(test)]
     pub(crate) fn conns(&self) -> usize {
         self.conns.len()
     }
@@ -256,12 +259,12 @@ impl LinkMachine {
         self.presence.gone();
     }
 
-    /// Lets the present connection go until one side needs the link again.
-    pub(crate) fn rest(&mut self, now: Duration) {
+    /// Lets the present connection go until one side needs the link again, or until we wake.
+    pub(crate) fn rest(&mut self, now: Duration, code: ErrorCode) {
         if let Some(conn) = self.current.take() {
             self.conns.remove(&conn);
-            self.actions.push(Action::Close { conn, code: ErrorCode::Resting });
-            self.note_down(ErrorCode::Resting.to_string());
+            self.actions.push(Action::Close { conn, code });
+            self.note_down(code.to_string());
             self.presence.asleep(now, REST);
         }
     }
@@ -353,8 +356,9 @@ impl LinkMachine {
                     self.next_dial = None;
                 }
                 Some(ErrorCode::Resting) => {
+                    // If we count it among our neighbours and it does not, views of the circle differ just now.
                     self.presence.asleep(now, REST);
-                    self.next_dial = None;
+                    self.next_dial = Some((now + BACKOFF_RESTED, false));
                 }
                 // It says goodbye: it is gone, and tells when it is back.
                 Some(ErrorCode::None) => {

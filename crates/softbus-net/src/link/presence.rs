@@ -44,10 +44,6 @@ impl PresenceTracker {
         self.state
     }
 
-    pub(super) fn last_heard(&self) -> Duration {
-        self.last_heard
-    }
-
     pub(super) fn heard(&mut self, now: Duration) {
         self.last_heard = self.last_heard.max(now);
         self.state = Presence::Online;

@@ -1,0 +1,695 @@
+//! What the endpoint knows of each peer, and how the machines' actions are carried out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use softbus_core::wire::link::VERSIONS;
+use softbus_core::{DeviceId, ErrorCode, Hash, LinkId, limits};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::answers::Answers;
+use super::estimate::{Counters, Estimate};
+use super::half_open::HalfOpen;
+use super::request::Outgoing;
+use super::{Core, config, neighbourhood};
+use crate::channel::canonical;
+use crate::link::{Action, ConnKey, Control, LinkConfig, LinkMachine};
+use crate::{LinkEvent, LinkInfo};
+
+/// Control messages that may wait for one connection.
+const CONTROL_QUEUE: usize = 16;
+/// Counters of live connections are read this often (presence is this coarse).
+const POLL_MAX: Duration = Duration::from_millis(125);
+/// Estimates are published this often.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// Without links the ticker still looks at the clocks this often.
+const IDLE_TICK: Duration = Duration::from_secs(5);
+/// A superseded connection whose channels do not end is closed after this.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// An on-demand link that is unused for this long rests.
+const REST_AFTER: Duration = Duration::from_secs(60);
+
+pub(super) struct Hub {
+    pub(super) peers: BTreeMap<DeviceId, Peer>,
+    pub(super) statics: BTreeMap<SocketAddr, Option<DeviceId>>,
+    pub(super) strangers: BTreeMap<ConnKey, (DeviceId, SocketAddr)>,
+    pub(super) half_open: HalfOpen,
+    /// By dropping it a handshake is ended.
+    pub(super) handshakes: BTreeMap<u64, oneshot::Sender<()>>,
+    pub(super) nearby: neighbourhood::Nearby,
+    pub(super) next_key: ConnKey,
+    pub(super) closed: bool,
+    seed: u64,
+    poll_at: Duration,
+    publish_at: Duration,
+}
+
+/// A trusted device.
+pub(super) struct Peer {
+    pub(super) machine: LinkMachine,
+    /// Where it may be, and when that was last heard; the present address of its link is always among them.
+    pub(super) addresses: BTreeMap<SocketAddr, Address>,
+    carriers: BTreeMap<ConnKey, Carrier>,
+    pub(super) current: watch::Sender<Option<Active>>,
+    pub(super) answers: Answers,
+    pub(super) outgoing: Outgoing,
+    estimate: Estimate,
+    heard_frames: u64,
+    at: Option<SocketAddr>,
+    /// Kept by budget, whether used or not.
+    standing: bool,
+    used: Duration,
+    dial: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    /// Told by a person: kept, and dialled first.
+    pub(super) is_static: bool,
+    /// When a connection there was last good.
+    pub(super) good: Duration,
+    /// When it was last heard of.
+    pub(super) seen: Duration,
+}
+
+/// The connection that carries a link now.
+#[derive(Clone)]
+pub(super) struct Active {
+    pub(super) key: ConnKey,
+    pub(super) connection: quinn::Connection,
+    pub(super) link: LinkId,
+    pub(super) lease: Weak<()>,
+}
+
+struct Carrier {
+    connection: quinn::Connection,
+    control: mpsc::Sender<Control>,
+    /// Opens when the connection is established: service streams are served from then on.
+    gate: watch::Sender<bool>,
+    lease: Arc<()>,
+}
+
+/// What a connection's tasks get of it.
+pub(super) struct Ends {
+    pub(super) peer: DeviceId,
+    pub(super) key: ConnKey,
+    pub(super) connection: quinn::Connection,
+    pub(super) dialled: bool,
+    pub(super) control: mpsc::Receiver<Control>,
+    pub(super) gate: watch::Receiver<bool>,
+    pub(super) lease: Weak<()>,
+}
+
+impl Hub {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            statics: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            half_open: HalfOpen::default(),
+            handshakes: BTreeMap::new(),
+            nearby: neighbourhood::Nearby::default(),
+            next_key: 0,
+            closed: false,
+            seed,
+            poll_at: Duration::ZERO,
+            publish_at: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn key(&mut self) -> ConnKey {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// Whether a trusted peer is known at this very address.
+    pub(super) fn is_known(&self, addr: SocketAddr) -> bool {
+        self.peers.values().any(|peer| peer.addresses.contains_key(&addr))
+    }
+}
+
+impl Peer {
+    fn new(core: &Core, id: DeviceId, seed: u64) -> Self {
+        let salt =
+            u64::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3], id.0[4], id.0[5], id.0[6], id.0[7]]);
+        Self {
+            machine: LinkMachine::new(LinkConfig {
+                me: core.me,
+                boot: core.boot,
+                peer: id,
+                versions: core.config.versions.unwrap_or(VERSIONS),
+                suspect_after: core.config.suspect_after,
+                offline_after: core.config.offline_after,
+                seed: seed ^ salt,
+            }),
+            addresses: BTreeMap::new(),
+            carriers: BTreeMap::new(),
+            current: watch::Sender::new(None),
+            answers: Answers::default(),
+            outgoing: Outgoing::default(),
+            estimate: Estimate::default(),
+            heard_frames: 0,
+            at: None,
+            standing: false,
+            used: Duration::ZERO,
+            dial: None,
+        }
+    }
+
+    /// Notes where the peer may be; `true` if that is news.
+    fn learn(&mut self, addr: SocketAddr, is_static: bool, now: Duration, good: bool) -> bool {
+        let fresh = !self.addresses.contains_key(&addr);
+        let entry =
+            self.addresses.entry(addr).or_insert(Address { is_static, good: Duration::ZERO, seen: now });
+        entry.is_static |= is_static;
+        entry.seen = now;
+        if good {
+            entry.good = now;
+        }
+        while self.addresses.len() > limits::PEER_ADDRESSES {
+            let present = self.at;
+            let oldest = self
+                .addresses
+                .iter()
+                .filter(|(other, _)| Some(**other) != present && **other != addr)
+                .min_by_key(|(_, address)| **address)
+                .map(|(other, _)| *other);
+            let Some(oldest) = oldest else { break };
+            self.addresses.remove(&oldest);
+        }
+        fresh
+    }
+
+    /// Somebody waits for the link.
+    pub(super) fn demand(&mut self, now: Duration) {
+        self.used = now;
+        self.machine.want(now, true, true);
+        self.machine.dial_now(now);
+    }
+
+    /// A connection is closed and reported.
+    pub(super) fn carrier_gone(&mut self, key: ConnKey) {
+        self.carriers.remove(&key);
+    }
+
+    /// Addresses in the order in which to dial them.
+    fn dial_order(&self) -> Vec<SocketAddr> {
+        let mut order: Vec<_> = self.addresses.iter().map(|(addr, a)| (*a, *addr)).collect();
+        order.sort_by_key(|(a, addr)| (std::cmp::Reverse((a.good, a.is_static, a.seen)), *addr));
+        order.into_iter().map(|(_, addr)| addr).collect()
+    }
+
+    fn info(&self, id: DeviceId) -> Option<LinkInfo> {
+        let (link, generation) = self.machine.link()?;
+        let current = self.current.borrow();
+        Some(LinkInfo {
+            peer: id,
+            id: link,
+            generation,
+            presence: self.machine.presence(),
+            address: self.at,
+            dialled: current.as_ref().is_some_and(|a| a.connection.side() == quinn::Side::Client),
+            rtt: self.estimate.rtt(),
+            loss_permille: self.estimate.loss_permille(),
+            rate_bytes_per_s: self.estimate.rate_bytes_per_s(),
+            bytes: self.estimate.bytes(),
+            last_down: self.machine.last_down().map(str::to_owned),
+        })
+    }
+}
+
+impl Core {
+    /// Feeds one peer's machine and carries out what it wants.
+    pub(super) fn with_peer(self: &Arc<Self>, id: DeviceId, event: impl FnOnce(&mut Peer, Duration)) {
+        let mut hub = self.hub();
+        let now = self.now();
+        if let Some(peer) = hub.peers.get_mut(&id) {
+            event(peer, now);
+            self.act(id, peer, now);
+        }
+        drop(hub);
+        self.wake.notify_one();
+    }
+
+    /// A connection with a trusted peer is through TLS. `attempt` names our dial.
+    pub(super) fn adopt(self: &Arc<Self>, id: DeviceId, connection: quinn::Connection, attempt: Option<u64>) {
+        let mut hub = self.hub();
+        let now = self.now();
+        let live = hub.peers.values().filter(|p| !p.carriers.is_empty()).count();
+        let key = hub.key();
+        let seed = hub.seed;
+        let closed = hub.closed;
+        if !closed && !hub.peers.contains_key(&id) && hub.peers.len() < limits::CIRCLE_DEVICES {
+            // Trusted since a moment ago; the judge's news is on its way.
+            hub.peers.insert(id, Peer::new(self, id, seed));
+        }
+        let Some(peer) = hub.peers.get_mut(&id).filter(|_| !closed) else {
+            return close(&connection, ErrorCode::None);
+        };
+        if peer.carriers.len() >= limits::PEER_CONNECTIONS
+            || peer.carriers.is_empty() && live >= limits::LINKS
+        {
+            drop(hub);
+            close(&connection, ErrorCode::Busy);
+            if let Some(attempt) = attempt {
+                self.with_peer(id, |peer, now| peer.machine.dial_failed(now, attempt));
+            }
+            return;
+        }
+        peer.learn(canonical(connection.remote_address()), false, now, attempt.is_some());
+        let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
+        let (gate, gate_rx) = watch::channel(false);
+        let lease = Arc::new(());
+        let ends = Ends {
+            peer: id,
+            key,
+            connection: connection.clone(),
+            dialled: attempt.is_some(),
+            control: control_rx,
+            gate: gate_rx,
+            lease: Arc::downgrade(&lease),
+        };
+        peer.carriers.insert(key, Carrier { connection, control, gate, lease });
+        peer.machine.addresses(now, true, false);
+        peer.machine.connected(now, key, attempt);
+        self.act(id, peer, now);
+        drop(hub);
+        self.wake.notify_one();
+        let core = self.clone();
+        self.spawn(async move { core.run_connection(ends).await });
+    }
+
+    /// Carries out what a machine wants.
+    fn act(self: &Arc<Self>, id: DeviceId, peer: &mut Peer, now: Duration) {
+        let mut changed = false;
+        for action in peer.machine.actions() {
+            match action {
+                Action::Dial { attempt } => {
+                    let (cancel, cancelled) = oneshot::channel();
+                    peer.dial = Some(cancel);
+                    let addresses = peer.dial_order();
+                    let core = self.clone();
+                    self.spawn(async move { core.dial_peer(id, attempt, addresses, cancelled).await });
+                }
+                Action::StopDialling => peer.dial = None,
+                Action::Send { conn, message } => {
+                    if let Some(carrier) = peer.carriers.get(&conn)
+                        && carrier.control.try_send(message).is_err()
+                    {
+                        // It takes nothing: the closed connection is reported like any other.
+                        close(&carrier.connection, ErrorCode::Busy);
+                    }
+                }
+                Action::Close { conn, code } => {
+                    if let Some(carrier) = peer.carriers.remove(&conn) {
+                        close(&carrier.connection, code);
+                    }
+                }
+                Action::Drain { conn } => {
+                    if let Some(carrier) = peer.carriers.remove(&conn) {
+                        self.spawn(drain(carrier));
+                    }
+                }
+                Action::Up { conn, link, generation, dialled, rebooted, version } => {
+                    let Some(carrier) = peer.carriers.get(&conn) else { continue };
+                    config::raise(&carrier.connection);
+                    carrier.gate.send_replace(true);
+                    let address = canonical(carrier.connection.remote_address());
+                    tracing::info!(peer = ?id, %link, generation, dialled, rebooted, version, %address, "link up");
+                    peer.current.send_replace(Some(Active {
+                        key: conn,
+                        connection: carrier.connection.clone(),
+                        link,
+                        lease: Arc::downgrade(&carrier.lease),
+                    }));
+                    peer.estimate.new_connection(now);
+                    peer.heard_frames = 0;
+                    peer.at = Some(address);
+                    peer.used = now;
+                    peer.learn(address, false, now, dialled);
+                    self.tell(LinkEvent::Up { peer: id, generation, rebooted });
+                    changed = true;
+                }
+                Action::Presence(presence) => {
+                    tracing::debug!(peer = ?id, ?presence, "presence");
+                    self.tell(LinkEvent::Presence { peer: id, presence });
+                    changed = true;
+                }
+                Action::Down { reason } => {
+                    tracing::info!(peer = ?id, reason, "link down");
+                    peer.current.send_replace(None);
+                    self.tell(LinkEvent::Down { peer: id, reason });
+                    changed = true;
+                }
+            }
+        }
+        if changed {
+            self.publish(id, peer.info(id));
+        }
+    }
+
+    fn tell(&self, event: LinkEvent) {
+        // Without readers there is nobody to tell.
+        let _ = self.events.send(event);
+    }
+
+    fn publish(&self, id: DeviceId, info: Option<LinkInfo>) {
+        self.links.send_if_modified(|links| {
+            if links.get(&id) == info.as_ref() {
+                return false;
+            }
+            let links = Arc::make_mut(links);
+            match info {
+                Some(info) => links.insert(id, info),
+                None => links.remove(&id),
+            };
+            true
+        });
+    }
+
+    /// Lets time pass for all machines and reads what the connections count. Returns how long it may wait.
+    pub(super) fn tick(self: &Arc<Self>) -> Duration {
+        let mut hub = self.hub();
+        let now = self.now();
+        let poll_every = POLL_MAX.min(self.config.suspect_after / 8).max(Duration::from_millis(10));
+        let poll = now >= hub.poll_at;
+        if poll {
+            hub.poll_at = now + poll_every;
+        }
+        let publish = now >= hub.publish_at;
+        if publish {
+            hub.publish_at = now + PUBLISH_EVERY;
+        }
+        let mut next = now + IDLE_TICK;
+        let mut live = false;
+        for (id, peer) in &mut hub.peers {
+            if poll {
+                self.poll(*id, peer, now);
+            }
+            peer.machine.tick(now);
+            if let Some(active) = peer.machine.current() {
+                live = true;
+                let busy = peer.carriers.get(&active).is_some_and(|c| Arc::strong_count(&c.lease) > 1);
+                if busy || !peer.outgoing.is_idle() {
+                    peer.used = now;
+                } else if !peer.standing && now >= peer.used + REST_AFTER {
+                    peer.machine.want(now, false, false);
+                    peer.machine.rest(now, ErrorCode::Resting);
+                }
+            }
+            self.act(*id, peer, now);
+            if publish {
+                self.publish(*id, peer.info(*id));
+            }
+            if let Some(at) = peer.machine.next_timeout() {
+                next = next.min(at);
+            }
+        }
+        if live {
+            next = next.min(hub.poll_at);
+        }
+        next.saturating_sub(now).max(Duration::from_millis(1))
+    }
+
+    /// Only frames of authenticated packets are counted as heard: forged datagrams do not keep a dead peer alive.
+    fn poll(&self, id: DeviceId, peer: &mut Peer, now: Duration) {
+        let Some(active) = peer.current.borrow().clone() else { return };
+        let stats = active.connection.stats();
+        let frames = frames(&stats.frame_rx);
+        if frames != peer.heard_frames {
+            peer.heard_frames = frames;
+            peer.machine.heard(now, active.key);
+        }
+        peer.machine.rtt(stats.path.rtt);
+        peer.estimate.update(
+            now,
+            Counters {
+                sent_packets: stats.path.sent_packets,
+                lost_packets: stats.path.lost_packets,
+                sent_bytes: stats.udp_tx.bytes,
+                received_bytes: stats.udp_rx.bytes,
+                cwnd: stats.path.cwnd,
+                rtt: stats.path.rtt,
+            },
+        );
+        let address = canonical(active.connection.remote_address());
+        if peer.at.is_some_and(|at| at != address) {
+            tracing::info!(peer = ?id, %address, "moved");
+            peer.at = Some(address);
+            peer.learn(address, false, now, true);
+            self.tell(LinkEvent::Moved { peer: id, address });
+            self.publish(id, peer.info(id));
+        }
+    }
+
+    /// Our own addresses changed: `gone` are those we lost; `None` if that is not known.
+    pub(super) fn moved(self: &Arc<Self>, gone: Option<&BTreeSet<IpAddr>>) {
+        let mut hub = self.hub();
+        let now = self.now();
+        for (id, peer) in &mut hub.peers {
+            let local = peer.current.borrow().as_ref().and_then(|a| a.connection.local_ip());
+            let untouched = match (gone, local) {
+                (Some(gone), Some(local)) => !gone.contains(&local.to_canonical()),
+                _ => false,
+            };
+            if !untouched {
+                peer.machine.moved(now);
+                self.act(*id, peer, now);
+            }
+        }
+        drop(hub);
+        self.wake.notify_one();
+    }
+
+    /// There may be a new way to those who are not linked.
+    pub(super) fn retry_unlinked(self: &Arc<Self>) {
+        let mut hub = self.hub();
+        let now = self.now();
+        for (id, peer) in &mut hub.peers {
+            peer.machine.dial_now(now);
+            self.act(*id, peer, now);
+        }
+        drop(hub);
+        self.wake.notify_one();
+    }
+
+    /// Takes over the judge's view: who is trusted, whom to keep a standing link with.
+    pub(super) fn refresh_peers(self: &Arc<Self>) {
+        let trusted: BTreeSet<DeviceId> =
+            self.judge.peers().into_iter().filter(|id| *id != self.me).take(limits::CIRCLE_DEVICES).collect();
+        let mut hub = self.hub();
+        if hub.closed {
+            return;
+        }
+        let now = self.now();
+        let hub = &mut *hub;
+        hub.peers.retain(|id, peer| {
+            let stays = trusted.contains(id);
+            if !stays {
+                tracing::info!(peer = ?id, "no longer trusted");
+                peer.machine.end(ErrorCode::Removed);
+                self.act(*id, peer, now);
+                self.publish(*id, None);
+            }
+            stays
+        });
+        for id in &trusted {
+            if !hub.peers.contains_key(id) {
+                hub.peers.insert(*id, Peer::new(self, *id, hub.seed));
+            }
+        }
+        hub.nearby.retag(&*self.judge, &*self.seam.clock, &trusted);
+        let known: Vec<(DeviceId, SocketAddr, bool)> = hub
+            .nearby
+            .matches(&trusted)
+            .into_iter()
+            .map(|(id, addr)| (id, addr, false))
+            .chain(hub.statics.iter().filter_map(|(addr, id)| id.map(|id| (id, *addr, true))))
+            .chain(hub.strangers.values().map(|(id, addr)| (*id, *addr, false)))
+            .collect();
+        for (id, addr, is_static) in known {
+            if let Some(peer) = hub.peers.get_mut(&id) {
+                let fresh = peer.learn(addr, is_static, now, false);
+                peer.machine.addresses(now, true, fresh);
+            }
+        }
+        let standing = standing(self.me, &trusted, self.config.link_budget);
+        for (id, peer) in &mut hub.peers {
+            let eager = peer.addresses.values().any(|a| a.is_static);
+            peer.standing = standing.contains(id) || eager;
+            if peer.standing {
+                peer.machine.want(now, true, eager);
+            }
+            self.act(*id, peer, now);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Addresses of trusted peers, heard of somewhere.
+    pub(super) fn learn(self: &Arc<Self>, found: &[(DeviceId, SocketAddr)], is_static: bool) {
+        let mut hub = self.hub();
+        let now = self.now();
+        for (id, addr) in found {
+            if let Some(peer) = hub.peers.get_mut(id) {
+                let fresh = peer.learn(*addr, is_static, now, false);
+                if is_static {
+                    peer.standing = true;
+                    peer.machine.want(now, true, true);
+                }
+                peer.machine.addresses(now, true, fresh);
+                self.act(*id, peer, now);
+            }
+        }
+        drop(hub);
+        self.wake.notify_one();
+    }
+
+    /// An address led to somebody else.
+    pub(super) fn unlearn(&self, id: DeviceId, addr: SocketAddr) {
+        let mut hub = self.hub();
+        if let Some(peer) = hub.peers.get_mut(&id)
+            && peer.addresses.get(&addr).is_some_and(|a| !a.is_static)
+        {
+            peer.addresses.remove(&addr);
+        }
+    }
+
+    /// Closes every link.
+    pub(super) fn end_all(self: &Arc<Self>, code: ErrorCode) {
+        let mut hub = self.hub();
+        let now = self.now();
+        hub.closed = true;
+        for (id, peer) in &mut hub.peers {
+            peer.machine.end(code);
+            self.act(*id, peer, now);
+        }
+        hub.handshakes.clear();
+    }
+
+    /// Lets every link rest with the news that we sleep; how many there were.
+    pub(super) fn sleep_all(self: &Arc<Self>, interval_ms: u32, reason: &[u8]) -> usize {
+        let mut hub = self.hub();
+        let now = self.now();
+        let mut count = 0;
+        for (id, peer) in &mut hub.peers {
+            peer.machine.set_sleep(interval_ms);
+            if let Some(active) = peer.current.borrow().as_ref() {
+                let number = quinn::VarInt::from_u32(ErrorCode::Sleeping.number());
+                active.connection.close(number, reason);
+                count += 1;
+            }
+            peer.machine.rest(now, ErrorCode::Sleeping);
+            self.act(*id, peer, now);
+        }
+        count
+    }
+}
+
+/// Frames that came in authenticated packets.
+fn frames(rx: &quinn::FrameStats) -> u64 {
+    rx.acks
+        + rx.ack_frequency
+        + rx.crypto
+        + rx.connection_close
+        + rx.data_blocked
+        + rx.datagram
+        + u64::from(rx.handshake_done)
+        + rx.immediate_ack
+        + rx.max_data
+        + rx.max_stream_data
+        + rx.max_streams_bidi
+        + rx.max_streams_uni
+        + rx.new_connection_id
+        + rx.new_token
+        + rx.path_challenge
+        + rx.path_response
+        + rx.ping
+        + rx.reset_stream
+        + rx.retire_connection_id
+        + rx.stream_data_blocked
+        + rx.streams_blocked_bidi
+        + rx.streams_blocked_uni
+        + rx.stop_sending
+        + rx.stream
+}
+
+/// With whom to keep a link whether it is used or not: everybody up to the budget; past it the neighbours in
+/// the ring of all ids, so that nobody is cut off, and a share of the others by a hash of the pair. Both
+/// sides of a pair come to the same choice.
+fn standing(me: DeviceId, trusted: &BTreeSet<DeviceId>, budget: usize) -> BTreeSet<DeviceId> {
+    if trusted.len() <= budget {
+        return trusted.clone();
+    }
+    let mut chosen = BTreeSet::new();
+    let after = trusted.range(me..).next().or_else(|| trusted.first());
+    let before = trusted.range(..me).next_back().or_else(|| trusted.last());
+    chosen.extend(after.into_iter().chain(before).copied());
+    // A quarter of the budget is left free, for the spread of the draw.
+    let share = (budget as u64 * 3 / 4).saturating_mul(1 << 32) / trusted.len() as u64;
+    chosen.extend(trusted.iter().filter(|id| pair_draw(me, **id) < share));
+    chosen
+}
+
+fn pair_draw(a: DeviceId, b: DeviceId) -> u64 {
+    let (low, high) = if a < b { (a, b) } else { (b, a) };
+    let hash = Hash::derive("softbus neighbours v1", &[low.0, high.0].concat());
+    u64::from(u32::from_le_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]))
+}
+
+/// Closes a connection with a code.
+pub(super) fn close(connection: &quinn::Connection, code: ErrorCode) {
+    connection.close(quinn::VarInt::from_u32(code.number()), code.to_string().as_bytes());
+}
+
+/// Lets the channels of a superseded connection end.
+async fn drain(carrier: Carrier) {
+    let end = tokio::time::Instant::now() + DRAIN_MAX;
+    // Requests move to the new connection at once; give their last answers a moment.
+    tokio::time::sleep(POLL_MAX).await;
+    while Arc::strong_count(&carrier.lease) > 1 && tokio::time::Instant::now() < end {
+        tokio::select! {
+            biased;
+            _ = carrier.connection.closed() => return,
+            () = tokio::time::sleep(POLL_MAX) => {}
+        }
+    }
+    close(&carrier.connection, ErrorCode::Superseded);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_mutual_few_and_connected() {
+        let all: BTreeSet<DeviceId> = (0..300u32).map(|n| DeviceId(Hash::of(&n.to_le_bytes()).0)).collect();
+        let of = |me: DeviceId| {
+            let mut others = all.clone();
+            others.remove(&me);
+            standing(me, &others, 32)
+        };
+        let mut reached: BTreeSet<DeviceId> = all.iter().take(1).copied().collect();
+        let mut edge: Vec<DeviceId> = reached.iter().copied().collect();
+        let mut most = 0;
+        while let Some(me) = edge.pop() {
+            let neighbours = of(me);
+            most = most.max(neighbours.len());
+            for other in neighbours {
+                assert!(of(other).contains(&me));
+                if reached.insert(other) {
+                    edge.push(other);
+                }
+            }
+        }
+        assert_eq!(reached.len(), all.len());
+        assert!((20..=48).contains(&most), "{most}");
+    }
+
+    #[test]
+    fn a_home_is_a_full_mesh() {
+        let all: BTreeSet<DeviceId> = (0..32u8).map(|n| DeviceId([n; 32])).collect();
+        assert_eq!(standing(DeviceId([99; 32]), &all, 32), all);
+    }
+}

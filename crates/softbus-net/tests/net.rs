@@ -1,0 +1,554 @@
+//! The network room as a whole, under virtual time on a network in memory.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use softbus_core::{DeviceId, ErrorCode, ServiceName};
+use softbus_net::seam::BoxFuture;
+use softbus_net::seam::memory::{Host, World};
+use softbus_net::testing::FixedJudge;
+use softbus_net::{
+    Caller, Channel, LinkEvent, LinkInfo, Net, NetConfig, NetError, Presence, RequestError, Respond, Router,
+    Service,
+};
+use softbus_trust::{DeviceKey, Role};
+use tokio::time::{Instant, sleep, timeout};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn name(text: &str) -> ServiceName {
+    text.parse().unwrap()
+}
+
+fn key(n: u8) -> Arc<DeviceKey> {
+    Arc::new(DeviceKey::from_seed(&[n; 32]))
+}
+
+/// Sends back what it gets, until the peer ends.
+struct Echo;
+
+impl Service for Echo {
+    fn accept(&self, mut channel: Channel) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let Ok(Some(chunk)) = channel.recv.read_chunk(1 << 16, true).await {
+                if channel.send.write_all(&chunk.bytes).await.is_err() {
+                    return;
+                }
+            }
+            channel.finish();
+        })
+    }
+}
+
+/// Answers after a while; counts how often it was asked, and how often it finished.
+struct Slow {
+    wait: Duration,
+    begun: Arc<AtomicUsize>,
+    done: Arc<AtomicUsize>,
+}
+
+impl Slow {
+    fn new(wait: Duration) -> Arc<Self> {
+        Arc::new(Self { wait, begun: Arc::default(), done: Arc::default() })
+    }
+}
+
+impl Respond for Slow {
+    fn respond(&self, _: Caller, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ErrorCode>> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let (wait, done) = (self.wait, self.done.clone());
+        Box::pin(async move {
+            sleep(wait).await;
+            done.fetch_add(1, Ordering::SeqCst);
+            Ok([b"re: ", request.as_slice()].concat())
+        })
+    }
+}
+
+struct Device {
+    host: Host,
+    judge: Arc<FixedJudge>,
+    router: Router,
+    net: Net,
+}
+
+impl Device {
+    fn id(&self) -> DeviceId {
+        self.net.id()
+    }
+
+    fn link(&self, to: &Device) -> Option<LinkInfo> {
+        self.net.links().borrow().get(&to.id()).cloned()
+    }
+
+    fn presence(&self, of: &Device) -> Presence {
+        self.link(of).map_or(Presence::Offline, |link| link.presence)
+    }
+
+    async fn until(&self, of: &Device, what: impl Fn(&LinkInfo) -> bool) -> LinkInfo {
+        let id = of.id();
+        let mut links = self.net.links();
+        let found = timeout(Duration::from_secs(60), async {
+            loop {
+                if let Some(link) = links.borrow_and_update().get(&id)
+                    && what(link)
+                {
+                    return link.clone();
+                }
+                links.changed().await.unwrap();
+            }
+        });
+        match found.await {
+            Ok(link) => link,
+            Err(_) => panic!("never came; now {:?}", self.link(of)),
+        }
+    }
+
+    async fn until_presence(&self, of: &Device, presence: Presence) {
+        self.until(of, |link| link.presence == presence).await;
+    }
+}
+
+const PORT: u16 = 4000;
+
+fn config() -> NetConfig {
+    NetConfig { port: PORT, discovery: false, ..NetConfig::default() }
+}
+
+async fn device(world: &World, host: &str, n: u8, trusts: &[u8], config: NetConfig) -> Device {
+    let host = world.host(host);
+    let judge = FixedJudge::new(trusts.iter().map(|n| key(*n).id()));
+    let router = Router::new();
+    router.serve(name("echo/1"), Arc::new(Echo));
+    let net = Net::start(host.seam(), key(n), judge.clone(), router.clone(), config).await.unwrap();
+    Device { host, judge, router, net }
+}
+
+/// Two devices that know each other's address.
+async fn pair(world: &World) -> (Device, Device) {
+    let a = device(world, "a", 1, &[2], config()).await;
+    let b = device(world, "b", 2, &[1], config()).await;
+    introduce(&a, &b);
+    (a, b)
+}
+
+fn introduce(a: &Device, b: &Device) {
+    a.net.add_static(Some(b.id()), b.host.address(PORT));
+    b.net.add_static(Some(a.id()), a.host.address(PORT));
+}
+
+async fn up(a: &Device, b: &Device) {
+    a.until_presence(b, Presence::Online).await;
+    b.until_presence(a, Presence::Online).await;
+}
+
+async fn echo(from: &Device, to: &Device, text: &[u8]) -> Result<Vec<u8>, NetError> {
+    let mut channel = from.net.open(to.id(), &name("echo/1")).await?;
+    channel.send.write_all(text).await.unwrap();
+    channel.finish();
+    Ok(channel.recv.read_to_end(1 << 20).await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_devices_link_up_and_talk() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    assert_eq!(echo(&a, &b, b"hello").await.unwrap(), b"hello");
+    assert_eq!(echo(&b, &a, b"there").await.unwrap(), b"there");
+    let (ab, ba) = (a.link(&b).unwrap(), b.link(&a).unwrap());
+    assert_eq!((ab.id, ab.generation), (ba.id, ba.generation), "both mean the same link");
+    assert_ne!(ab.dialled, ba.dialled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_dial_at_once_and_one_connection_stays() {
+    for seed in 0..8 {
+        let world = World::new(seed);
+        let (a, b) = pair(&world).await;
+        up(&a, &b).await;
+        sleep(ms(3000)).await;
+        let (ab, ba) = (a.link(&b).unwrap(), b.link(&a).unwrap());
+        assert_eq!((ab.id, ab.generation), (ba.id, ba.generation));
+        let smaller = if a.id() < b.id() { &ab } else { &ba };
+        assert!(smaller.dialled, "the one dialled by the smaller id");
+        assert_eq!(ab.last_down, None, "and no link ever went down for it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_bind_to_the_connection() {
+    struct Export(Mutex<Option<tokio::sync::oneshot::Sender<[u8; 32]>>>);
+    impl Service for Export {
+        fn accept(&self, channel: Channel) -> BoxFuture<'static, ()> {
+            let sender = self.0.lock().unwrap().take();
+            Box::pin(async move {
+                let _ = sender.unwrap().send(channel.export(b"test", b"both ids").unwrap());
+            })
+        }
+    }
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    let (sender, theirs) = tokio::sync::oneshot::channel();
+    b.router.serve(name("export/1"), Arc::new(Export(Mutex::new(Some(sender)))));
+    let channel = a.net.open(b.id(), &name("export/1")).await.unwrap();
+    assert_eq!(channel.export(b"test", b"both ids").unwrap(), theirs.await.unwrap());
+    assert_ne!(channel.export(b"test", b"both ids").unwrap(), channel.export(b"test", b"other ids").unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_are_negotiated_and_guarded() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    b.router.serve(name("task/1"), Arc::new(Echo));
+    b.router.serve(name("admin/1"), Arc::new(Echo));
+    b.router.answer(name("ask/1"), Slow::new(ms(0)));
+    let channel = a.net.open_any(b.id(), &[name("task/2"), name("task/1")]).await.unwrap();
+    assert_eq!(channel.service, name("task/1"), "the best that both have");
+
+    let code = |result: Result<Channel, NetError>| match result {
+        Err(NetError::Service { code, .. }) => code,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it opened"),
+    };
+    assert_eq!(code(a.net.open(b.id(), &name("nothing/1")).await), ErrorCode::NoSuchService);
+    assert_eq!(code(a.net.open(b.id(), &name("admin/1")).await), ErrorCode::Forbidden);
+    assert_eq!(code(a.net.open(b.id(), &name("ask/1")).await), ErrorCode::NoSuchService);
+    assert_eq!(code(a.net.open(a.id(), &name("task/1")).await), ErrorCode::Oneself);
+    b.judge.trust(a.id(), Role::Guest);
+    assert_eq!(code(a.net.open(b.id(), &name("task/1")).await), ErrorCode::Forbidden);
+    let unknown = a.net.open(key(9).id(), &name("task/1")).await;
+    assert!(matches!(unknown, Err(NetError::Unreachable(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_answered() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    let slow = Slow::new(ms(50));
+    b.router.answer(name("ask/1"), slow.clone());
+    let ask = |text: &[u8], wait| a.net.request(b.id(), &ASK, text.to_vec(), ms(wait));
+    static ASK: std::sync::LazyLock<ServiceName> = std::sync::LazyLock::new(|| "ask/1".parse().unwrap());
+    assert_eq!(ask(b"x", 5000).await.unwrap(), b"re: x");
+    let many = futures_util::future::join_all((0..200u32).map(|n| {
+        let (net, id) = (a.net.clone(), b.id());
+        async move { net.request(id, &ASK, n.to_le_bytes().to_vec(), ms(5000)).await }
+    }));
+    let (good, busy): (Vec<_>, Vec<_>) = many.await.into_iter().partition(Result::is_ok);
+    assert_eq!((good.len(), busy.len()), (128, 72), "bounded");
+    assert!(matches!(busy[0], Err(RequestError::Net(NetError::Limit { .. }))));
+    assert!(matches!(ask(&vec![0; 5 << 20], 5000).await, Err(RequestError::TooLong { .. })));
+    let big = vec![7; 3 << 20];
+    assert_eq!(ask(&big, 20_000).await.unwrap().len(), big.len() + 4);
+
+    let before = slow.done.load(Ordering::SeqCst);
+    assert!(matches!(ask(b"x", 20).await, Err(RequestError::Timeout)));
+    sleep(ms(500)).await;
+    assert_eq!(slow.done.load(Ordering::SeqCst), before, "who gives up ends the work");
+}
+
+#[tokio::test(start_paused = true)]
+async fn presence_follows_silence_and_return() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(a.presence(&b), Presence::Online, "keep-alives are heard");
+    let mut events = a.net.events();
+
+    world.cut(&a.host, &b.host);
+    let cut = Instant::now();
+    a.until_presence(&b, Presence::Suspect).await;
+    let suspect = cut.elapsed();
+    a.until_presence(&b, Presence::Offline).await;
+    let offline = cut.elapsed();
+    assert!(suspect >= ms(600) && suspect <= ms(1300), "{suspect:?}");
+    assert!(offline >= ms(1600) && offline <= ms(2300), "{offline:?}");
+
+    sleep(Duration::from_secs(20)).await;
+    world.mend(&a.host, &b.host);
+    let mended = Instant::now();
+    a.until_presence(&b, Presence::Online).await;
+    b.until_presence(&a, Presence::Online).await;
+    assert!(mended.elapsed() < Duration::from_secs(46), "{:?}", mended.elapsed());
+    assert_eq!(echo(&a, &b, b"again").await.unwrap(), b"again");
+    assert_eq!(
+        events.recv().await.unwrap(),
+        LinkEvent::Presence { peer: b.id(), presence: Presence::Suspect }
+    );
+    assert_eq!(
+        events.recv().await.unwrap(),
+        LinkEvent::Presence { peer: b.id(), presence: Presence::Offline }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_and_restarted_device_is_back_at_once() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    let before = a.link(&b).unwrap();
+    let mut events = a.net.events();
+    b.host.kill();
+    b.host.restart();
+    // The others have not noticed: their old connection still counts as live.
+    let seam = b.host.seam();
+    let again = Net::start(seam, key(2), b.judge.clone(), b.router.clone(), config()).await.unwrap();
+    again.add_static(Some(a.id()), a.host.address(PORT));
+    let came = timeout(ms(900), async {
+        loop {
+            if let LinkEvent::Up { rebooted, .. } = events.recv().await.unwrap() {
+                return rebooted;
+            }
+        }
+    });
+    assert!(came.await.expect("the newer boot wins over the old connection at once"));
+    let after = a.link(&b).unwrap();
+    assert_ne!(after.id, before.id);
+    assert_eq!(after.presence, Presence::Online);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_survives_a_moving_dialler_and_a_moving_listener() {
+    for listener_moves in [false, true] {
+        let world = World::new(1);
+        let (a, b) = pair(&world).await;
+        up(&a, &b).await;
+        let (dialler, listener) = if a.link(&b).unwrap().dialled { (&a, &b) } else { (&b, &a) };
+        let slow = Slow::new(ms(3000));
+        listener.router.answer(name("ask/1"), slow.clone());
+        dialler.router.answer(name("ask/1"), slow.clone());
+        let link = a.link(&b).unwrap().id;
+        for (from, to) in [(dialler, listener), (listener, dialler)] {
+            let ask = ask();
+            let asked = from.net.request(to.id(), &ask, b"x".to_vec(), Duration::from_secs(30));
+            let moved = async {
+                sleep(ms(1000)).await;
+                let mover = if listener_moves { listener } else { dialler };
+                let octet = 100 + slow.begun.load(Ordering::SeqCst) as u8;
+                mover.host.set_addresses(vec![std::net::IpAddr::from([10, 0, 7, octet])]);
+            };
+            let begun = Instant::now();
+            let (answer, ()) = tokio::join!(asked, moved);
+            assert_eq!(answer.unwrap(), b"re: x");
+            assert!(begun.elapsed() < ms(4500), "listener moves: {listener_moves}: {:?}", begun.elapsed());
+            sleep(ms(3000)).await;
+            assert_eq!(a.link(&b).unwrap().id, link, "the link resumed");
+        }
+        assert_eq!(slow.begun.load(Ordering::SeqCst), 2, "each was carried out once");
+        up(&a, &b).await;
+        assert_eq!(echo(&a, &b, b"on").await.unwrap(), b"on");
+    }
+}
+
+fn ask() -> ServiceName {
+    name("ask/1")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_survives_a_lost_connection_and_is_carried_out_once() {
+    let world = World::new(3);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    let slow = Slow::new(ms(5000));
+    b.router.answer(ask(), slow.clone());
+    let ask = ask();
+    let asked = a.net.request(b.id(), &ask, b"x".to_vec(), Duration::from_secs(200));
+    let trouble = async {
+        sleep(ms(1000)).await;
+        world.cut(&a.host, &b.host);
+        sleep(Duration::from_secs(60)).await; // both sides' connections die of it
+        assert_eq!(slow.done.load(Ordering::SeqCst), 1, "the work went on meanwhile");
+        world.mend(&a.host, &b.host);
+    };
+    let (answer, ()) = tokio::join!(asked, trouble);
+    assert_eq!(answer.unwrap(), b"re: x");
+    assert_eq!(slow.begun.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_a_device_that_restarts_says_so() {
+    let world = World::new(3);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    b.router.answer(ask(), Slow::new(ms(5000)));
+    let asked = async { a.net.request(b.id(), &ask(), b"x".to_vec(), Duration::from_secs(60)).await };
+    let restart = async {
+        sleep(ms(1000)).await;
+        b.host.kill();
+        b.host.restart();
+        let net =
+            Net::start(b.host.seam(), key(2), b.judge.clone(), b.router.clone(), config()).await.unwrap();
+        net.add_static(Some(a.id()), a.host.address(PORT));
+        net
+    };
+    let (answer, _net) = tokio::join!(asked, restart);
+    assert!(matches!(answer, Err(RequestError::Net(NetError::Restarted(_)))), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn removal_ends_the_link_at_once() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    let mut channel = a.net.open(b.id(), &name("echo/1")).await.unwrap();
+    b.judge.distrust(&a.id());
+    let begun = Instant::now();
+    a.until_presence(&b, Presence::Offline).await;
+    assert!(begun.elapsed() < ms(100), "{:?}", begun.elapsed());
+    assert!(b.link(&a).is_none());
+    let error = channel.recv.read_chunk(1, true).await.unwrap_err();
+    let quinn::ReadError::ConnectionLost(quinn::ConnectionError::ApplicationClosed(close)) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(close.error_code.into_inner(), u64::from(ErrorCode::Removed.number()));
+    assert!(a.link(&b).unwrap().last_down.unwrap().contains("removed"));
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(a.presence(&b), Presence::Offline, "and it stays down");
+    b.judge.trust(a.id(), Role::Member);
+    b.net.add_static(Some(a.id()), a.host.address(PORT));
+    up(&a, &b).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_may_only_pair_and_only_while_it_is_open() {
+    let world = World::new(1);
+    let a = device(&world, "a", 1, &[], config()).await;
+    let b = device(&world, "b", 2, &[], config()).await;
+    b.router.serve(name("pair/1"), Arc::new(Echo));
+    let at = b.host.address(PORT);
+    let closed = a.net.open_stranger(at, Some(b.id()), &name("pair/1")).await;
+    assert!(matches!(closed, Err(NetError::Refused(ErrorCode::NotTrusted))), "{:?}", closed.err());
+
+    b.judge.set_pairing(true);
+    let mut channel = a.net.open_stranger(at, Some(b.id()), &name("pair/1")).await.unwrap();
+    channel.send.write_all(b"pin").await.unwrap();
+    channel.finish();
+    assert_eq!(channel.recv.read_to_end(10).await.unwrap(), b"pin");
+    assert_eq!(channel.peer, Caller { device: b.id(), role: None });
+
+    let other = a.net.open_stranger(at, Some(b.id()), &name("echo/1")).await;
+    assert!(matches!(other, Err(NetError::Service { code: ErrorCode::NotTrusted, .. })), "{:?}", other.err());
+    let swapped = a.net.open_stranger(at, Some(key(7).id()), &name("pair/1")).await;
+    assert!(matches!(swapped, Err(NetError::Dial { .. })), "{:?}", swapped.err());
+    let nobody = a.net.open_stranger("10.9.9.9:1".parse().unwrap(), None, &name("pair/1")).await;
+    assert!(matches!(nobody, Err(NetError::Dial { .. })));
+
+    // Idle strangers are bounded in number and time.
+    let mut held = Vec::new();
+    for n in 10..30 {
+        let world_host = format!("s{n}");
+        let s = device(&world, &world_host, n, &[], config()).await;
+        let opened = s.net.open_stranger(at, None, &name("pair/1")).await;
+        held.push((s, opened));
+    }
+    let open = held.iter().filter(|(_, opened)| opened.is_ok()).count();
+    assert!(open >= 5 && open <= 8, "{open}");
+    sleep(Duration::from_secs(100)).await;
+    let mut again = a.net.open_stranger(at, None, &name("pair/1")).await.unwrap();
+    again.finish();
+    for (_, opened) in held {
+        if let Ok(mut channel) = opened {
+            assert!(channel.recv.read_chunk(1, true).await.is_err(), "its time was over");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_that_do_not_meet_get_a_clear_message() {
+    let world = World::new(1);
+    let a = device(&world, "a", 1, &[2], config()).await;
+    let newer = NetConfig { versions: Some((2, 3)), ..config() };
+    let b = device(&world, "b", 2, &[1], newer).await;
+    introduce(&a, &b);
+    sleep(Duration::from_secs(3)).await;
+    assert!(a.link(&b).is_none());
+    b.judge.set_pairing(true);
+    b.judge.distrust(&a.id());
+    a.judge.distrust(&b.id());
+    let error = a.net.open_stranger(b.host.address(PORT), None, &name("pair/1")).await.err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("update"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn discovery_brings_members_together() {
+    let world = World::new(5);
+    let found = NetConfig { discovery: true, ..config() };
+    let a = device(&world, "a", 1, &[2], found.clone()).await;
+    let b = device(&world, "b", 2, &[1], found.clone()).await;
+    let c = device(&world, "c", 3, &[], found).await;
+    for device in [&a, &b] {
+        device.judge.set_tag_secret([9; 32]);
+    }
+    up(&a, &b).await;
+    assert!(a.link(&c).is_none() && c.link(&a).is_none());
+    let nearby = a.net.nearby().borrow().clone();
+    assert_eq!(nearby.len(), 2, "a stranger is seen, too");
+
+    // A restart elsewhere, with another address, is found again.
+    b.host.kill();
+    b.host.set_addresses(vec![std::net::IpAddr::from([10, 0, 9, 9])]);
+    a.until_presence(&b, Presence::Offline).await;
+    b.host.restart();
+    let seam = b.host.seam();
+    let config = NetConfig { discovery: true, port: 5000, ..NetConfig::default() };
+    let _net = Net::start(seam, key(2), b.judge.clone(), b.router.clone(), config).await.unwrap();
+    a.until_presence(&b, Presence::Online).await;
+    assert_eq!(a.link(&b).unwrap().address, Some("10.0.9.9:5000".parse().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_static_address_of_an_unknown_device_is_enough() {
+    let world = World::new(5);
+    let b = device(&world, "b", 2, &[1], config()).await;
+    let statics = NetConfig { static_peers: vec![(None, b.host.address(PORT))], ..config() };
+    let a = device(&world, "a", 1, &[], statics).await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(a.link(&b).is_none(), "not trusted");
+    a.judge.trust(b.id(), Role::Member);
+    up(&a, &b).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sleep_and_goodbye_show_at_the_others() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    b.net.announce_sleep(Duration::from_secs(60)).await;
+    a.until_presence(&b, Presence::Asleep).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(a.presence(&b), Presence::Asleep);
+    b.net.wake();
+    up(&a, &b).await;
+
+    let begun = Instant::now();
+    b.net.shutdown().await;
+    a.until_presence(&b, Presence::Offline).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(a.link(&b).unwrap().last_down.unwrap().contains("goodbye"));
+    assert!(matches!(b.net.open(a.id(), &name("echo/1")).await, Err(NetError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulk_flows_and_is_measured() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    let mut channel = a.net.open(b.id(), &name("echo/1")).await.unwrap();
+    let sent = vec![5u8; 4 << 20];
+    let (mut send, recv) = (channel.send, &mut channel.recv);
+    let write = async {
+        send.write_all(&sent).await.unwrap();
+        send.finish().unwrap();
+    };
+    let ((), back) = tokio::join!(write, async { recv.read_to_end(8 << 20).await.unwrap() });
+    assert_eq!(back.len(), sent.len());
+    sleep(Duration::from_secs(2)).await;
+    let link = a.link(&b).unwrap();
+    assert!(link.bytes.0 > 4 << 20 && link.bytes.1 > 4 << 20, "{:?}", link.bytes);
+    assert!(link.rate_bytes_per_s > 1_000_000, "{}", link.rate_bytes_per_s);
+    assert!(link.rtt > Duration::ZERO);
+}
