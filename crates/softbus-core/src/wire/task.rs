@@ -440,18 +440,20 @@ pub enum EpochBody {
     Lease {
         /// When this was sent, by the owner's boot clock; comes back as it was.
         sent: BootMs,
+        /// Tells the owner's starts apart (a boot clock may begin anew); comes back as it was.
+        nonce: u64,
     },
     /// The lease is granted.
     Grant {
         /// From the request.
         sent: BootMs,
+        /// From the request.
+        nonce: u64,
     },
     /// No lease: another's ballot was promised. Only a new epoch helps.
     Deny {
-        /// From the request.
-        sent: BootMs,
         /// The greatest ballot promised.
-        promised: Ballot,
+        promised: Option<Ballot>,
     },
     /// First phase: promise me to take part in no smaller ballot.
     Query {

@@ -21,6 +21,8 @@ pub struct Durable {
     pub next: Next,
     /// The newest checkpoint here that counts in the last epoch: of that epoch, or its base.
     pub held: Option<Held>,
+    /// An older one that an undecided decree may start from.
+    pub spare: Option<Held>,
     /// A hand-over to this device that waits for its decision.
     pub incoming: Option<Incoming>,
     /// Times the instance was started here without a new checkpoint since.
@@ -66,6 +68,22 @@ pub struct Incoming {
 }
 
 impl Durable {
+    pub(super) fn new(task: TaskId, chain: Vec<Certificate>) -> Self {
+        Self {
+            task,
+            chain,
+            next: Next::default(),
+            held: None,
+            spare: None,
+            incoming: None,
+            starts: 0,
+            failures: 0,
+            error: String::new(),
+            cancelled: None,
+            forks: Vec::new(),
+        }
+    }
+
     /// Bytes for the store: a format number (2 bytes, little-endian), then postcard.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EpochError> {
         postcard::to_extend(self, DURABLE_FORMAT.to_le_bytes().to_vec())

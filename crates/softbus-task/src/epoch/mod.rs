@@ -11,11 +11,37 @@
 //!   before it lets an effect out. A [`Tick`](Event::Tick) that comes late must not let it run on.
 //! - Manifests are made with [`manifest::next`] under [`TaskMachine::decree`] as of the last `Run` or `Continue`.
 
+/// Whether a safeguard is left out: never, but in tests that prove that other tests notice.
+macro_rules! broken {
+    ($machine:expr, $safeguard:ident) => {{
+        #[cfg(test)]
+        let broken = $machine.setup.tuning.sabotage == Some(super::sabotage::Sabotage::$safeguard);
+        #[cfg(not(test))]
+        let broken = false;
+        broken
+    }};
+}
+
+mod acceptor;
+mod adopt;
 mod api;
 pub mod certificate;
 mod durable;
+mod ending;
+mod failover;
+mod handover;
+mod lease;
 mod machine;
 pub mod manifest;
+mod members;
+mod outbox;
+mod proposer;
+mod publish;
+mod replicate;
+mod runner;
+#[cfg(test)]
+mod sabotage;
+mod status;
 mod tuning;
 
 pub use api::{

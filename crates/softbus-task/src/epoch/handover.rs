@@ -1,0 +1,363 @@
+//! Hand-over: the right to run passes from one device to another.
+//!
+//! ```text
+//! source                                 destination
+//!   PREPARE (a checkpoint, still running) →  fetches
+//!                                         ←  WARM
+//!   stops, stores the final checkpoint
+//!   PREPARE (final) →                        fetches what differs, stores state and promise durably
+//!                                         ←  READY
+//!   the decision of e+1 is durable: the source never runs e again
+//!   CHAIN (certificate) →                    stores ownership durably, runs
+//!                                         ←  ACK
+//! ```
+//! It can be called off until this device votes. The source keeps the final state until the ACK.
+
+use softbus_core::wire::task::{CheckpointRef, EpochBody, Outcome};
+use softbus_core::{BootMs, DeviceId, ErrorCode, Hash, Signed};
+
+use super::outbox::Retry;
+use super::proposer::{Intent, Proposal};
+use super::runner::Instance;
+use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
+
+/// At the source.
+pub(super) struct Outgoing {
+    pub(super) destination: DeviceId,
+    note: String,
+    stage: Stage,
+    /// When the destination last said something, or the stage began.
+    heard: BootMs,
+    retry: Retry,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The destination fetches a checkpoint while the task runs on.
+    Warm(Hash),
+    /// The instance was told to stop.
+    Stopping,
+    /// The destination fetches the final checkpoint.
+    Final(CheckpointRef),
+    /// It has it; the next epoch is being decided.
+    Deciding(CheckpointRef),
+}
+
+impl Outgoing {
+    /// Whether the instance has stopped for it.
+    pub(super) fn stopped(&self) -> bool {
+        matches!(self.stage, Stage::Final(_) | Stage::Deciding(_))
+    }
+
+    /// Whether the destination has this (final) checkpoint durably.
+    pub(super) fn ready_for(&self, checkpoint: CheckpointRef) -> bool {
+        self.stage == Stage::Deciding(checkpoint)
+    }
+
+    pub(super) fn hurry(&mut self, peer: DeviceId, now: BootMs) {
+        if peer == self.destination {
+            self.retry = Retry::now(now);
+        }
+    }
+
+    fn manifest(&self) -> Option<Hash> {
+        match self.stage {
+            Stage::Warm(manifest) => Some(manifest),
+            Stage::Stopping => None,
+            Stage::Final(checkpoint) | Stage::Deciding(checkpoint) => Some(checkpoint.manifest),
+        }
+    }
+}
+
+/// At the destination: a state that is to be fetched.
+pub(super) struct Preparing {
+    pub(super) source: DeviceId,
+    pub(super) checkpoint: CheckpointRef,
+    last: bool,
+}
+
+impl TaskMachine {
+    // --- the source ---
+
+    pub(super) fn move_to(&mut self, destination: DeviceId, note: String, now: BootMs) {
+        let mut note = note;
+        let mut end = note.len().min(softbus_core::wire::task::NOTE_BYTES);
+        while !note.is_char_boundary(end) {
+            end -= 1;
+        }
+        note.truncate(end);
+        let Some(held) = self.d.held.clone().filter(|_| self.is_owner()) else {
+            return self.refuse("only the device that owns the task, and has its state, can hand it over");
+        };
+        if destination == self.me {
+            return self.refuse("the task is on that device already");
+        }
+        if self.outgoing.is_some()
+            || self.proposal.is_some()
+            || self.d.next.accepted.is_some()
+            || self.d.next.ousted
+        {
+            return self.refuse("the task's next epoch is being decided already: try again in a moment");
+        }
+        if self.finished() || self.worn_out() {
+            return self.refuse("the task is at its end: it does not move any more");
+        }
+        let stage = match self.runner.instance {
+            Instance::None => Stage::Final(held.checkpoint), // what is held is its state
+            Instance::Running | Instance::Paused => Stage::Warm(held.checkpoint.manifest),
+            Instance::Stopping | Instance::Discarding => {
+                return self.refuse("the task is stopping: try again in a moment");
+            }
+        };
+        self.outgoing = Some(Outgoing { destination, note, stage, heard: now, retry: Retry::now(now) });
+    }
+
+    pub(super) fn drive_outgoing(&mut self, now: BootMs) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let destination = outgoing.destination;
+        let limit = match outgoing.stage {
+            Stage::Warm(_) => self.setup.tuning.prepare_silence,
+            _ => self.setup.tuning.stop_limit,
+        };
+        let deciding = matches!(outgoing.stage, Stage::Deciding(_));
+        if deciding && self.proposal.is_none() {
+            return self.abort_move("the next epoch could not be proposed", now);
+        }
+        let committed = self.proposal.as_ref().is_some_and(|proposal| !proposal.may_be_dropped());
+        if committed {
+            return;
+        }
+        if now >= outgoing.heard.after(limit) {
+            return self.abort_move("the other device took too long", now);
+        }
+        let at = outgoing.heard.after(limit);
+        let lost = self.lost.contains_key(&destination) && outgoing.stage != Stage::Stopping;
+        let due = outgoing.retry.due(now) && !deciding && outgoing.stage != Stage::Stopping;
+        if due {
+            outgoing.retry.again(now, &self.setup.tuning);
+        }
+        let (next, last) = (outgoing.retry.at, outgoing.stopped());
+        self.wake_at(at);
+        if lost {
+            return self.abort_move("the other device is out of reach", now);
+        }
+        if next > now {
+            self.wake_at(next);
+        }
+        if due && let Some(held) = self.prepared_state() {
+            self.send(destination, EpochBody::Prepare { manifest: held.manifest, last });
+        }
+    }
+
+    /// What the destination is to fetch now.
+    fn prepared_state(&mut self) -> Option<Held> {
+        let held = self.d.held.clone()?;
+        if let Some(outgoing) = &mut self.outgoing
+            && let Stage::Warm(manifest) = &mut outgoing.stage
+        {
+            *manifest = held.checkpoint.manifest; // the newest there is
+        }
+        Some(held)
+    }
+
+    fn heard_from_destination(&mut self, from: DeviceId, now: BootMs) -> Option<&mut Outgoing> {
+        let outgoing = self.outgoing.as_mut().filter(|outgoing| outgoing.destination == from)?;
+        outgoing.heard = now;
+        Some(outgoing)
+    }
+
+    pub(super) fn on_fetching(&mut self, from: DeviceId, _manifest: Hash, now: BootMs) {
+        self.heard_from_destination(from, now);
+    }
+
+    pub(super) fn on_warm(&mut self, from: DeviceId, _manifest: Hash, now: BootMs) {
+        let instance = self.runner.instance;
+        let held = self.held_ref();
+        let Some(outgoing) = self.heard_from_destination(from, now) else { return };
+        if !matches!(outgoing.stage, Stage::Warm(_)) {
+            return;
+        }
+        let destination = outgoing.destination;
+        outgoing.retry = Retry::now(now);
+        match (instance, held) {
+            (Instance::None, Some(held)) => outgoing.stage = Stage::Final(held),
+            (Instance::Running | Instance::Paused, _) => {
+                outgoing.stage = Stage::Stopping;
+                self.runner.instance = Instance::Stopping;
+                self.out.at_once(Action::StopAndCheckpoint { destination: Some(destination) });
+            }
+            _ => {}
+        }
+    }
+
+    /// The instance stopped after it was told to; `taken`: its final checkpoint counts.
+    pub(super) fn outgoing_stopped(&mut self, taken: bool, now: BootMs) {
+        let held = self.held_ref();
+        if self.members.stops_to_leave {
+            self.members.left = true;
+        }
+        let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.stage == Stage::Stopping)
+        else {
+            return;
+        };
+        match held.filter(|_| taken) {
+            Some(held) => {
+                outgoing.stage = Stage::Final(held);
+                outgoing.heard = now;
+                outgoing.retry = Retry::now(now);
+            }
+            None => self.abort_move("it ended, or its final state could not be stored", now),
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, from: DeviceId, manifest: Hash, now: BootMs) {
+        let Some(outgoing) = self.heard_from_destination(from, now) else { return };
+        let Stage::Final(checkpoint) = outgoing.stage else { return };
+        if checkpoint.manifest != manifest || self.proposal.is_some() {
+            return;
+        }
+        let outgoing = self.outgoing.as_mut();
+        let Some(outgoing) = outgoing else { return };
+        outgoing.stage = Stage::Deciding(checkpoint);
+        let intent = Intent::HandOver { destination: from, note: outgoing.note.clone() };
+        self.begin(intent, now);
+    }
+
+    pub(super) fn on_refuse(&mut self, from: DeviceId, manifest: Hash, code: ErrorCode, now: BootMs) {
+        let matches = self
+            .outgoing
+            .as_ref()
+            .is_some_and(|outgoing| outgoing.destination == from && outgoing.manifest() == Some(manifest));
+        if matches {
+            self.abort_move(&format!("the other device refused: {code}"), now);
+        }
+    }
+
+    /// Calls a hand-over off, if nobody has voted for it yet.
+    pub(super) fn abort_move(&mut self, reason: &str, _now: BootMs) {
+        if self.proposal.as_ref().is_some_and(|proposal| !proposal.may_be_dropped()) {
+            return self.refuse("the hand-over is decided, or about to be: it cannot be called off any more");
+        }
+        let Some(outgoing) = self.outgoing.take() else {
+            return self.refuse("no hand-over is under way");
+        };
+        if matches!(&self.proposal, Some(Proposal { intent: Intent::HandOver { .. }, .. })) {
+            self.proposal = None;
+        }
+        if let Some(manifest) = outgoing.manifest() {
+            self.send(outgoing.destination, EpochBody::Abort { manifest });
+        }
+        self.members.drain_failed(outgoing.destination);
+        let notice = Notice::MoveAborted { to: outgoing.destination, reason: reason.into() };
+        self.out.at_once(Action::Notify(notice));
+    }
+
+    /// A new epoch was decided while a hand-over was under way.
+    pub(super) fn moved(&mut self) {
+        let Some(outgoing) = self.outgoing.take() else { return };
+        let to = outgoing.destination;
+        self.out.at_once(Action::Notify(if self.link.decree.owner == to {
+            Notice::Moved { to, epoch: self.link.decree.epoch }
+        } else {
+            Notice::MoveAborted { to, reason: "another epoch was decided".into() }
+        }));
+    }
+
+    pub(super) fn on_ask_outcome(&mut self, from: DeviceId, manifest: Hash) {
+        let open = self.proposal.is_some() || self.d.next.accepted.is_some() || self.outgoing.is_some();
+        if self.is_owner() && !open {
+            self.send(from, EpochBody::Abort { manifest });
+        }
+    }
+
+    // --- the destination ---
+
+    pub(super) fn on_prepare(&mut self, from: DeviceId, signed: &Signed, last: bool, now: BootMs) {
+        let runs = self.link.decree.outcome == Outcome::Run;
+        if from != self.link.decree.owner || !runs {
+            return;
+        }
+        let Ok((_, checkpoint)) = manifest::open_for(signed, self.link.branch, &self.link.decree) else {
+            return;
+        };
+        if self.members.draining || self.d.next.ousted {
+            let refuse = EpochBody::Refuse { manifest: checkpoint.manifest, code: ErrorCode::Busy };
+            return self.send(from, refuse);
+        }
+        self.members.guest(now);
+        self.preparing = Some(Preparing { source: from, checkpoint, last });
+        let here = [&self.d.held, &self.d.spare].into_iter().flatten();
+        let incoming = self.d.incoming.iter().map(|incoming| &incoming.held);
+        let here = here.chain(incoming).find(|held| held.checkpoint == checkpoint).cloned();
+        match here {
+            Some(held) => self.prepared(&held),
+            None => self.send(from, EpochBody::Fetching { manifest: checkpoint.manifest }),
+        }
+    }
+
+    /// A checkpoint is here; perhaps a hand-over waits for it.
+    pub(super) fn prepared(&mut self, held: &Held) {
+        let Some(preparing) = self.preparing.take_if(|preparing| preparing.checkpoint == held.checkpoint)
+        else {
+            return;
+        };
+        let manifest = held.checkpoint.manifest;
+        if preparing.last {
+            let incoming = Incoming { source: preparing.source, held: held.clone() };
+            if self.d.incoming.as_ref() != Some(&incoming) {
+                self.d.incoming = Some(incoming);
+                self.out.touch();
+            }
+            self.send(preparing.source, EpochBody::Ready { manifest });
+        } else {
+            if !self.has(held.checkpoint) && !self.d.next.ousted && self.d.next.accepted.is_none() {
+                self.adopt_held(held.clone(), false);
+            }
+            self.send(preparing.source, EpochBody::Warm { manifest });
+        }
+    }
+
+    /// The state cannot be stored here.
+    pub(super) fn cannot_prepare(&mut self, manifest: Hash) {
+        if let Some(preparing) = self.preparing.take_if(|preparing| preparing.checkpoint.manifest == manifest)
+        {
+            self.send(preparing.source, EpochBody::Refuse { manifest, code: ErrorCode::Storage });
+        }
+    }
+
+    pub(super) fn on_abort(&mut self, from: DeviceId, manifest: Hash) {
+        if from != self.link.decree.owner {
+            return;
+        }
+        self.preparing.take_if(|preparing| preparing.checkpoint.manifest == manifest);
+        if self.d.incoming.take_if(|incoming| incoming.held.checkpoint.manifest == manifest).is_some() {
+            self.out.touch();
+        }
+    }
+
+    /// A destination that promised and heard no more asks whoever may know.
+    pub(super) fn drive_incoming(&mut self, now: BootMs) {
+        let Some(incoming) = &self.d.incoming else {
+            self.members.doubt = None;
+            return;
+        };
+        let (source, manifest) = (incoming.source, incoming.held.checkpoint.manifest);
+        let first = Retry::at(now.after(self.setup.tuning.retry * 4));
+        let doubt = self.members.doubt.get_or_insert(first);
+        let due = doubt.due(now);
+        if due {
+            doubt.again(now, &self.setup.tuning);
+        }
+        let at = doubt.at;
+        self.wake_at(at);
+        if due {
+            let mut whom = self.link.decree.members();
+            if !whom.contains(&source) {
+                whom.push(source);
+            }
+            for device in whom {
+                self.send(device, EpochBody::AskOutcome { manifest });
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Spreading what is decided, until everyone with a part in it has acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use softbus_core::wire::task::{CheckpointRef, EpochBody};
+use softbus_core::{BootMs, DeviceId, Signed};
+
+use super::certificate::{majority, parse_decree};
+use super::outbox::Retry;
+use super::{Action, Notice, TaskMachine};
+
+/// Most devices that a cancellation is sent to.
+const CANCEL_TARGETS: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Publish {
+    /// Who must hear of the last epoch; newcomers get the whole chain.
+    waiting: BTreeMap<DeviceId, (Retry, bool)>,
+    /// Who must hear that the task is cancelled.
+    cancel: BTreeMap<DeviceId, Retry>,
+    /// At the submitter: acceptors that hold root and input, until they are a majority.
+    accepted_by: Option<BTreeSet<DeviceId>>,
+    /// This device keeps the state it began with until all have acknowledged, even if it is no member.
+    keeps_state: bool,
+}
+
+impl Publish {
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn is_empty_for(&self, device: &DeviceId) -> bool {
+        !self.waiting.contains_key(device)
+    }
+
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.waiting.is_empty() && self.cancel.is_empty()
+    }
+
+    pub(super) fn await_acceptance(&mut self) {
+        self.accepted_by = Some(BTreeSet::new());
+    }
+
+    pub(super) fn cancel_heard(&mut self, from: DeviceId) {
+        self.cancel.remove(&from);
+    }
+
+    pub(super) fn hurry(&mut self, peer: DeviceId, now: BootMs) {
+        if let Some((retry, _)) = self.waiting.get_mut(&peer) {
+            *retry = Retry::now(now);
+        }
+        if let Some(retry) = self.cancel.get_mut(&peer) {
+            *retry = Retry::now(now);
+        }
+    }
+}
+
+impl TaskMachine {
+    /// Tells everyone with a part in the last epoch or the one before (`before`: its members).
+    pub(super) fn publish_tip(&mut self, before: &[DeviceId], now: BootMs) {
+        let mut targets: BTreeSet<DeviceId> = self.link.decree.members().into_iter().collect();
+        targets.extend(before);
+        targets.insert(self.link.decree.submitter);
+        targets.remove(&self.me);
+        let root = self.d.chain.len() == 1;
+        self.publish.waiting = targets
+            .into_iter()
+            .map(|device| (device, (Retry::now(now), root || !before.contains(&device))))
+            .collect();
+        self.publish.keeps_state = true;
+    }
+
+    pub(super) fn drive_publish(&mut self, now: BootMs) {
+        let mut due: Vec<(DeviceId, bool)> = Vec::new();
+        for (device, (retry, all)) in &mut self.publish.waiting {
+            if retry.due(now) {
+                retry.again(now, &self.setup.tuning);
+                due.push((*device, *all));
+            }
+        }
+        for (device, all) in due {
+            let skip = if all { 0 } else { self.d.chain.len().saturating_sub(1) };
+            let links = self.d.chain[skip..].to_vec();
+            self.send(device, EpochBody::Chain { links });
+        }
+        if let Some(at) = self.publish.waiting.values().map(|(retry, _)| retry.at).min() {
+            self.wake_at(at);
+        }
+        self.drive_cancel(now);
+        self.drive_acceptance();
+        if self.publish.keeps_state && self.publish.waiting.is_empty() && self.out.settled() {
+            self.publish.keeps_state = false;
+            if !self.is_member() && self.d.held.take().is_some() {
+                self.out.touch();
+            }
+        }
+    }
+
+    /// Tells a device where this one stands.
+    pub(super) fn ack(&mut self, to: DeviceId) {
+        let held = self.held_ref();
+        self.send(to, EpochBody::Ack { held });
+    }
+
+    /// The base arrived: those who wait to hear that are the submitter and the owner before.
+    pub(super) fn ack_base(&mut self) {
+        let mut waiting = BTreeSet::from([self.link.decree.submitter]);
+        if let Some(before) = self.d.chain.iter().rev().nth(1)
+            && let Ok(decree) = parse_decree(before.decree_bytes())
+        {
+            waiting.insert(decree.owner);
+        }
+        for device in waiting {
+            self.ack(device);
+        }
+    }
+
+    pub(super) fn on_ack(&mut self, from: DeviceId, held: Option<CheckpointRef>) {
+        let member = self.link.decree.owner == from || self.link.decree.holders.contains(&from);
+        if !member || held.is_some() {
+            self.publish.waiting.remove(&from);
+        }
+        if held.is_some()
+            && self.is_acceptor(from)
+            && let Some(accepted_by) = &mut self.publish.accepted_by
+        {
+            accepted_by.insert(from);
+        }
+    }
+
+    fn drive_acceptance(&mut self) {
+        let Some(accepted_by) = &self.publish.accepted_by else { return };
+        if !self.out.settled() {
+            return;
+        }
+        let acceptors = self.link.decree.acceptors();
+        let own = usize::from(acceptors.contains(&self.me) && self.d.held.is_some());
+        if self.d.chain.len() > 1 || accepted_by.len() + own >= majority(acceptors.len()) {
+            self.publish.accepted_by = None;
+            self.out.at_once(Action::Notify(Notice::Accepted));
+        }
+    }
+
+    // --- cancellation ---
+
+    /// Everyone who ever had a part in the task, as far as is known here.
+    pub(super) fn spread_cancel(&mut self, now: BootMs) {
+        let mut targets = BTreeSet::from([self.link.decree.submitter]);
+        for decree in self.d.chain.iter().rev().filter_map(|link| parse_decree(link.decree_bytes()).ok()) {
+            targets.extend(decree.members());
+        }
+        targets.extend(self.outgoing.iter().map(|outgoing| outgoing.destination));
+        targets.remove(&self.me);
+        self.publish.cancel =
+            targets.into_iter().take(CANCEL_TARGETS).map(|device| (device, Retry::now(now))).collect();
+    }
+
+    fn drive_cancel(&mut self, now: BootMs) {
+        let Some(order) = self.d.cancelled.clone() else { return };
+        let mut due: Vec<DeviceId> = Vec::new();
+        for (device, retry) in &mut self.publish.cancel {
+            if retry.due(now) {
+                retry.again(now, &self.setup.tuning);
+                due.push(*device);
+            }
+        }
+        for device in due {
+            self.send_cancel(device, order.clone());
+        }
+        if let Some(at) = self.publish.cancel.values().map(|retry| retry.at).min() {
+            self.wake_at(at);
+        }
+    }
+
+    fn send_cancel(&mut self, device: DeviceId, order: Signed) {
+        self.send(device, EpochBody::Cancel { order });
+    }
+}
