@@ -90,6 +90,13 @@ pub struct Offer {
     pub join: bool,
 }
 
+impl Offer {
+    /// Of a device in no circle.
+    pub fn nothing() -> Self {
+        Self { admits: None, member_of: Vec::new(), join: false }
+    }
+}
+
 /// Why nothing comes of a pairing. Grows only at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Refusal {

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use softbus_core::{CircleId, DeviceId, ErrorCode};
-use softbus_trust::Role;
+use softbus_trust::TicketError;
+use softbus_trust::access::AccessError;
+use softbus_trust::pairing::PinError;
 
 use crate::NetError;
 use crate::seam::store::StoreError;
@@ -78,7 +80,13 @@ pub enum MembershipError {
     RecoveryWords(String),
     /// Not a link that pairs.
     #[error("this is no pairing link: {0}")]
-    Ticket(String),
+    Ticket(TicketError),
+    /// Not a PIN.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// An access rule that cannot be set.
+    #[error(transparent)]
+    Access(AccessError),
     /// A limit.
     #[error("at its limit: {0}")]
     Limit(&'static str),
@@ -91,9 +99,6 @@ pub enum MembershipError {
     /// No answer in time.
     #[error("the other device did not answer in time")]
     Timeout,
-    /// A role this device lacks.
-    #[error("a {0} may not do this")]
-    Role(Role),
     /// The network.
     #[error(transparent)]
     Net(#[from] NetError),

@@ -1,27 +1,53 @@
-//! Whom this device trusts: the keeper of its circles, durable, and the drivers of `pair/1` and `circle/1`.
+//! Whom this device trusts: the [`Keeper`] of its circles, durable, and the drivers of `pair/1` and `circle/1`.
 //! What is decided is decided in `softbus_trust`, in pure code; here it meets disk, clock and network.
+//!
+//! A change is on disk before anybody sees it; then the [view](Keeper::watch) changes, the
+//! [judge](crate::Judge::changed) is asked anew (which ends the links of those who lost trust), and linked peers
+//! are told.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use softbus_core::{CircleId, DeviceId, ErrorCode, ServiceName};
-use softbus_trust::{CirclesView, DeviceKey, Grant, PairingState, Role};
-use tokio::sync::watch;
+use softbus_core::{CircleId, DeviceId, ServiceName};
+use softbus_trust::Grant;
+use zeroize::Zeroizing;
 
-use crate::seam::{Seam, store::Store};
-use crate::{Judge, Net, Standing, TagSecret};
+use crate::Net;
 
+mod changes;
 mod error;
+mod judge;
+mod keeper;
+mod pairing;
+mod shelf;
+mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use error::MembershipError;
+pub use keeper::Keeper;
+pub use pairing::default_end;
+pub use sync::read_exchange;
 
-/// What a device that joins is granted.
-#[derive(Clone, Debug, Default)]
+/// Most circles of one device; most have one.
+pub const CIRCLES: usize = softbus_core::wire::pair::OFFER_CIRCLES;
+/// How long trust lasts unless said otherwise.
+pub const DEFAULT_GRANT: Duration = Duration::from_secs(365 * 86_400);
+/// The shortest that trust may last.
+pub const SHORTEST_GRANT: Duration = Duration::from_secs(86_400);
+/// Most links given out and not used yet.
+pub const INVITATIONS: usize = 16;
+/// Shortest and longest life of a link.
+pub const INVITATION_LIFE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(7 * 86_400));
+/// Pairings that may be under way at once with devices that try the PIN shown here.
+pub const PAIRINGS: usize = 4;
+
+/// What is to come of a pairing, as this device's user sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PairOptions {
-    /// The circle that is offered; may be left out if this device is an owner of exactly one.
+    /// The circle that is offered; may be left out if this device is an owner of at most one.
     pub circle: Option<CircleId>,
-    /// What the other device gets if it joins ours; `None`: member, for 365 days.
+    /// What the other device gets if it joins our circle; `None`: member, for [`DEFAULT_GRANT`].
     pub grant: Option<Grant>,
     /// If this device is in a circle already: whether it may join another.
     pub join: bool,
@@ -32,12 +58,12 @@ pub struct PairOptions {
 pub struct Founded {
     /// Which.
     pub circle: CircleId,
-    /// The 24 words of its recovery key. They are shown once and kept nowhere.
-    pub recovery_words: String,
+    /// The 24 words of its recovery key. Show them to the person once; they are kept nowhere.
+    pub recovery_words: Zeroizing<String>,
 }
 
 /// What a pairing came to.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Paired {
     /// The other device.
     pub peer: DeviceId,
@@ -49,133 +75,34 @@ pub struct Paired {
     pub founded: Option<Founded>,
 }
 
-/// Keeps this device's circles. See the [module's words](self).
-pub struct Keeper {}
-
-#[allow(unused_variables, clippy::todo, clippy::unused_async)]
 impl Keeper {
-    /// Reads the circles from `store`.
-    pub async fn open(store: Store, seam: Seam, key: Arc<DeviceKey>) -> Result<Arc<Self>, MembershipError> {
-        todo!()
-    }
-    /// Registers `pair/1` and `circle/1` on `net`'s router and starts to keep the circles in step with the peers.
+    /// Registers `pair/1` and `circle/1` on `net`'s router and starts to keep the circles in step with the peers, until
+    /// `net` is shut down.
     pub fn attach(self: &Arc<Self>, net: &Net) {
-        todo!()
+        *self.net.lock().unwrap_or_else(PoisonError::into_inner) = Some(net.clone());
+        net.router().serve(pair_service(), Arc::new(pairing::Answer(self.clone())));
+        net.router().answer(circle_service(), Arc::new(sync::Answer(self.clone())));
+        let runtime = self.seam.sockets.runtime();
+        runtime.spawn(Box::pin(self.clone().keep_in_step(net.clone())));
+        runtime.spawn(Box::pin(self.clone().mind_the_clock()));
     }
-    /// All circles, as they change.
-    pub fn watch(&self) -> watch::Receiver<Arc<CirclesView>> {
-        todo!()
-    }
-    /// All circles now.
-    pub fn circles(&self) -> Arc<CirclesView> {
-        todo!()
-    }
-    /// Founds a circle of this device alone, as its owner without end.
-    pub async fn found(&self, name: &str) -> Result<Founded, MembershipError> {
-        todo!()
-    }
-    /// Opens pairing: makes a PIN to be typed on the other device.
-    pub async fn open_pairing(
-        &self,
-        options: PairOptions,
-    ) -> Result<watch::Receiver<PairingState>, MembershipError> {
-        todo!()
-    }
-    /// Cancels pairing, the links given out included if `invitations`.
-    pub async fn close_pairing(&self, invitations: bool) -> Result<(), MembershipError> {
-        todo!()
-    }
-    /// How pairing stands.
-    pub fn pairing(&self) -> watch::Receiver<PairingState> {
-        todo!()
-    }
-    /// Pairs with the device at `addr`, which shows `pin`. `expected`, if known, must be who answers.
-    pub async fn pair_with(
-        &self,
-        addr: SocketAddr,
-        expected: Option<DeviceId>,
-        pin: &str,
-        options: PairOptions,
-    ) -> Result<Paired, MembershipError> {
-        todo!()
-    }
-    /// Makes a link (for a QR code, say) that pairs one device until `lives` is over.
-    pub async fn invite(&self, options: PairOptions, lives: Duration) -> Result<String, MembershipError> {
-        todo!()
-    }
-    /// Pairs by a link made with [`Keeper::invite`].
-    pub async fn pair_by_ticket(&self, link: &str, options: PairOptions) -> Result<Paired, MembershipError> {
-        todo!()
-    }
-    /// Removes a device. Its links end on every device that learns of it.
-    pub async fn remove(&self, circle: Option<CircleId>, device: DeviceId) -> Result<(), MembershipError> {
-        todo!()
-    }
-    /// Leaves a circle. The last owner leaves only with `force`.
-    pub async fn leave(&self, circle: Option<CircleId>, force: bool) -> Result<(), MembershipError> {
-        todo!()
-    }
-    /// Gives a member another end, `lives` from now; `None` for never.
-    pub async fn renew(
-        &self,
-        circle: Option<CircleId>,
-        device: DeviceId,
-        lives: Option<Duration>,
-    ) -> Result<(), MembershipError> {
-        todo!()
-    }
-    /// Gives a member another role (with what else its grant says).
-    pub async fn set_role(
-        &self,
-        circle: Option<CircleId>,
-        device: DeviceId,
-        grant: Grant,
-    ) -> Result<(), MembershipError> {
-        todo!()
-    }
-    /// Puts `new` in the place of the lost device `old`, in one statement.
-    pub async fn replace(
-        &self,
-        circle: Option<CircleId>,
-        old: DeviceId,
-        new: DeviceId,
-        grant: Grant,
-    ) -> Result<(), MembershipError> {
-        todo!()
-    }
-    /// Makes this device the owner of an orphaned circle by its recovery words. All other owners are removed,
-    /// save those in `keep`.
-    pub async fn recover(
-        &self,
-        circle: Option<CircleId>,
-        words: &str,
-        keep: Vec<DeviceId>,
-    ) -> Result<(), MembershipError> {
-        todo!()
+
+    /// Lets go of the network room: what [`Keeper::attach`] started ends. Happens by itself when that room shuts
+    /// down.
+    pub fn detach(&self) {
+        let net = self.net.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(net) = net {
+            net.router().withdraw(&pair_service());
+            net.router().withdraw(&circle_service());
+        }
+        self.clockwork.notify_one();
     }
 }
 
-#[allow(unused_variables, clippy::todo)]
-impl Judge for Keeper {
-    fn standing(&self, peer: &DeviceId) -> Standing {
-        todo!()
-    }
-    fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode> {
-        todo!()
-    }
-    fn peers(&self) -> Vec<DeviceId> {
-        todo!()
-    }
-    fn tag_secrets(&self) -> Vec<TagSecret> {
-        todo!()
-    }
-    fn announce_openly(&self) -> bool {
-        todo!()
-    }
-    fn changed(&self) -> watch::Receiver<u64> {
-        todo!()
-    }
+fn pair_service() -> ServiceName {
+    ServiceName::try_from("pair/1").expect("a well-formed name")
 }
 
-/// The role a grant gives when nothing else is said.
-pub const DEFAULT_ROLE: Role = Role::Member;
+fn circle_service() -> ServiceName {
+    ServiceName::try_from("circle/1").expect("a well-formed name")
+}

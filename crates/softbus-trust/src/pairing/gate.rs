@@ -71,6 +71,8 @@ pub struct Gate {
     open: Option<Open>,
     /// Counts openings, so that a try belongs to the PIN it began with.
     opening: u64,
+    /// The opening whose last try was counted and is not judged yet.
+    closed_by_count: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -82,13 +84,17 @@ struct Open {
 impl Gate {
     /// After a start, from what was stored.
     pub fn restore(record: GateRecord, now: Now) -> Self {
-        let mut gate = Self { record, frozen_until: None, open: None, opening: 0 };
+        let mut gate = Self::closed(record, 0);
         if let Some(until) = record.frozen_until {
             // A clock that was set back cannot lengthen the freeze.
             let rest = Duration::from_millis(until.0.saturating_sub(now.wall.0)).min(freeze(record.freezes));
             gate.frozen_until = Some(now.boot.after(rest));
         }
         gate
+    }
+
+    fn closed(record: GateRecord, opening: u64) -> Self {
+        Self { record, frozen_until: None, open: None, opening, closed_by_count: None }
     }
 
     /// What must be on disk.
@@ -107,6 +113,7 @@ impl Gate {
     /// Closes pairing: the user cancelled, or the PIN ran out. A freeze goes on.
     pub fn close(&mut self) {
         self.open = None;
+        self.closed_by_count = None;
     }
 
     /// Whether a PIN waits to be entered.
@@ -173,15 +180,23 @@ impl Gate {
             self.record.frozen_until = Some(now.wall.after(lasts));
             self.frozen_until = Some(now.boot.after(lasts));
             self.open = None;
+            self.closed_by_count = Some(opening);
         }
         Ok(self.record)
     }
 
-    /// The counted try was right: the PIN is used up, earlier errors are forgotten. The driver stores the record
-    /// before it tells the peer.
-    pub fn right(&mut self) -> GateRecord {
-        *self = Self { record: GateRecord::default(), frozen_until: None, open: None, opening: self.opening };
-        self.record
+    /// The counted try for the PIN of this opening was right: the PIN is used up, earlier errors are forgotten.
+    /// The driver stores the record before it tells the peer. False, and nothing changes, if the user cancelled
+    /// meanwhile or another try was right before.
+    #[must_use]
+    pub fn right(&mut self, opening: u64) -> bool {
+        // The last try that is left closes the gate when it is counted, right or wrong.
+        let last = self.closed_by_count == Some(opening);
+        if opening != self.opening || (self.open.is_none() && !last) {
+            return false;
+        }
+        *self = Self::closed(GateRecord::default(), opening);
+        true
     }
 
     /// The counted try was wrong.
@@ -252,7 +267,9 @@ mod tests {
         }
         let opening = gate.open(pin(3), at(now)).unwrap();
         gate.count(opening, at(now)).unwrap();
-        assert_eq!(gate.right(), GateRecord::default());
+        assert!(gate.right(opening));
+        assert_eq!(gate.record(), GateRecord::default());
+        assert!(!gate.right(opening), "one use");
         assert_eq!(
             gate.count(opening, at(now)).err(),
             Some(GateRefusal::NotOpen),
@@ -273,6 +290,23 @@ mod tests {
         assert_eq!(gate.shown(at(0)).map(|shown| shown.2), Some(1));
         gate.count(opening, at(0)).unwrap();
         assert!(matches!(gate.wrong(at(0)), Tried::Frozen(_)));
+    }
+
+    #[test]
+    fn the_third_try_may_be_right_and_cancelling_is_final() {
+        let mut gate = fresh();
+        let opening = gate.open(pin(1), at(0)).unwrap();
+        for _ in 0..3 {
+            gate.count(opening, at(0)).unwrap();
+        }
+        assert!(gate.frozen(at(0)).is_some(), "until it is judged");
+        assert!(gate.right(opening));
+        assert_eq!(gate.frozen(at(0)), None);
+        let opening = gate.open(pin(2), at(0)).unwrap();
+        gate.count(opening, at(0)).unwrap();
+        gate.close();
+        assert!(!gate.right(opening));
+        assert_eq!(gate.record().wrong, 1);
     }
 
     #[test]

@@ -1,0 +1,244 @@
+//! `circle/1`: keeps circles in step with the peers, and minds the clock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use softbus_core::wire::circle::{EXCHANGE_STATEMENT_BYTES, Exchange, HAVE};
+use softbus_core::{CircleId, DeviceId, ErrorCode, Hash, limits};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::keeper::Circle;
+use super::{Keeper, MembershipError, circle_service};
+use crate::seam::BoxFuture;
+use crate::{Caller, LinkEvent, Net, Presence, Respond};
+
+/// How long a peer has for one answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Most rounds with one peer about one circle at a time: enough for a full circle each way.
+const ROUNDS: usize = 96;
+/// After a failed exchange with a linked peer it is tried again this much later.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Circles are compared this often even if nothing seems new.
+const COMPARE: Duration = Duration::from_secs(300);
+/// Longest sleep of the clockwork: wall clocks jump.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+
+/// Answers `circle/1`.
+pub(super) struct Answer(pub Arc<Keeper>);
+
+impl Respond for Answer {
+    fn respond(&self, from: Caller, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ErrorCode>> {
+        let keeper = self.0.clone();
+        Box::pin(async move { keeper.answer_exchange(from.device, &request).await })
+    }
+}
+
+impl Keeper {
+    /// Answers one message of `circle/1` from a device that is in the circle.
+    pub(super) async fn answer_exchange(&self, from: DeviceId, request: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        let theirs = read_exchange(request).map_err(|_| ErrorCode::Malformed)?;
+        if !self.shares(theirs.circle, &from) {
+            return Err(ErrorCode::Forbidden);
+        }
+        let (circle, have, known) = (theirs.circle, theirs.have.clone(), theirs.secret_known);
+        self.absorb(theirs).await.map_err(|error| {
+            tracing::warn!(%circle, %error, "could not take in a circle's statements");
+            ErrorCode::Storage
+        })?;
+        // What was taken in may have shut the asker out.
+        if !self.shares(circle, &from) {
+            return Err(ErrorCode::Forbidden);
+        }
+        let answer = self.exchange(circle, Some((&have, known))).ok_or(ErrorCode::NotFound)?;
+        softbus_core::encode(&answer).map_err(|_| ErrorCode::Internal)
+    }
+
+    /// Whether `device` may hear of this circle: both are in it, and its time is not over.
+    fn shares(&self, circle: CircleId, device: &DeviceId) -> bool {
+        let now = self.wall();
+        self.read().view.circles.get(&circle).is_some_and(|view| view.member(device, now).is_some())
+    }
+
+    /// What we have of a circle, and what a peer with this digest and secret lacks.
+    fn exchange(&self, circle: CircleId, theirs: Option<(&[Hash], Option<Hash>)>) -> Option<Exchange> {
+        let state = self.read();
+        let Circle { set, secrets } = state.circles.get(&circle)?;
+        let today = secrets.first();
+        let known = today.map(|secret| secret.hash());
+        let (statements, more) = match theirs {
+            Some((have, _)) => set.missing(have, EXCHANGE_STATEMENT_BYTES),
+            None => (Vec::new(), false),
+        };
+        let secret = match theirs {
+            Some((_, theirs)) if theirs != known => today.map(|secret| secret.signed().clone()),
+            _ => None,
+        };
+        Some(Exchange {
+            circle,
+            have: set.digest(),
+            count: u32::try_from(set.len()).unwrap_or(u32::MAX),
+            statements,
+            more,
+            secret_known: known,
+            secret,
+        })
+    }
+
+    /// Takes in what a peer sent, durably.
+    async fn absorb(&self, theirs: Exchange) -> Result<(), MembershipError> {
+        let nothing_new = {
+            let state = self.read();
+            let circle = state.circles.get(&theirs.circle);
+            let circle = circle.ok_or(MembershipError::NoCircle(theirs.circle))?;
+            let hashes: Vec<Hash> = theirs.statements.iter().map(|signed| signed.hash()).collect();
+            let secret = theirs
+                .secret
+                .as_ref()
+                .is_none_or(|signed| circle.secrets.iter().any(|known| known.hash() == signed.hash()));
+            circle.set.knows_all(&hashes) && secret
+        };
+        if nothing_new {
+            return Ok(());
+        }
+        self.undisturbed(move |me| async move {
+            let weight = theirs.statements.len();
+            let changed = me
+                .change(theirs.circle, weight, move |circle| {
+                    Ok(circle.absorb(theirs.statements, theirs.secret))
+                })
+                .await?;
+            me.publish(changed);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Brings all circles that we share with `peer` in step with it.
+    async fn step_with(&self, net: &Net, peer: DeviceId) -> Result<(), MembershipError> {
+        let circles: Vec<CircleId> = self.circles().circles.keys().copied().collect();
+        for circle in circles {
+            let mut theirs: Option<Exchange> = None;
+            for _ in 0..ROUNDS {
+                if !self.shares(circle, &peer) {
+                    break;
+                }
+                let known = theirs.as_ref().map(|e| (e.have.as_slice(), e.secret_known));
+                let Some(ours) = self.exchange(circle, known) else { break };
+                let request = softbus_core::encode(&ours).map_err(crate::NetError::from)?;
+                let answer = match net.request(peer, &circle_service(), request, ANSWER).await {
+                    Ok(answer) => answer,
+                    // It is not in this circle, as far as it knows.
+                    Err(crate::RequestError::Code(ErrorCode::Forbidden | ErrorCode::NotFound)) => break,
+                    Err(crate::RequestError::Code(code)) => return Err(MembershipError::Refused(code)),
+                    Err(crate::RequestError::Net(error)) => return Err(error.into()),
+                    Err(_) => return Err(MembershipError::Timeout),
+                };
+                let answer =
+                    read_exchange(&answer).map_err(|_| MembershipError::Protocol("a malformed answer"))?;
+                if answer.circle != circle {
+                    return Err(MembershipError::Protocol("an answer about another circle"));
+                }
+                let (have, more, secret_known) = (answer.have.clone(), answer.more, answer.secret_known);
+                self.absorb(answer.clone()).await?;
+                let next = self.exchange(circle, Some((&have, secret_known)));
+                let done = !more && next.is_none_or(|e| e.statements.is_empty() && e.secret.is_none());
+                theirs = Some(answer);
+                if done {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until the network room is gone: exchanges with each peer when its link comes up, with all when something
+    /// is new.
+    pub(super) async fn keep_in_step(self: Arc<Self>, net: Net) {
+        let (mut events, mut news, links) = (net.events(), self.news.subscribe(), net.links());
+        let linked = || -> Vec<DeviceId> {
+            let online = |info: &&crate::LinkInfo| info.presence != Presence::Offline;
+            links.borrow().values().filter(online).map(|info| info.peer).take(limits::LINKS).collect()
+        };
+        let mut due: BTreeSet<DeviceId> = linked().into_iter().collect();
+        let mut busy: BTreeSet<DeviceId> = BTreeSet::new();
+        let mut failed: BTreeSet<DeviceId> = BTreeSet::new();
+        let mut running = FuturesUnordered::new();
+        let mut compare = tokio::time::interval(COMPARE);
+        compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut again = tokio::time::interval(AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            for peer in due.iter().copied().filter(|peer| !busy.contains(peer)).collect::<Vec<_>>() {
+                due.remove(&peer);
+                failed.remove(&peer);
+                busy.insert(peer);
+                let (me, net) = (self.clone(), net.clone());
+                running.push(async move { (peer, me.step_with(&net, peer).await) });
+            }
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Ok(LinkEvent::Up { peer, .. }) => drop(due.insert(peer)),
+                    Ok(LinkEvent::Down { peer, .. }) => drop(failed.remove(&peer)),
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => due.extend(linked()),
+                    Err(RecvError::Closed) => break,
+                },
+                Some((peer, outcome)) = running.next(), if !running.is_empty() => {
+                    busy.remove(&peer);
+                    if let Err(error) = outcome {
+                        tracing::debug!(%peer, %error, "circles not in step yet");
+                        failed.insert(peer);
+                    }
+                }
+                Ok(()) = news.changed() => due.extend(linked()),
+                _ = again.tick(), if !failed.is_empty() => {
+                    let linked: BTreeSet<DeviceId> = linked().into_iter().collect();
+                    due.extend(failed.intersection(&linked));
+                    failed.clear();
+                }
+                _ = compare.tick() => due.extend(linked()),
+            }
+        }
+        self.detach();
+    }
+
+    /// Runs until the keeper is detached: lets PINs, freezes, links given out and trust end in time.
+    pub(super) async fn mind_the_clock(self: Arc<Self>) {
+        while self.net().is_ok() {
+            self.let_time_pass().await;
+            let now = self.now();
+            let wait = {
+                let state = self.read();
+                let boot = state.gate.next_deadline().map(|at| at.0.saturating_sub(now.boot.0));
+                let ends = state.view.circles.values().filter_map(|circle| circle.next_expiry(now.wall));
+                let tickets =
+                    state.tickets.values().map(|ticket| ticket.expires).filter(|end| *end > now.wall);
+                let wall = ends.chain(tickets).min().map(|at| at.0.saturating_sub(now.wall.0));
+                boot.into_iter()
+                    .chain(wall)
+                    .min()
+                    .map_or(LOOK_AT_CLOCK, Duration::from_millis)
+                    .min(LOOK_AT_CLOCK)
+            };
+            tokio::select! {
+                biased;
+                () = self.clockwork.notified() => {}
+                // The clocks count whole milliseconds: be there after the deadline, not just before.
+                () = tokio::time::sleep(wait + Duration::from_millis(1)) => {}
+            }
+        }
+    }
+}
+
+/// Reads a message of `circle/1`: foreign bytes.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn read_exchange(bytes: &[u8]) -> Result<Exchange, softbus_core::DecodeError> {
+    let exchange: Exchange = softbus_core::decode(bytes)?;
+    if exchange.have.len() > HAVE { Err(softbus_core::DecodeError::Malformed) } else { Ok(exchange) }
+}
