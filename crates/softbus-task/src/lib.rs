@@ -7,12 +7,16 @@
 //! No knowledge of pictures, models or programs of others may enter this room.
 
 mod checkpoint;
+mod driver;
 pub mod epoch;
 mod error;
+pub mod limits;
 mod native;
 mod status;
+mod store;
 
 pub use checkpoint::SealError;
+pub use driver::{TaskEvents, TaskHandle, Tasks, TasksConfig, parse_grant};
 pub use error::TaskError;
 pub use native::{Buffer, Estimate, RegistryError, Step, StepContext, Task, TaskFailure, TaskRegistry};
 pub use softbus_core::wire::task_control::{

@@ -2,9 +2,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use softbus_core::wire::task_control::{
-    Granted, Move, PolicyKind, Right, StatusNote, TEXT_BYTES, TaskSpec, TaskState,
+    Granted, Move, MoveReason, PolicyKind, Right, StatusNote, TEXT_BYTES, TaskSpec, TaskState,
 };
 use softbus_core::{DeviceId, Epoch, Hash, QoS, ServiceName, TaskId};
+use tokio::time::Instant;
 
 /// All that is known of a task, as this device sees it now.
 #[derive(Clone, PartialEq, Debug)]
@@ -35,14 +36,12 @@ pub struct TaskStatus {
     pub holders: Vec<DeviceId>,
     /// How many checkpoints were replicated.
     pub checkpoint: u64,
-    /// Age of the last of them.
-    pub checkpoint_age: Option<Duration>,
+    /// When the last of them was taken, on this device's monotonic clock.
+    pub checkpoint_at: Option<Instant>,
     /// Its latest moves, oldest first.
     pub moves: Vec<Move>,
     /// What went wrong last, for people.
     pub error: Option<String>,
-    /// A provisional preview of its output.
-    pub preview: Option<Vec<u8>>,
     /// Root of its result's image, once done.
     pub result: Option<Hash>,
     /// What it is, in full.
@@ -53,6 +52,24 @@ impl TaskStatus {
     /// Whether it is shown as in doubt: who runs it cannot be told until a device returns.
     pub fn in_doubt(&self) -> bool {
         self.state == TaskState::InDoubt
+    }
+
+    /// Age of the last checkpoint.
+    pub fn checkpoint_age(&self) -> Option<Duration> {
+        self.checkpoint_at.map(|at| at.elapsed())
+    }
+
+    /// A short form for lists: without the explanations of past moves.
+    pub(crate) fn brief(&self) -> StatusNote {
+        let mut note = self.to_note();
+        for moved in &mut note.moves {
+            if let MoveReason::Bus(text) | MoveReason::Person(text) | MoveReason::Placed(text) =
+                &mut moved.reason
+            {
+                *text = text.lines().next().unwrap_or_default().chars().take(100).collect();
+            }
+        }
+        note
     }
 
     /// From what another device told.
@@ -71,10 +88,11 @@ impl TaskStatus {
             policy: note.spec.policy,
             holders: note.holders,
             checkpoint: note.checkpoint,
-            checkpoint_age: note.checkpoint_age_ms.map(Duration::from_millis),
+            checkpoint_at: note
+                .checkpoint_age_ms
+                .and_then(|age| Instant::now().checked_sub(Duration::from_millis(age))),
             moves: note.moves,
             error: note.error.map(cut),
-            preview: note.preview,
             result: note.result,
             spec: note.spec,
         }
@@ -93,10 +111,11 @@ impl TaskStatus {
             progress_text: cut(self.progress_text.clone()),
             holders: self.holders.clone(),
             checkpoint: self.checkpoint,
-            checkpoint_age_ms: self.checkpoint_age.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            checkpoint_age_ms: self
+                .checkpoint_age()
+                .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             moves: self.moves.clone(),
             error: self.error.clone().map(cut),
-            preview: self.preview.clone(),
             result: self.result,
         }
     }
@@ -227,6 +246,11 @@ pub enum TaskEvent {
         task: TaskId,
         /// What, for people.
         error: String,
+    },
+    /// The reader was too slow.
+    Lagged {
+        /// How many events it missed; the statuses tell how things are now.
+        missed: u64,
     },
     /// It was adopted elsewhere while this device was away; here is the fork.
     Forked {

@@ -6,16 +6,17 @@
 //! | first message | then |
 //! | --- | --- |
 //! | [`Request`] | one [`Reply`] back |
-//! | [`Watch`] | [`StatusNote`]s back, until one side closes |
-//! | [`Offer`] | [`ImagePart`]s, [`Want`] back, [`Piece`]s each followed by its raw bytes, [`Stored`] back; and again |
-//! | [`Fetch`] | [`Offer`] and [`ImagePart`]s back, [`Want`], [`Piece`]s with raw bytes back |
+//! | [`Watch`] | [`WatchNote`]s back, until one side closes |
+//! | [`Fetch`] | [`Offer`] and [`ImagePart`]s back; then, until the fetcher has all, [`Want`]s there and [`Piece`]s back, each followed by its raw bytes |
 //! | [`EpochNote`] | more of them, one way |
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::task::Fence;
 use crate::{DeviceId, Domain, Epoch, Hash, Message, QoS, Signed, TaskId, WallMs, limits};
 
 /// An [`Act`] of a person on a task.
@@ -75,6 +76,10 @@ pub struct TaskSpec {
     pub needs: Vec<crate::ServiceName>,
     /// Only these may run it; empty: whoever placement chooses.
     pub only: Vec<DeviceId>,
+    /// The bus does not move it to balance load.
+    pub stay: bool,
+    /// Estimated size of its output, in bytes.
+    pub output_bytes: u64,
     /// When it was submitted, by the submitter's wall clock.
     pub submitted: WallMs,
 }
@@ -135,6 +140,8 @@ pub enum ImageKind {
     State(StateMeta),
     /// The result.
     Output,
+    /// In place of a result: why the task failed, in its own words (UTF-8).
+    Failure,
 }
 
 /// What is known of a state beside its bytes.
@@ -146,8 +153,10 @@ pub struct StateMeta {
     pub ops_done: u64,
     /// Progress, 0–1000.
     pub progress_permille: u16,
-    /// The number its next effect will have.
-    pub next_effect: u64,
+    /// The number of its last effect, counted from 1; 0 for none.
+    pub effects: u64,
+    /// Length of the state proper, in bytes; behind it stand effects that watchers may not have yet.
+    pub state_len: u64,
 }
 
 /// A complete state (or input, or result): its length and the names of its sealed chunks, in order.
@@ -216,6 +225,8 @@ pub enum TaskState {
     Cancelled,
     /// Its runner is out of reach and policy `owner` lets nobody else go on.
     Lost,
+    /// Its runner is lost, and a successor is being decided.
+    FailingOver,
 }
 
 impl TaskState {
@@ -291,18 +302,17 @@ pub struct StatusNote {
     pub moves: Vec<Move>,
     /// What went wrong last, for people.
     pub error: Option<String>,
-    /// A preview of its output, if the task gives any: provisional, may change or vanish.
-    pub preview: Option<Vec<u8>>,
     /// Root of its result's image, once done.
     pub result: Option<Hash>,
 }
 
-/// What a person wants done with a task; signed ([`ACT`]) by the device they used, so that it can be relayed.
+/// What a person wants done with a running task; signed ([`ACT`]) by the device they used, so that it can be
+/// relayed. (Ending a task is a [`CancelOrder`](super::task::CancelOrder).)
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Act {
     /// Which task.
     pub task: TaskId,
-    /// The epoch they saw. A move of an older epoch does nothing.
+    /// The epoch they saw. An act on an older epoch does nothing.
     pub epoch: Epoch,
     /// What to do.
     pub verb: Verb,
@@ -310,11 +320,9 @@ pub struct Act {
     pub issued: WallMs,
 }
 
-/// What can be done with a task. Grows only at the end.
+/// What can be done with a running task. Grows only at the end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Verb {
-    /// End it, without a result.
-    Cancel,
     /// Move it to this device, or to the best.
     Move {
         /// Whither; `None` for the best.
@@ -322,6 +330,8 @@ pub enum Verb {
         /// In the person's words.
         reason: String,
     },
+    /// Let it out of quarantine.
+    Release,
 }
 
 /// A question or order. First message of a channel.
@@ -334,8 +344,10 @@ pub enum Request {
         /// Which.
         task: TaskId,
     },
-    /// A signed [`Act`].
+    /// A signed [`Act`], for the task's runner.
     Act(Signed),
+    /// A signed cancel order, for any device that takes part in the task.
+    Cancel(Signed),
     /// A promise of room for a piece of work, before it is counted on.
     Lease {
         /// For which task.
@@ -352,26 +364,21 @@ pub enum Request {
         /// For which task.
         task: TaskId,
     },
-    /// The task ended: forget its checkpoints.
-    Forget {
-        /// Which.
-        task: TaskId,
-    },
 }
 
 /// The answer to a [`Request`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// Done.
+    /// Done (or begun: the status tells how it goes).
     Done,
-    /// Tasks, in order of their ids.
+    /// Tasks, in order of their ids, at most [`LIST_TASKS`].
     Tasks(Vec<StatusNote>),
     /// One task.
     Task(StatusNote),
     /// The lease is given for so long.
     Leased {
         /// Milliseconds.
-        for_ms: u32,
+        for_ms: u64,
     },
     /// No: the number of an [`ErrorCode`](crate::ErrorCode) and why, for people.
     Refused {
@@ -387,26 +394,88 @@ pub enum Reply {
     },
 }
 
-/// Opens a stream of [`StatusNote`]s.
+/// Opens a stream of [`WatchNote`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Watch {
     /// Which task.
     pub task: TaskId,
+    /// The first effect that the watcher lacks.
+    pub effects_from: u64,
 }
 
-/// An image is on offer; its chunk names follow in [`ImagePart`]s.
+/// What a watcher hears.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum WatchNote {
+    /// The status changed.
+    Status(StatusNote),
+    /// What its output looks like so far: provisional, may change or vanish.
+    Preview(Vec<u8>),
+    /// Something left the task.
+    Effect {
+        /// Under this right.
+        fence: Fence,
+        /// Its number.
+        sequence: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Asks for a checkpoint or result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Of which task.
+    pub task: TaskId,
+    /// Which, by the hash of its signed manifest; `None` asks for the result, whichever it is.
+    pub manifest: Option<Hash>,
+    /// The fetcher has all chunks of this one: the difference is sent without waiting for a [`Want`].
+    pub base: Option<Hash>,
+}
+
+/// A task's secret. Its `Debug` form shows nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSecret(pub [u8; 32]);
+
+impl fmt::Debug for TaskSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TaskSecret")
+    }
+}
+
+/// The checkpoint asked for; its chunk names follow in [`ImagePart`]s.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Offer {
     /// Of which task.
     pub task: TaskId,
+    /// Its manifest.
+    pub manifest: Signed,
     /// What it is.
     pub kind: ImageKind,
     /// Plain length in bytes.
     pub len: u64,
-    /// Root of the image.
-    pub root: Hash,
-    /// Only stage the chunks: a newer offer follows before they are needed (the task still runs).
-    pub staged: bool,
+    /// Number of chunks whose names follow.
+    pub chunks: u32,
+    /// The task's grant.
+    pub grant: Signed,
+    /// The task's secret, for who may run it or read its result.
+    pub secret: Option<TaskSecret>,
+    /// The task's latest moves, at most [`STATUS_MOVES`].
+    pub moves: Vec<Move>,
+    /// If this is the last state before a hand-over.
+    pub handing: Option<Handing>,
+    /// Whether pieces follow at once (the base was known), without a [`Want`].
+    pub pushing: bool,
+}
+
+/// What the destination of a hand-over is told, to keep account of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Handing {
+    /// Why it moves.
+    pub reason: MoveReason,
+    /// How long the task stood still when this was sent, in microseconds.
+    pub stopped_us: u64,
+    /// Bytes sent to the destination before, since the move began.
+    pub bytes: u64,
 }
 
 /// Some of an image's chunk names, in order.
@@ -416,14 +485,14 @@ pub struct ImagePart {
     pub names: Vec<Hash>,
 }
 
-/// Which chunks the receiver lacks: a bit per chunk, lowest bit first.
+/// Which chunks the fetcher lacks: a bit per chunk, lowest bit first.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Want {
     /// Bits.
     pub bits: Vec<u8>,
 }
 
-/// A sealed chunk; `len` raw bytes follow the envelope.
+/// A sealed chunk; `len` raw bytes follow the envelope. `len` 0 ends what a [`Want`] asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Piece {
     /// Its place in the image.
@@ -432,31 +501,12 @@ pub struct Piece {
     pub len: u32,
 }
 
-/// The receiver has the whole image durably (or could not store it).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Stored {
-    /// Root of the image.
-    pub root: Hash,
-    /// 0, or the number of an [`ErrorCode`](crate::ErrorCode).
-    pub code: u32,
-}
-
-/// Asks a holder for an image it keeps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Fetch {
-    /// Of which task.
-    pub task: TaskId,
-    /// Which; `None` asks for the result, whatever its root.
-    pub root: Option<Hash>,
-}
-
-/// A message of the epoch machines, in its own envelope inside this one, and what a device needs that hears
-/// of the task for the first time.
+/// A message of the epoch machines.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EpochNote {
-    /// Of which task.
-    pub task: TaskId,
-    /// The epoch message's own envelope.
+    /// The task's grant, where a device may need it that hears of the task for the first time.
+    pub grant: Option<Signed>,
+    /// The message, an envelope of [`EpochMessage`](super::task::EpochMessage).
     pub message: Vec<u8>,
 }
 
@@ -470,14 +520,15 @@ macro_rules! message {
     };
 }
 
-message!(Request, 0x0480, limits::MESSAGE_BYTES);
-message!(Reply, 0x0481, limits::MESSAGE_BYTES);
-message!(Watch, 0x0482, 64);
-message!(StatusNote, 0x0483, limits::MESSAGE_BYTES);
-message!(Offer, 0x0484, 1024);
-message!(ImagePart, 0x0485, PART_NAMES * 32 + 8);
-message!(Want, 0x0486, limits::CHUNKS / 8 + 8);
-message!(Piece, 0x0487, 16);
-message!(Stored, 0x0488, 64);
-message!(Fetch, 0x0489, 64);
-message!(EpochNote, 0x048a, limits::MESSAGE_BYTES);
+message!(Grant, 0x0480, 16 << 10);
+message!(Act, 0x0481, 4 << 10);
+message!(Request, 0x0482, 32 << 10);
+message!(Reply, 0x0483, limits::MESSAGE_BYTES);
+message!(Watch, 0x0484, 64);
+message!(WatchNote, 0x0485, limits::MESSAGE_BYTES);
+message!(Fetch, 0x0486, 128);
+message!(Offer, 0x0487, limits::MESSAGE_BYTES);
+message!(ImagePart, 0x0488, PART_NAMES * 32 + 8);
+message!(Want, 0x0489, limits::CHUNKS / 8 + 8);
+message!(Piece, 0x048a, 16);
+message!(EpochNote, 0x048b, limits::MESSAGE_BYTES + (32 << 10));

@@ -38,11 +38,6 @@ impl BlobKeeper {
         }
     }
 
-    /// Whether a sound copy of the chunk is here.
-    pub fn has(&self, name: &Hash) -> bool {
-        self.get(name).is_ok()
-    }
-
     /// Reads a whole image into memory.
     pub fn load(&self, key: &TaskKey, image: &Image) -> Result<Vec<u8>, TaskError> {
         let mut assembly = Assembly::new(image.clone());
@@ -51,14 +46,6 @@ impl BlobKeeper {
             assembly.put(key, index, &mut sealed).map_err(|_| TaskError::Damaged(*name))?;
         }
         assembly.finish().map(|(_, bytes)| bytes).ok_or(TaskError::Damaged(image.root()))
-    }
-
-    /// Erases chunks that stand in `old` and in none of `kept`.
-    pub fn release(&self, old: &Image, kept: &[&Image]) -> io::Result<usize> {
-        let kept: BTreeSet<&Hash> = kept.iter().flat_map(|image| &image.chunks).collect();
-        let gone: BTreeSet<&Hash> = old.chunks.iter().filter(|name| !kept.contains(name)).collect();
-        gone.iter().try_for_each(|name| self.0.remove(name))?;
-        Ok(gone.len())
     }
 
     /// Erases every blob that no image names: what a crash left behind. Returns how many.

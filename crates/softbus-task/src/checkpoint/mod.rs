@@ -13,5 +13,5 @@ mod snapshot;
 pub(crate) use assemble::Assembly;
 pub(crate) use blobs::{BlobKeeper, missing_bits, wanted};
 pub use key::SealError;
-pub(crate) use key::{TaskKey, WrapKey};
+pub(crate) use key::{TaskKey, WrapKey, Wrapped, check};
 pub(crate) use snapshot::Snapshot;

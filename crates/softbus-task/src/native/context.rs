@@ -38,7 +38,7 @@ impl StepContext {
 
     /// For trying a task without a bus: a step of at most `budget_ops`.
     pub fn detached(budget_ops: u64) -> Self {
-        Self::new(budget_ops, 0, Arc::default())
+        Self::new(budget_ops, 1, Arc::default())
     }
 
     /// What is left of this step's budget, in operations of the reference kernel.

@@ -1,0 +1,181 @@
+//! Whose task: the submitter, owners of the circle, and whoever the grant names.
+
+use std::sync::Arc;
+
+use softbus_core::wire::task_control::{ACT, Act, Grant, Right};
+use softbus_core::{DeviceId, Domain, Hash, Privacy, Signed, Signer, TaskId, decode, encode};
+use softbus_trust::Role;
+
+use crate::TaskError;
+use crate::status::has;
+
+/// Longest grant, in bytes.
+const GRANT_BYTES: usize = 16 << 10;
+
+/// A grant whose signature and limits were checked.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct OpenGrant {
+    pub signed: Signed,
+    pub grant: Grant,
+    pub hash: Hash,
+}
+
+impl OpenGrant {
+    pub fn sign(key: &dyn Signer, grant: Grant) -> Result<Self, TaskError> {
+        let body = encode(&grant).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
+        let signed = Signed::new(key, Domain::GRANT, body);
+        Ok(Self { hash: signed.hash(), signed, grant })
+    }
+
+    /// Foreign bytes: length, signature, form, limits.
+    pub fn open(signed: Signed) -> Result<Self, TaskError> {
+        let bad = |why: String| TaskError::Protocol(format!("a task's grant: {why}"));
+        if signed.body.len() > GRANT_BYTES {
+            return Err(bad("too long".into()));
+        }
+        let body = signed.verify(Domain::GRANT).map_err(|e| bad(e.to_string()))?;
+        let grant = parse_grant(body).map_err(bad)?;
+        Ok(Self { hash: signed.hash(), signed, grant })
+    }
+
+    pub fn task(&self) -> TaskId {
+        self.grant.spec.task
+    }
+
+    pub fn submitter(&self) -> DeviceId {
+        self.signed.signer
+    }
+
+    /// Whether `device`, of this role in the circle (`None`: not trusted), may do so.
+    pub fn may(&self, device: &DeviceId, role: Option<Role>, right: Right) -> bool {
+        let Some(role) = role else { return false };
+        *device == self.submitter() || role == Role::Owner || has(&self.grant.granted, device, right)
+    }
+
+    /// Whether `device` may run the task, as far as its label and its submitter's word go.
+    pub fn may_run(&self, device: &DeviceId, role: Option<Role>) -> bool {
+        let spec = &self.grant.spec;
+        let named = spec.only.is_empty() || spec.only.contains(device);
+        let label = match (spec.qos.privacy, role) {
+            _ if *device == self.submitter() => role.is_some(),
+            (_, None) | (Privacy::Device, _) => false,
+            (Privacy::Owners, Some(role)) => role == Role::Owner,
+            (Privacy::Circle, Some(role)) => role >= Role::Member,
+            (Privacy::Anyone, Some(_)) => true,
+        };
+        named && label
+    }
+}
+
+/// Parses a grant's bytes and checks its limits, not its signature (a harness for fuzzing).
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_grant(body: &[u8]) -> Result<Grant, String> {
+    let grant: Grant = decode(body).map_err(|e| e.to_string())?;
+    let devices = softbus_core::wire::task_control::GRANT_DEVICES;
+    if !grant.spec.within_limits()
+        || grant.granted.len() > devices
+        || grant.granted.iter().any(|g| g.rights.len() > 8)
+    {
+        return Err("beyond its limits".into());
+    }
+    Ok(grant)
+}
+
+/// A signed act of a person, checked as far as it speaks for itself.
+pub(crate) fn open_act(signed: &Signed) -> Result<Act, TaskError> {
+    let bad = |why: String| TaskError::Protocol(format!("an act: {why}"));
+    if signed.body.len() > 4 << 10 {
+        return Err(bad("too long".into()));
+    }
+    let body = signed.verify(ACT).map_err(|e| bad(e.to_string()))?;
+    decode(body).map_err(|e| bad(e.to_string()))
+}
+
+pub(crate) fn sign_act(key: &dyn Signer, act: &Act) -> Result<Signed, TaskError> {
+    let body = encode(act).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
+    Ok(Signed::new(key, ACT, body))
+}
+
+/// Shared by actor and services.
+pub(crate) type GrantRef = Arc<OpenGrant>;
+
+#[cfg(test)]
+mod tests {
+    use softbus_core::wire::task_control::{Granted, PolicyKind, TaskSpec};
+    use softbus_core::{QoS, WallMs};
+    use softbus_trust::DeviceKey;
+
+    use super::*;
+
+    fn spec() -> TaskSpec {
+        TaskSpec {
+            task: TaskId([1; 16]),
+            kind: "sum/1".into(),
+            name: "sum".into(),
+            qos: QoS::default(),
+            policy: PolicyKind::Owner,
+            replicas: 1,
+            ops: 1,
+            memory_bytes: 1,
+            output_bytes: 0,
+            cores: 1,
+            needs: Vec::new(),
+            only: Vec::new(),
+            stay: false,
+            submitted: WallMs(0),
+        }
+    }
+
+    #[test]
+    fn submitter_owners_and_the_granted_may() {
+        let key = DeviceKey::from_seed(&[1; 32]);
+        let (friend, other) = (DeviceId([2; 32]), DeviceId([3; 32]));
+        let granted = vec![Granted { device: friend, rights: vec![Right::See, Right::Move] }];
+        let grant = Grant { spec: spec(), input: Hash([0; 32]), granted };
+        let grant = OpenGrant::open(OpenGrant::sign(&key, grant).unwrap().signed).unwrap();
+        let member = Some(Role::Member);
+        assert!(grant.may(&key.id(), member, Right::Cancel));
+        assert!(grant.may(&friend, member, Right::Move));
+        assert!(!grant.may(&friend, member, Right::Cancel));
+        assert!(!grant.may(&friend, None, Right::See), "removed from the circle");
+        assert!(!grant.may(&other, member, Right::See));
+        assert!(grant.may(&other, Some(Role::Owner), Right::Cancel));
+    }
+
+    #[test]
+    fn the_privacy_label_says_who_may_run_it() {
+        let key = DeviceKey::from_seed(&[1; 32]);
+        let other = DeviceId([2; 32]);
+        let run = |privacy, only: Vec<DeviceId>, role| {
+            let mut spec = spec();
+            (spec.qos.privacy, spec.only) = (privacy, only);
+            let grant = Grant { spec, input: Hash([0; 32]), granted: Vec::new() };
+            OpenGrant::sign(&key, grant).unwrap().may_run(&other, role)
+        };
+        assert!(!run(Privacy::Device, vec![], Some(Role::Owner)));
+        assert!(!run(Privacy::Owners, vec![], Some(Role::Member)));
+        assert!(run(Privacy::Circle, vec![], Some(Role::Member)));
+        assert!(!run(Privacy::Circle, vec![], Some(Role::Guest)));
+        assert!(run(Privacy::Anyone, vec![], Some(Role::Guest)));
+        assert!(!run(Privacy::Anyone, vec![], None));
+        assert!(!run(Privacy::Anyone, vec![DeviceId([9; 32])], Some(Role::Owner)));
+    }
+
+    #[test]
+    fn a_flipped_bit_and_anothers_signature_are_refused() {
+        let key = DeviceKey::from_seed(&[1; 32]);
+        let signed = OpenGrant::sign(&key, Grant { spec: spec(), input: Hash([0; 32]), granted: vec![] })
+            .unwrap()
+            .signed;
+        for at in 0..signed.body.len() {
+            let mut bent = signed.clone();
+            bent.body[at] ^= 1;
+            assert!(OpenGrant::open(bent).is_err());
+        }
+        let mut stolen = signed;
+        stolen.signer = DeviceKey::from_seed(&[2; 32]).id();
+        assert!(OpenGrant::open(stolen).is_err());
+    }
+}

@@ -1,0 +1,693 @@
+//! One task on this device: feeds its epoch machine and does what the machine says.
+
+mod outside;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus_core::wire::task::{CheckpointRef, EpochBody, EpochMessage, Fence, Why};
+use softbus_core::wire::task_control::{Move, MoveReason, StatusNote};
+use softbus_core::{BootMs, DeviceId, Epoch, Hash, Signed, WallMs};
+use softbus_net::Presence;
+use softbus_roster::RosterView;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep};
+
+use super::Inner;
+use super::follow::{Follow, Heard};
+use super::instance::{self, Begin, Control, End, Report};
+use super::shared::{Leaving, Released, TaskShared};
+use super::transfer;
+use crate::epoch::{Action, Command, Durable, Event, Notice, TaskMachine, View};
+use crate::native::Effect;
+use crate::status::TaskEvent;
+use crate::{TaskError, limits};
+
+/// What others tell the actor.
+pub(crate) enum Input {
+    /// A message of the epoch machines, its sender and authority checked.
+    Epoch { from: DeviceId, message: EpochMessage },
+    /// Something the machine is asked for.
+    Order { command: Command, done: Done },
+    /// Move it to this device, or to the best. Only at the runner.
+    Move { to: Option<DeviceId>, reason: MoveReason, epoch: Option<Epoch>, done: Done },
+    /// Whether another device gave its promise for a move.
+    Promised { to: DeviceId, reason: MoveReason, given: Result<(), TaskError>, done: Done },
+    /// A fetch ended.
+    Fetched { manifest: Hash, result: Result<Signed, TaskError> },
+    /// Somebody here wants to know how it goes.
+    Interest,
+    /// This device shuts down; told when the task has left.
+    Drain { left: oneshot::Sender<()> },
+    /// Trust changed.
+    TrustChanged,
+}
+
+/// Whoever waits for an order to be taken up.
+pub(crate) type Done = Option<oneshot::Sender<Result<(), TaskError>>>;
+
+/// Others' hold on an actor.
+#[derive(Clone)]
+pub(crate) struct ActorRef {
+    pub inbox: mpsc::Sender<Input>,
+    pub shared: Arc<TaskShared>,
+}
+
+/// How an actor begins.
+pub(crate) struct Seed {
+    pub machine: TaskMachine,
+    pub actions: Vec<Action>,
+    /// Told when the first record is durable.
+    pub born: Done,
+    /// Since when the task has been over.
+    pub ended: Option<WallMs>,
+}
+
+pub(crate) struct Actor {
+    inner: Arc<Inner>,
+    shared: Arc<TaskShared>,
+    machine: TaskMachine,
+    inbox: mpsc::Receiver<Input>,
+    own_inbox: mpsc::WeakSender<Input>,
+    born: Done,
+
+    instance: Option<instance::Handle>,
+    reports: Option<mpsc::Receiver<Report>>,
+    /// Effects that may not leave yet.
+    withheld: VecDeque<Effect>,
+    /// Number of the last effect that left, as far as is known here.
+    last_effect: (Option<Fence>, u64),
+    ops_done: u64,
+    since: Instant,
+
+    wake: Option<BootMs>,
+    pending: Option<(Box<Durable>, u64)>,
+    persisting: Option<oneshot::Receiver<(u64, bool)>>,
+    fetching: BTreeSet<Hash>,
+    next_fetch: Option<(Hash, Vec<DeviceId>)>,
+    keep: Option<Vec<Hash>>,
+    /// Checkpoints that are here and of which the machine was not told yet.
+    untold: BTreeSet<Hash>,
+
+    roster: watch::Receiver<Arc<RosterView>>,
+    present: BTreeMap<DeviceId, bool>,
+    preference: Vec<DeviceId>,
+    looked: Instant,
+    /// A move is being prepared: no other one is thought of.
+    asking: bool,
+    draining: Option<oneshot::Sender<()>>,
+
+    /// The runner as last known, and when it was last heard.
+    owner: DeviceId,
+    heard_owner: Instant,
+    before: Option<(DeviceId, Instant)>,
+
+    interest: bool,
+    follow: Option<Follow>,
+    heard: mpsc::Receiver<Heard>,
+    heard_from: mpsc::Sender<Heard>,
+    remote: Option<StatusNote>,
+
+    shown: Shown,
+    ended: Option<WallMs>,
+    gone: bool,
+}
+
+/// What the status says beside the machine's view.
+struct Shown {
+    permille: u16,
+    text: String,
+    checkpoints: u64,
+    checkpoint_at: Option<Instant>,
+    progress_told: Instant,
+    adopted: bool,
+}
+
+/// How often things are looked at that tell of no change themselves.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Starts the actor of a task.
+pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> ActorRef {
+    let (sender, inbox) = mpsc::channel(limits::INBOX);
+    let (heard_from, heard) = mpsc::channel(16);
+    let now = Instant::now();
+    let owner = seed.machine.decree().owner;
+    let mut actor = Actor {
+        inner: inner.clone(),
+        machine: seed.machine,
+        inbox,
+        own_inbox: sender.downgrade(),
+        born: seed.born,
+        instance: None,
+        reports: None,
+        withheld: VecDeque::new(),
+        last_effect: (None, 0),
+        ops_done: 0,
+        since: now,
+        wake: None,
+        pending: None,
+        persisting: None,
+        fetching: BTreeSet::new(),
+        next_fetch: None,
+        keep: None,
+        untold: BTreeSet::new(),
+        roster: inner.roster.watch(),
+        present: BTreeMap::new(),
+        preference: Vec::new(),
+        looked: now,
+        asking: false,
+        draining: None,
+        owner,
+        heard_owner: now,
+        before: None,
+        interest: false,
+        follow: None,
+        heard,
+        heard_from,
+        remote: None,
+        shown: Shown {
+            permille: 0,
+            text: String::new(),
+            checkpoints: 0,
+            checkpoint_at: None,
+            progress_told: now,
+            adopted: false,
+        },
+        ended: seed.ended,
+        gone: false,
+        shared: shared.clone(),
+    };
+    let reference = ActorRef { inbox: sender, shared };
+    inner.spawn(async move {
+        actor.act(seed.actions);
+        actor.look();
+        actor.show();
+        actor.run().await;
+    });
+    reference
+}
+
+impl Actor {
+    async fn run(mut self) {
+        let mut closing = self.inner.closing.subscribe();
+        loop {
+            if self.gone || *closing.borrow() {
+                break;
+            }
+            let wait = self.wake.map_or(LOOK, |at| at.since(self.inner.seam.clock.boot())).min(LOOK);
+            tokio::select! {
+                biased;
+                _ = closing.changed() => break,
+                done = some(&mut self.persisting) => self.persisted(done.ok()),
+                Some(report) = next(&mut self.reports) => self.report(report).await,
+                Some(input) = self.inbox.recv() => self.input(input),
+                Some(heard) = self.heard.recv() => self.heard(heard),
+                Ok(()) = self.roster.changed() => self.look(),
+                () = sleep(wait) => {}
+            }
+            let now = self.inner.seam.clock.boot();
+            if self.wake.is_some_and(|at| at <= now) {
+                self.wake = None;
+                self.feed(Event::Tick);
+            }
+            if self.looked.elapsed() >= LOOK {
+                self.look();
+            }
+            self.erase();
+            self.show();
+        }
+        // Dropping the instance's handle ends it. What is being written is written.
+        self.inner.set_load(self.shared.task, None);
+    }
+
+    /// Gives an event to the machine and does what it says.
+    fn feed(&mut self, event: Event) {
+        let actions = self.machine.handle(event, self.inner.seam.clock.boot());
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            self.one(action);
+        }
+        let decree = self.machine.decree();
+        if decree.owner != self.owner {
+            self.before = Some((self.owner, self.heard_owner));
+            self.owner = decree.owner;
+            self.heard_owner = Instant::now();
+            self.remote = None;
+        }
+        let mut members: BTreeSet<DeviceId> = decree.members().into_iter().collect();
+        members.extend(decree.acceptors());
+        self.shared.parts().members = members;
+    }
+
+    fn one(&mut self, action: Action) {
+        let boot = self.inner.seam.clock.boot();
+        match action {
+            Action::Send { to, message } => self.send(to, message),
+            Action::Persist { record, token } => {
+                self.pending = Some((record, token));
+                self.persist();
+            }
+            Action::Run { fence, checkpoint, manifest, until } => {
+                self.start(fence, checkpoint, &manifest, until)
+            }
+            Action::Continue { .. } => {
+                let right = self.right();
+                if let Some(instance) = &self.instance {
+                    instance.set(|control| control.right = right);
+                }
+            }
+            Action::LeaseUntil { until } => {
+                if let Some(instance) = &self.instance {
+                    instance.set(|control| control.until = until);
+                }
+            }
+            Action::Pause => {
+                if let Some(instance) = &self.instance {
+                    instance.set(|control| control.paused = true);
+                }
+            }
+            Action::Resume { until } => {
+                if let Some(instance) = &self.instance {
+                    instance.set(|control| {
+                        (control.paused, control.until, control.end) = (false, until, None);
+                    });
+                }
+            }
+            Action::StopAndCheckpoint { destination } => {
+                if let Some(to) = destination {
+                    self.leave_for(to);
+                }
+                match &self.instance {
+                    Some(instance) => instance.set(|control| control.end = Some(End::Stop { destination })),
+                    None => self.feed(Event::Stopped { last: None }),
+                }
+            }
+            Action::Discard => match &self.instance {
+                Some(instance) => instance.set(|control| control.end = Some(End::Discard)),
+                None => self.feed(Event::Stopped { last: None }),
+            },
+            Action::WakeAt(at) => self.wake = Some(at.max(BootMs(boot.0))),
+            Action::Fetch { checkpoint, from } => self.fetch(checkpoint, from),
+            Action::ReleaseEffects { fence, through } => self.release(fence, through),
+            Action::Keep { manifests } => self.keep = Some(manifests),
+            Action::Notify(notice) => self.notice(notice),
+        }
+    }
+
+    /// Branch and decree for the manifests of the running instance.
+    fn right(&self) -> Arc<(softbus_core::wire::task::Branch, softbus_core::wire::task::Decree)> {
+        Arc::new((self.machine.branch(), self.machine.decree().clone()))
+    }
+
+    fn send(&mut self, to: DeviceId, message: EpochMessage) {
+        let invites = matches!(
+            message.body,
+            EpochBody::Offer { .. }
+                | EpochBody::Prepare { .. }
+                | EpochBody::Hold { .. }
+                | EpochBody::Propose { .. }
+        );
+        if invites {
+            self.shared.parts().invited.insert(to);
+        }
+        if let EpochBody::Prepare { .. } = message.body {
+            self.leave_for(to);
+        }
+        let tells = matches!(
+            message.body,
+            EpochBody::Chain { .. }
+                | EpochBody::Offer { .. }
+                | EpochBody::Prepare { .. }
+                | EpochBody::Cancel { .. }
+        );
+        let grant = self.shared.grant().filter(|_| tells).map(|grant| grant.signed.clone());
+        self.inner.send_epoch(to, grant, &message);
+    }
+
+    /// Notes whither the task is about to move, and why, unless that is known.
+    fn leave_for(&mut self, to: DeviceId) {
+        let mut parts = self.shared.parts();
+        if parts.leaving.as_ref().is_none_or(|leaving| leaving.to != to) {
+            let reason = match self.draining {
+                Some(_) => MoveReason::Drain,
+                None => MoveReason::Bus(String::new()),
+            };
+            parts.leaving = Some(Leaving { to, reason, stopped: None, bytes: 0 });
+        }
+    }
+
+    // ------------------------------------------------------------ the record
+
+    /// Writes the last record that waits, one at a time.
+    fn persist(&mut self) {
+        if self.persisting.is_some() {
+            return;
+        }
+        let Some((record, token)) = self.pending.take() else { return };
+        let (done, persisting) = oneshot::channel();
+        self.persisting = Some(persisting);
+        let inner = self.inner.clone();
+        self.inner.spawn(async move {
+            let written = inner.store.put_record(&record).await;
+            if let Err(error) = &written {
+                tracing::warn!(task = %record.task, %error, "the record of a task was not written");
+            }
+            let _ = done.send((token, written.is_ok()));
+        });
+    }
+
+    fn persisted(&mut self, done: Option<(u64, bool)>) {
+        self.persisting = None;
+        match done {
+            Some((token, true)) => {
+                if let Some(born) = self.born.take() {
+                    let _ = born.send(Ok(()));
+                }
+                self.feed(Event::Persisted { token });
+            }
+            Some((token, false)) => {
+                if let Some(born) = self.born.take() {
+                    let _ = born.send(Err(TaskError::Storage("the disk is full or fails".into())));
+                    self.gone = true;
+                    return;
+                }
+                self.feed(Event::PersistFailed { token });
+            }
+            None => self.gone = true, // The bus is closing.
+        }
+        self.persist();
+    }
+
+    // ------------------------------------------------------------ the instance
+
+    fn start(&mut self, fence: Fence, checkpoint: CheckpointRef, manifest: &Signed, until: BootMs) {
+        let found = {
+            let mut parts = self.shared.parts();
+            let checkpoint = parts.checkpoints.get(&checkpoint.manifest).cloned();
+            let warm = parts.warm.take().and_then(|(_, assembly)| assembly);
+            let bytes = warm.and_then(|assembly| {
+                let same = checkpoint.as_ref().is_some_and(|c| c.image == *assembly.image());
+                assembly.finish().filter(|_| same).map(|(_, bytes)| bytes)
+            });
+            checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, bytes))
+        };
+        let sequence = crate::epoch::manifest::parse(&manifest.body).map(|m| m.sequence);
+        let (Some((checkpoint, key, bytes)), Ok(sequence)) = (found, sequence) else {
+            let error = "its checkpoint or its key is not on this device".into();
+            return self.feed(Event::Failed { error });
+        };
+        tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
+        self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
+        let control = Control { right: self.right(), until, paused: false, end: None };
+        let (report, reports) = mpsc::channel(limits::REPORTS);
+        let begin = Begin { checkpoint: (*checkpoint).clone(), bytes, sequence, key, control };
+        self.withheld.clear();
+        self.since = Instant::now();
+        self.reports = Some(reports);
+        self.instance = Some(instance::spawn(self.inner.clone(), self.shared.clone(), begin, report));
+        self.set_load(true);
+    }
+
+    async fn report(&mut self, report: Report) {
+        match report {
+            Report::Started => self.started().await,
+            Report::Progress { permille, text, ops_done } => {
+                self.shown.permille = permille;
+                if let Some(text) = text {
+                    self.shown.text = text;
+                }
+                self.ops_done = ops_done;
+            }
+            Report::Preview(bytes) => {
+                let bytes = Arc::new(bytes);
+                self.shared.preview.send_replace(Some(bytes.clone()));
+                self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes: bytes.to_vec() });
+            }
+            Report::Effects(effects) => self.withheld.extend(effects),
+            Report::Stored { manifest } => {
+                self.shown.checkpoints += 1;
+                self.shown.checkpoint_at = Some(Instant::now());
+                self.untold.remove(&manifest.hash());
+                self.set_load(true);
+                self.feed(Event::Checkpoint { manifest });
+            }
+            Report::Trouble(error) => self.trouble(error),
+            Report::Stopped { last } => {
+                self.stop();
+                if let Some(last) = &last {
+                    self.untold.remove(&last.hash());
+                }
+                self.feed(Event::Stopped { last });
+            }
+            Report::Failed { error } => {
+                self.stop();
+                self.trouble(Some(error.clone()));
+                self.feed(Event::Failed { error });
+            }
+            Report::Finished { result, failure } => {
+                self.stop();
+                if failure.is_some() {
+                    self.trouble(failure);
+                }
+                self.shown.permille = 1000;
+                self.untold.remove(&result.hash());
+                self.feed(Event::Finished { result });
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.instance = None;
+        self.reports = None;
+        self.withheld.clear();
+        self.shared.parts().snapshot = None;
+        self.set_load(false);
+    }
+
+    /// The first step is about to be taken: the account of the move that led here.
+    async fn started(&mut self) {
+        let decree = self.machine.decree();
+        let (epoch, why) = (decree.epoch, decree.why);
+        let coming = self.shared.parts().coming.take();
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        let done = self.shared.parts().moves.last().map(|m| m.epoch);
+        if done.is_some_and(|done| done >= epoch) {
+            return; // It was told before this device restarted.
+        }
+        let me = self.inner.me;
+        let moved = match (coming, self.before.take(), why) {
+            (Some(coming), _, Why::HandOver) => Some((
+                coming.from,
+                coming.reason,
+                ms(now.saturating_duration_since(coming.stopped)),
+                coming.bytes,
+            )),
+            (_, Some((from, heard)), Why::FailOver) if from != me => {
+                Some((from, MoveReason::Failover, ms(now.saturating_duration_since(heard)), 0))
+            }
+            (_, Some((from, heard)), Why::Adopted { .. }) if from != me => {
+                Some((from, MoveReason::Adopted, ms(now.saturating_duration_since(heard)), 0))
+            }
+            (_, Some((from, heard)), Why::HandOver) if from != me => Some((
+                from,
+                MoveReason::Bus(decree.note.clone()),
+                ms(now.saturating_duration_since(heard)),
+                0,
+            )),
+            _ => None,
+        };
+        let Some((from, reason, downtime_ms, bytes)) = moved else { return };
+        let moved =
+            Move { from, to: me, reason, epoch, downtime_ms, bytes, at: self.inner.seam.clock.wall() };
+        self.shared.parts().add_move(moved.clone());
+        self.inner.tell(TaskEvent::Moved { task: self.shared.task, moved });
+        if let Err(error) = self.inner.save_file(&self.shared).await {
+            self.trouble(Some(error.to_string()));
+        }
+    }
+
+    fn trouble(&mut self, error: Option<String>) {
+        if let Some(error) = &error {
+            tracing::warn!(task = %self.shared.task, %error, "trouble with a task");
+            self.inner.tell(TaskEvent::Trouble { task: self.shared.task, error: error.clone() });
+        }
+        self.shared.parts().error = error;
+    }
+
+    fn release(&mut self, fence: Fence, through: u64) {
+        while self.withheld.front().is_some_and(|effect| effect.sequence <= through) {
+            let Some(effect) = self.withheld.pop_front() else { break };
+            self.effect(fence, effect);
+        }
+    }
+
+    /// An effect left the task: each number once, and none of an older right than is known.
+    fn effect(&mut self, fence: Fence, effect: Effect) {
+        let (known, last) = &mut self.last_effect;
+        if known.is_some_and(|known| fence < known) || effect.sequence <= *last {
+            return;
+        }
+        (*known, *last) = (Some(fence), effect.sequence);
+        let effect = Arc::new(effect);
+        self.inner.tell(TaskEvent::Effect {
+            task: self.shared.task,
+            sequence: effect.sequence,
+            bytes: effect.bytes.clone(),
+        });
+        self.shared.release(Released { fence, effect });
+    }
+
+    fn set_load(&self, running: bool) {
+        let left = self
+            .shared
+            .grant()
+            .filter(|_| running)
+            .map(|grant| super::placing::left_ops(&grant.grant.spec, self.ops_done, self.shown.permille));
+        self.inner.set_load(self.shared.task, left);
+    }
+
+    // ------------------------------------------------------------ checkpoints of others
+
+    fn fetch(&mut self, checkpoint: CheckpointRef, from: Vec<DeviceId>) {
+        let manifest = checkpoint.manifest;
+        let here = self.shared.parts().checkpoints.get(&manifest).map(|c| c.manifest.clone());
+        if let Some(here) = here {
+            return self.feed(Event::Fetched { manifest: here });
+        }
+        if self.fetching.contains(&manifest) {
+            return;
+        }
+        // Two at once: a slow one is not given up for each newer one, nor does it hold that up for long.
+        if self.fetching.len() >= 2 {
+            self.next_fetch = Some((manifest, from));
+            return;
+        }
+        self.fetching.insert(manifest);
+        let (inner, shared, inbox) = (self.inner.clone(), self.shared.clone(), self.own_inbox.clone());
+        self.inner.spawn(async move {
+            let result = transfer::fetch(&inner, &shared, Some(manifest), &from).await;
+            if let Some(inbox) = inbox.upgrade() {
+                let _ = inbox.send(Input::Fetched { manifest, result }).await;
+            }
+        });
+    }
+
+    fn fetched(&mut self, manifest: Hash, result: Result<Signed, TaskError>) {
+        self.fetching.remove(&manifest);
+        self.untold.remove(&manifest);
+        match result {
+            Ok(signed) => self.feed(Event::Fetched { manifest: signed }),
+            Err(error) => {
+                let ours = matches!(error, TaskError::Storage(_) | TaskError::Limit(_));
+                if ours {
+                    self.trouble(Some(format!("a checkpoint could not be stored: {error}")));
+                }
+                self.feed(Event::FetchFailed { manifest, ours });
+            }
+        }
+        if let Some((manifest, from)) = self.next_fetch.take_if(|_| self.fetching.len() < 2) {
+            let reference = CheckpointRef { epoch: Epoch(0), sequence: 0, manifest };
+            self.fetch(reference, from);
+        }
+    }
+
+    /// Erases what need not be kept, unless chunks are being stored just now.
+    fn erase(&mut self) {
+        let Some(keep) = self.keep.take() else { return };
+        let Ok(guard) = self.shared.chunks.try_write() else {
+            self.keep = Some(keep);
+            return;
+        };
+        let mut parts = self.shared.parts();
+        let gone: Vec<Hash> = parts
+            .checkpoints
+            .keys()
+            .filter(|hash| !keep.contains(hash) && !self.untold.contains(hash))
+            .copied()
+            .collect();
+        let removed: Vec<_> = gone.iter().filter_map(|hash| parts.checkpoints.remove(hash)).collect();
+        let mut names: BTreeSet<Hash> = removed.iter().flat_map(|c| &c.image.chunks).copied().collect();
+        names.append(&mut parts.staged);
+        for kept in parts.checkpoints.values() {
+            kept.image.chunks.iter().for_each(|name| {
+                names.remove(name);
+            });
+        }
+        for name in parts.snapshot.iter().flat_map(|image| &image.chunks) {
+            names.remove(name);
+        }
+        drop(parts);
+        drop(guard);
+        if !gone.is_empty() || !names.is_empty() {
+            self.inner.erase(&self.shared, gone, names);
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let task = self.shared.task;
+        match notice {
+            Notice::Status(_) | Notice::Accepted => {}
+            Notice::Moved { to, epoch } => {
+                tracing::info!(%task, to = %to.short(), %epoch, "the task was handed over");
+                // The destination may still fetch; its account is in what it has by now.
+                self.asking = false;
+            }
+            Notice::MoveAborted { to, reason } => {
+                self.shared.parts().leaving = None;
+                self.asking = false;
+                self.trouble(Some(format!("the move to {} was called off: {reason}", to.short())));
+            }
+            Notice::Forked { by, lost, .. } => {
+                tracing::warn!(%task, fork = by.branch.fork, ?lost, "the task was adopted elsewhere");
+                self.inner.tell(TaskEvent::Forked { task, branch: by.branch.fork });
+            }
+            Notice::Refused { reason } => self.trouble(Some(reason)),
+            Notice::StorageFailing => {
+                self.trouble(Some("the task's record cannot be stored: free some space".into()));
+            }
+            Notice::Covered { checkpoint, holders } => {
+                self.inner.tell(TaskEvent::Checkpoint {
+                    task,
+                    number: checkpoint.sequence,
+                    bytes: self.shared.parts().sent_bytes,
+                    holders,
+                });
+            }
+            Notice::Drained => {
+                if let Some(left) = self.draining.take() {
+                    let _ = left.send(());
+                }
+            }
+        }
+    }
+
+    fn view(&self) -> View {
+        self.machine.view()
+    }
+}
+
+/// Waits for what is there; for ever if nothing is.
+async fn some<T>(receiver: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
+    match receiver {
+        Some(receiver) => receiver.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next<T>(receiver: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match receiver {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a device can be talked to.
+fn is_present(view: &RosterView, device: &DeviceId) -> bool {
+    view.get(device).is_some_and(|entry| matches!(entry.presence, Presence::Online | Presence::Suspect))
+}

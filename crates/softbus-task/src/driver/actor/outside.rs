@@ -1,0 +1,317 @@
+//! What reaches the actor from outside: messages, orders, the roster, news of the task's runner.
+
+use std::sync::Arc;
+
+use softbus_core::wire::task::{EpochBody, Outcome};
+use softbus_core::wire::task_control::{ImageKind, MoveReason, TaskState, WatchNote};
+use softbus_core::{DeviceId, Epoch};
+use tokio::time::Instant;
+
+use super::{Actor, Done, Input, is_present};
+use crate::driver::follow::{self, Heard};
+use crate::driver::placing;
+use crate::driver::shared::Leaving;
+use crate::epoch::{Command, Event, Status};
+use crate::native::Effect;
+use crate::status::{TaskEvent, cut};
+use crate::{TaskError, limits};
+
+impl Actor {
+    pub(super) fn input(&mut self, input: Input) {
+        match input {
+            Input::Epoch { from, message } => {
+                if from == self.owner {
+                    self.heard_owner = Instant::now();
+                }
+                if let EpochBody::Prepare { .. } = message.body {
+                    let mut parts = self.shared.parts();
+                    parts.warm.get_or_insert_with(|| (Instant::now(), None));
+                }
+                self.feed(Event::Message { from, message });
+            }
+            Input::Order { command, done } => {
+                if matches!(command, Command::Adopt { .. }) {
+                    self.shown.adopted = true;
+                }
+                self.feed(Event::Command(command));
+                answer(done, Ok(()));
+            }
+            Input::Move { to, reason, epoch, done } => self.consider(to, reason, epoch, done),
+            Input::Promised { to, reason, given, done } => self.promised(to, reason, given, done),
+            Input::Fetched { manifest, result } => self.fetched(manifest, result),
+            Input::Interest => {
+                self.interest = true;
+                self.follow_runner();
+            }
+            Input::Drain { left } => {
+                self.draining = Some(left);
+                self.look();
+                self.feed(Event::Command(Command::Drain));
+            }
+            Input::TrustChanged => {
+                self.look();
+                self.leave_if_no_longer_trusted();
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ moving
+
+    /// Somebody wants the task elsewhere: ask that device for its promise first.
+    fn consider(&mut self, to: Option<DeviceId>, reason: MoveReason, epoch: Option<Epoch>, done: Done) {
+        let decree = self.machine.decree();
+        let wrong = if decree.owner != self.inner.me {
+            Some("it runs on another device by now".to_owned())
+        } else if decree.outcome != Outcome::Run {
+            Some("it does not run any more".to_owned())
+        } else if epoch.is_some_and(|epoch| epoch != decree.epoch) {
+            Some("it has moved since: look where it is now".to_owned())
+        } else if self.asking {
+            Some("it is about to move already".to_owned())
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            return answer(done, Err(TaskError::Conflict(wrong)));
+        }
+        let Some(grant) = self.shared.grant() else {
+            return answer(done, Err(TaskError::NoSuchTask(self.shared.task)));
+        };
+        let to = match to {
+            Some(to) => to,
+            None => {
+                let decision = self.decide(&grant, false);
+                match placing::able(&decision).into_iter().find(|id| *id != self.inner.me) {
+                    Some(best) => best,
+                    None => {
+                        return answer(done, Err(TaskError::NoPlace(decision.explanation.to_string())));
+                    }
+                }
+            }
+        };
+        if to == self.inner.me {
+            return answer(done, Err(TaskError::Conflict("it runs there already".into())));
+        }
+        if !grant.may_run(&to, self.inner.role(&to)) {
+            let why = "its privacy label or its submitter's word does not let it run there";
+            return answer(done, Err(TaskError::Conflict(why.into())));
+        }
+        self.asking = true;
+        let (work, label) = (self.work(&grant), self.label());
+        let (inner, inbox, task) = (self.inner.clone(), self.own_inbox.clone(), self.shared.task);
+        self.inner.spawn(async move {
+            let given = inner.ask_lease(to, task, work.ops, work.memory_bytes, label).await;
+            if let Some(inbox) = inbox.upgrade() {
+                let _ = inbox.send(Input::Promised { to, reason, given, done }).await;
+            }
+        });
+    }
+
+    fn promised(&mut self, to: DeviceId, reason: MoveReason, given: Result<(), TaskError>, done: Done) {
+        self.asking = false;
+        if let Err(error) = given {
+            self.inner.note_refusal(to, self.shared.task);
+            return answer(done, Err(error));
+        }
+        let note = match &reason {
+            MoveReason::Person(text) | MoveReason::Bus(text) => text.lines().next().unwrap_or_default(),
+            _ => "",
+        };
+        let note: String = note.chars().take(60).collect();
+        let kept = match reason {
+            MoveReason::Person(text) => MoveReason::Person(cut(text)),
+            MoveReason::Bus(text) => MoveReason::Bus(cut(text)),
+            other => other,
+        };
+        self.shared.parts().leaving = Some(Leaving { to, reason: kept, stopped: None, bytes: 0 });
+        self.feed(Event::Command(Command::MoveTo { destination: to, note }));
+        answer(done, Ok(()));
+    }
+
+    /// The type and state version a device must know to go on with the task.
+    fn label(&self) -> String {
+        let parts = self.shared.parts();
+        match parts.newest().map(|(_, checkpoint)| checkpoint.image.kind.clone()) {
+            Some(ImageKind::State(meta)) => meta.kind,
+            _ => parts.grant.as_ref().map(|g| g.grant.spec.kind.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn work(&self, grant: &crate::driver::access::OpenGrant) -> softbus_placement::Work {
+        let spec = &grant.grant.spec;
+        let left = placing::left_ops(spec, self.ops_done, self.progress_permille());
+        let held = self.machine.decree().holders.clone();
+        let state = self.shared.parts().newest().map_or(0, |(_, checkpoint)| checkpoint.image.len);
+        placing::work(grant, &self.label(), left, state, held)
+    }
+
+    fn decide(&self, grant: &crate::driver::access::OpenGrant, here: bool) -> softbus_placement::Decision {
+        let mut work = self.work(grant);
+        if here {
+            work = placing::running(work, self.inner.me, self.since.elapsed());
+        }
+        let view = self.roster.borrow().clone();
+        let candidates = placing::candidates(&self.inner, &view, self.shared.task);
+        placing::decide(&self.inner, &grant.grant.spec, &work, &candidates)
+    }
+
+    // ------------------------------------------------------------ the roster
+
+    /// Looks at the roster: who is there, who would be best, and whether the task should move.
+    pub(super) fn look(&mut self) {
+        let view = self.roster.borrow_and_update().clone();
+        self.looked = Instant::now();
+        let members: Vec<DeviceId> = self.shared.parts().members.iter().copied().collect();
+        let me = self.inner.me;
+        for peer in members.into_iter().filter(|peer| *peer != me) {
+            let now = is_present(&view, &peer);
+            if self.present.insert(peer, now) != Some(now) {
+                self.feed(if now { Event::PeerBack { peer } } else { Event::PeerLost { peer } });
+            }
+        }
+        let Some(grant) = self.shared.grant() else { return };
+        let over = self.machine.decree().outcome != Outcome::Run;
+        if !over {
+            let preference = placing::able(&self.decide(&grant, false));
+            if preference != self.preference {
+                self.preference.clone_from(&preference);
+                self.feed(Event::Preference { devices: preference });
+            }
+        }
+        self.rebalance(&grant);
+        self.follow_runner();
+        self.tidy();
+    }
+
+    /// Moves the task if another device is so much better that it is worth it.
+    fn rebalance(&mut self, grant: &crate::driver::access::OpenGrant) {
+        let free = self.inner.config.rebalance
+            && !grant.grant.spec.stay
+            && !self.asking
+            && self.instance.is_some()
+            && self.draining.is_none()
+            && matches!(self.view().status, Status::Running { owner } if owner == self.inner.me)
+            && self.since.elapsed() >= limits::REBALANCE_GAP;
+        if !free {
+            return;
+        }
+        let decision = self.decide(grant, true);
+        if let softbus_placement::Action::Move { to, .. } = decision.action {
+            tracing::info!(task = %self.shared.task, to = %to.short(), "another device is better");
+            let reason = MoveReason::Bus(decision.explanation.to_string());
+            self.consider(Some(to), reason, None, None);
+        }
+    }
+
+    // ------------------------------------------------------------ the runner, when it is another device
+
+    pub(super) fn follow_runner(&mut self) {
+        let decree = self.machine.decree();
+        let wanted = decree.owner != self.inner.me
+            && (self.interest || decree.submitter == self.inner.me)
+            && !self.remote.as_ref().is_some_and(|note| note.state.is_final())
+            && decree.outcome == Outcome::Run;
+        if !wanted {
+            self.follow = None;
+        } else if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {
+            let from = self.last_effect.1 + 1;
+            self.follow = Some(follow::follow(
+                &self.inner,
+                self.shared.task,
+                decree.owner,
+                from,
+                self.heard_from.clone(),
+            ));
+        }
+    }
+
+    pub(super) fn heard(&mut self, heard: Heard) {
+        if heard.from != self.owner || self.owner == self.inner.me {
+            return;
+        }
+        self.heard_owner = Instant::now();
+        match heard.note {
+            WatchNote::Status(note) => {
+                if note.spec.task != self.shared.task || note.epoch < self.machine.decree().epoch {
+                    return;
+                }
+                let news: Vec<_> = {
+                    let mut parts = self.shared.parts();
+                    let last = parts.moves.last().map(|m| m.epoch);
+                    let news = note.moves.iter().filter(|m| last.is_none_or(|last| m.epoch > last));
+                    let news: Vec<_> = news.cloned().collect();
+                    news.iter().for_each(|moved| parts.add_move(moved.clone()));
+                    news
+                };
+                for moved in news {
+                    self.inner.tell(TaskEvent::Moved { task: self.shared.task, moved });
+                }
+                self.shown.permille = note.progress_permille.min(1000);
+                self.shown.text = cut(note.progress_text.clone());
+                self.remote = Some(note);
+            }
+            WatchNote::Preview(bytes) => {
+                self.shared.preview.send_replace(Some(Arc::new(bytes.clone())));
+                self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes });
+            }
+            WatchNote::Effect { fence, sequence, bytes } => self.effect(fence, Effect { sequence, bytes }),
+        }
+    }
+
+    // ------------------------------------------------------------ the end
+
+    /// Drops what is no longer of use, and the whole task when it is over and its time has passed.
+    fn tidy(&mut self) {
+        {
+            let mut parts = self.shared.parts();
+            let running = self.instance.is_some();
+            parts.warm.take_if(|(since, _)| !running && since.elapsed() > limits::WARM_KEEP);
+        }
+        if !self.view().settled {
+            return;
+        }
+        let now = self.inner.seam.clock.wall();
+        let Some(ended) = self.ended else {
+            self.ended = Some(now);
+            self.shared.parts().ended = Some(now);
+            self.inner.save_file_soon(&self.shared);
+            return;
+        };
+        let holds = !self.shared.parts().checkpoints.is_empty();
+        let submitted = self.machine.decree().submitter == self.inner.me;
+        let keep = if holds || submitted { self.inner.config.keep_results } else { limits::TRACE_KEEP };
+        if now >= ended.after(keep) {
+            self.forget();
+        }
+    }
+
+    /// Holders erase what they keep when they leave the circle.
+    fn leave_if_no_longer_trusted(&mut self) {
+        let decree = self.machine.decree();
+        let ours = [decree.owner, decree.submitter].contains(&self.inner.me);
+        let known = decree.members().into_iter().chain([decree.submitter]);
+        let trusted = known.filter(|id| *id != self.inner.me).any(|id| self.inner.role(&id).is_some());
+        if !ours && !trusted {
+            tracing::info!(task = %self.shared.task, "nobody of the task is trusted any more: it is erased here");
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.gone = true;
+        self.instance = None;
+        self.inner.forget(&self.shared);
+    }
+}
+
+pub(super) fn answer(done: Done, result: Result<(), TaskError>) {
+    if let Some(done) = done {
+        // Who asked may have gone.
+        let _ = done.send(result);
+    }
+}
+
+/// The states that a status of another device may add to what our machine knows.
+pub(super) fn adds(state: TaskState) -> bool {
+    matches!(state, TaskState::Failed | TaskState::Quarantined | TaskState::Paused | TaskState::Moving)
+}

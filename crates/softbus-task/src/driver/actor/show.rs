@@ -1,0 +1,113 @@
+//! The status, as others see it.
+
+use std::sync::Arc;
+
+use softbus_core::wire::task_control::{ImageKind, TaskState};
+use tokio::time::Instant;
+
+use super::Actor;
+use super::outside::adds;
+use crate::epoch::Status;
+use crate::limits;
+use crate::status::{TaskEvent, TaskStatus};
+
+impl Actor {
+    pub(super) fn progress_permille(&self) -> u16 {
+        self.shown.permille
+    }
+
+    /// Publishes the status if it changed.
+    pub(super) fn show(&mut self) {
+        let status = self.status();
+        let old = self.shared.status.borrow().clone();
+        if *old == status {
+            return;
+        }
+        let task = status.id;
+        if (old.state, old.runner, old.epoch) != (status.state, status.runner, status.epoch) {
+            self.inner.tell(TaskEvent::State {
+                task,
+                state: status.state,
+                runner: status.runner,
+                epoch: status.epoch,
+            });
+        }
+        let moved_on = old.progress != status.progress || old.progress_text != status.progress_text;
+        if moved_on && (self.shown.progress_told.elapsed() >= limits::PROGRESS_GAP || status.progress >= 1.0)
+        {
+            self.shown.progress_told = Instant::now();
+            let text = status.progress_text.clone();
+            self.inner.tell(TaskEvent::Progress { task, progress: status.progress, text });
+        }
+        self.shared.status.send_replace(Arc::new(status));
+    }
+
+    fn status(&self) -> TaskStatus {
+        let view = self.view();
+        let parts = self.shared.parts();
+        let old = self.shared.status.borrow().clone();
+        let me = self.inner.me;
+        let remote = self.remote.as_ref().filter(|note| note.epoch >= view.fence.epoch && view.owner != me);
+        let result = match &view.status {
+            Status::Done { result, .. } => Some(result.manifest),
+            _ => None,
+        };
+        let failed = result
+            .and_then(|manifest| parts.checkpoints.get(&manifest))
+            .is_some_and(|checkpoint| checkpoint.image.kind == ImageKind::Failure);
+        let mut state = match &view.status {
+            Status::Starting { .. } => TaskState::Waiting,
+            Status::Running { .. } | Status::Finishing => TaskState::Running,
+            Status::Moving { .. } => TaskState::Moving,
+            Status::InDoubt { .. } => TaskState::InDoubt,
+            Status::Paused => TaskState::Paused,
+            Status::WaitingForOwner { .. } => TaskState::Lost,
+            Status::FailingOver { .. } => TaskState::FailingOver,
+            Status::Done { .. } if failed => TaskState::Failed,
+            Status::Done { .. } => TaskState::Done,
+            Status::Quarantined { .. } => TaskState::Quarantined,
+            Status::Cancelled { .. } => TaskState::Cancelled,
+        };
+        let mut error = parts.error.clone();
+        if let Status::Quarantined { error: died_of } = &view.status {
+            error = Some(died_of.clone());
+        }
+        if let Some(note) = remote {
+            if adds(note.state) && matches!(state, TaskState::Running | TaskState::Waiting | TaskState::Done)
+            {
+                state = note.state;
+            }
+            error = error.or_else(|| note.error.clone());
+        }
+        let done = matches!(state, TaskState::Done);
+        TaskStatus {
+            id: view.task,
+            kind: old.kind.clone(),
+            name: old.name.clone(),
+            submitter: view.submitter,
+            runner: Some(view.owner),
+            epoch: view.fence.epoch,
+            branch: view.fence.branch.fork,
+            state,
+            progress: if done { 1.0 } else { f64::from(self.shown.permille) / 1000.0 },
+            progress_text: self.shown.text.clone(),
+            policy: old.policy,
+            holders: view.holders.clone(),
+            checkpoint: remote.map_or(self.shown.checkpoints, |note| note.checkpoint),
+            checkpoint_at: match remote {
+                Some(_) => old
+                    .checkpoint_at
+                    .filter(|_| remote.map(|n| n.checkpoint) == Some(old.checkpoint))
+                    .or_else(|| {
+                        let age = remote.and_then(|n| n.checkpoint_age_ms)?;
+                        Instant::now().checked_sub(std::time::Duration::from_millis(age))
+                    }),
+                None => self.shown.checkpoint_at,
+            },
+            moves: parts.moves.clone(),
+            error,
+            result,
+            spec: parts.grant.as_ref().map_or_else(|| old.spec.clone(), |grant| grant.grant.spec.clone()),
+        }
+    }
+}

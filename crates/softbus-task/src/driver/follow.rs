@@ -1,0 +1,71 @@
+//! Watching a task that runs elsewhere.
+
+use std::sync::Arc;
+
+use softbus_core::wire::task_control::{StatusNote, Watch, WatchNote};
+use softbus_core::{DeviceId, TaskId};
+use softbus_net::write_message;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::Inner;
+use crate::limits;
+
+/// What a follower heard.
+pub(crate) struct Heard {
+    pub from: DeviceId,
+    pub note: WatchNote,
+}
+
+/// Follows as long as it is kept.
+pub(crate) struct Follow {
+    pub runner: DeviceId,
+    _end: oneshot::Sender<()>,
+}
+
+/// Opens a watch stream to `runner` and hands on what comes; opens it again when it breaks.
+pub(crate) fn follow(
+    inner: &Arc<Inner>,
+    task: TaskId,
+    runner: DeviceId,
+    effects_from: u64,
+    heard: mpsc::Sender<Heard>,
+) -> Follow {
+    let (end, mut ended) = oneshot::channel();
+    let spawner = inner.clone();
+    let inner = inner.clone();
+    spawner.spawn(async move {
+        let listen = async {
+            let mut wait = limits::FOLLOW_RETRY;
+            let mut from = effects_from;
+            loop {
+                if let Ok(mut channel) = inner.open(runner).await {
+                    let asked = write_message(&mut channel.send, &Watch { task, effects_from: from }).await;
+                    while asked.is_ok() {
+                        let Ok(Some(note)) = channel.recv_message::<WatchNote>().await else { break };
+                        wait = limits::FOLLOW_RETRY;
+                        if let WatchNote::Effect { sequence, .. } = &note {
+                            from = from.max(sequence.saturating_add(1));
+                        }
+                        let last =
+                            matches!(&note, WatchNote::Status(StatusNote { state, .. }) if state.is_final());
+                        if heard.send(Heard { from: runner, note }).await.is_err() {
+                            return;
+                        }
+                        if last {
+                            return;
+                        }
+                    }
+                }
+                sleep(wait).await;
+                wait = (wait * 2).min(limits::FOLLOW_RETRY_MAX);
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut ended => {}
+            () = listen => {}
+        }
+    });
+    Follow { runner, _end: end }
+}

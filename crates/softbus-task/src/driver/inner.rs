@@ -1,0 +1,471 @@
+//! What all parts of the driver stand on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use softbus_core::wire::task::EpochMessage;
+use softbus_core::wire::task_control::{EpochNote, Reply, Request, TaskSpec, TaskState};
+use softbus_core::{DeviceId, ErrorCode, Hash, ServiceName, Signed, TaskId, encode};
+use softbus_net::seam::{Lane, Seam};
+use softbus_net::{Channel, Judge, Net, Standing, write_message};
+use softbus_placement::Leases;
+use softbus_roster::Roster;
+use softbus_trust::{DeviceKey, Role};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
+use tokio::time::{Instant, timeout};
+
+use super::TasksConfig;
+use super::access::OpenGrant;
+use super::actor::{self, ActorRef, Input, Seed};
+use super::placing::Refusals;
+use super::shared::TaskShared;
+use super::transfer::net_error;
+use crate::checkpoint::{BlobKeeper, WrapKey};
+use crate::epoch::{Action, Setup, TaskMachine};
+use crate::native::TaskRegistry;
+use crate::status::{TaskEvent, TaskStatus};
+use crate::store::{Checkpoint, TaskStore};
+use crate::{TaskError, limits};
+
+pub(crate) struct Inner {
+    pub net: Net,
+    pub roster: Roster,
+    pub judge: Arc<dyn Judge>,
+    pub key: Arc<DeviceKey>,
+    pub me: DeviceId,
+    pub seam: Seam,
+    pub store: TaskStore,
+    pub blobs: BlobKeeper,
+    pub wrap: WrapKey,
+    pub registry: TaskRegistry,
+    pub config: TasksConfig,
+    pub service: ServiceName,
+    pub closing: watch::Sender<bool>,
+    pub watchers: Arc<Semaphore>,
+    pub events: broadcast::Sender<TaskEvent>,
+    actors: Mutex<BTreeMap<TaskId, ActorRef>>,
+    leases: Mutex<Leases>,
+    refusals: Mutex<Refusals>,
+    pipes: Mutex<BTreeMap<DeviceId, mpsc::Sender<EpochNote>>>,
+    serving: Arc<Semaphore>,
+    serving_peer: Mutex<BTreeMap<DeviceId, Arc<Semaphore>>>,
+    load: Mutex<BTreeMap<TaskId, u64>>,
+    draining: AtomicBool,
+}
+
+/// What [`Inner::new`] is given.
+pub(crate) struct Stands {
+    pub net: Net,
+    pub roster: Roster,
+    pub judge: Arc<dyn Judge>,
+    pub key: Arc<DeviceKey>,
+    pub store: TaskStore,
+    pub wrap: WrapKey,
+    pub registry: TaskRegistry,
+    pub config: TasksConfig,
+    pub service: ServiceName,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each of these is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    pub fn new(on: Stands) -> Arc<Self> {
+        let seam = on.net.seam().clone();
+        Arc::new(Self {
+            me: on.key.id(),
+            blobs: BlobKeeper(seam.storage.blobs()),
+            leases: Mutex::new(Leases::new(on.config.leases)),
+            net: on.net,
+            roster: on.roster,
+            judge: on.judge,
+            key: on.key,
+            store: on.store,
+            wrap: on.wrap,
+            registry: on.registry,
+            config: on.config,
+            service: on.service,
+            closing: watch::Sender::new(false),
+            watchers: Arc::new(Semaphore::new(limits::WATCHERS)),
+            events: broadcast::Sender::new(limits::EVENTS),
+            actors: Mutex::default(),
+            refusals: Mutex::default(),
+            pipes: Mutex::default(),
+            serving: Arc::new(Semaphore::new(limits::SERVING)),
+            serving_peer: Mutex::default(),
+            load: Mutex::default(),
+            draining: AtomicBool::new(false),
+            seam,
+        })
+    }
+
+    /// Runs a future on the seam's runtime; it ends with this run of the program.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.seam.sockets.runtime().spawn(Box::pin(future));
+    }
+
+    pub fn tell(&self, event: TaskEvent) {
+        // Nobody listening is no fault.
+        let _ = self.events.send(event);
+    }
+
+    // ------------------------------------------------------------ tasks
+
+    pub fn actor(&self, task: TaskId) -> Option<ActorRef> {
+        lock(&self.actors).get(&task).cloned()
+    }
+
+    pub fn shared(&self, task: TaskId) -> Option<Arc<TaskShared>> {
+        lock(&self.actors).get(&task).map(|actor| actor.shared.clone())
+    }
+
+    /// Ids of all tasks known here, in order.
+    pub fn tasks(&self) -> Vec<TaskId> {
+        lock(&self.actors).keys().copied().collect()
+    }
+
+    pub fn actors(&self) -> Vec<ActorRef> {
+        lock(&self.actors).values().cloned().collect()
+    }
+
+    /// What a machine is made with.
+    pub fn setup(&self) -> Setup {
+        let mut seed = [0; 8];
+        self.seam.entropy.fill(&mut seed);
+        Setup { key: self.key.clone(), seed: u64::from_le_bytes(seed), tuning: self.config.tuning }
+    }
+
+    /// Begins the actor of a task.
+    pub fn begin(self: &Arc<Self>, shared: Arc<TaskShared>, seed: Seed) -> ActorRef {
+        let task = shared.task;
+        let actor = actor::spawn(self, shared, seed);
+        lock(&self.actors).insert(task, actor.clone());
+        self.tell(TaskEvent::Known { task });
+        actor
+    }
+
+    /// Begins the actor of a task that another device told of.
+    pub fn adopt_machine(self: &Arc<Self>, machine: TaskMachine, actions: Vec<Action>, grant: OpenGrant) {
+        let shared = TaskShared::new(first_status(&grant));
+        shared.parts().grant = Some(Arc::new(grant));
+        self.save_file_soon(&shared);
+        self.begin(shared, Seed { machine, actions, born: None, ended: None });
+    }
+
+    /// Forgets a task, its key first.
+    pub fn forget(self: &Arc<Self>, shared: &Arc<TaskShared>) {
+        lock(&self.actors).remove(&shared.task);
+        let (inner, shared) = (self.clone(), shared.clone());
+        self.spawn(async move {
+            let _nobody_stores = shared.chunks.write().await;
+            let mut names: BTreeSet<Hash> = BTreeSet::new();
+            {
+                let mut parts = shared.parts();
+                names.append(&mut parts.staged);
+                let images = parts.checkpoints.values().map(|c| &c.image.chunks);
+                names.extend(images.flatten().copied());
+                parts.checkpoints.clear();
+                parts.key = None;
+            }
+            if let Err(error) = inner.store.forget(shared.task).await {
+                tracing::warn!(task = %shared.task, %error, "a task could not be forgotten; it is tried at the next start");
+                return;
+            }
+            inner.erase_chunks(names).await;
+        });
+    }
+
+    // ------------------------------------------------------------ storing
+
+    /// Makes a checkpoint known whose chunks are durable.
+    pub async fn add_checkpoint(&self, shared: &TaskShared, checkpoint: Checkpoint) -> Result<(), TaskError> {
+        let file = self.file(shared);
+        self.store.put_checkpoint(shared.task, &checkpoint, file.as_ref()).await?;
+        let mut parts = shared.parts();
+        for name in &checkpoint.image.chunks {
+            parts.staged.remove(name);
+        }
+        parts.checkpoints.insert(checkpoint.manifest.hash(), Arc::new(checkpoint));
+        Ok(())
+    }
+
+    pub async fn save_file(&self, shared: &TaskShared) -> Result<(), TaskError> {
+        match self.file(shared) {
+            Some(file) => self.store.put_file(shared.task, &file).await,
+            None => Ok(()),
+        }
+    }
+
+    pub fn save_file_soon(self: &Arc<Self>, shared: &Arc<TaskShared>) {
+        let (inner, shared) = (self.clone(), shared.clone());
+        self.spawn(async move {
+            if let Err(error) = inner.save_file(&shared).await {
+                tracing::warn!(task = %shared.task, %error, "the file of a task was not written");
+            }
+        });
+    }
+
+    fn file(&self, shared: &TaskShared) -> Option<crate::store::TaskFile> {
+        let parts = shared.parts();
+        let key = parts.key.as_ref().map(|key| self.wrap.wrap(&*self.seam.entropy, key));
+        parts.file(key.unwrap_or_default())
+    }
+
+    /// Erases checkpoints and chunks that nothing names any more.
+    pub fn erase(self: &Arc<Self>, shared: &Arc<TaskShared>, gone: Vec<Hash>, names: BTreeSet<Hash>) {
+        let (inner, shared) = (self.clone(), shared.clone());
+        self.spawn(async move {
+            let _nobody_stores = shared.chunks.write().await;
+            let task = shared.task;
+            let removed = inner.store.remove_checkpoints(gone.into_iter().map(|m| (task, m)).collect()).await;
+            if let Err(error) = removed {
+                // They stay on the disk until the next start; nothing refers to them here.
+                tracing::warn!(%task, %error, "old checkpoints were not erased");
+                return;
+            }
+            // What was stored again meanwhile stays.
+            let names = {
+                let parts = shared.parts();
+                let mut names = names;
+                let images = parts.checkpoints.values().map(|c| &c.image).chain(parts.snapshot.as_deref());
+                let kept: Vec<Hash> = images.flat_map(|i| &i.chunks).chain(&parts.staged).copied().collect();
+                kept.iter().for_each(|name| {
+                    names.remove(name);
+                });
+                names
+            };
+            inner.erase_chunks(names).await;
+        });
+    }
+
+    async fn erase_chunks(&self, names: BTreeSet<Hash>) {
+        let names: Vec<Hash> = names.into_iter().collect();
+        for batch in names.chunks(limits::BATCH * 16) {
+            let (blobs, batch) = (self.blobs.clone(), batch.to_vec());
+            let job = move || batch.iter().try_for_each(|name| blobs.0.remove(name));
+            if let Some(Err(error)) = self.seam.compute.run(Lane::Disk, 10_000, job).await {
+                tracing::warn!(%error, "old chunks were not erased; it is tried at the next start");
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ the world
+
+    /// A device's role in a circle with us; `None`: not trusted.
+    pub fn role(&self, device: &DeviceId) -> Option<Role> {
+        if *device == self.me {
+            let own = self.roster.view().own().and_then(|own| own.role);
+            // Alone, a device is its own owner.
+            return Some(own.unwrap_or(Role::Owner));
+        }
+        match self.judge.standing(device) {
+            Standing::Trusted(role) => Some(role),
+            Standing::Stranger { .. } => None,
+        }
+    }
+
+    /// Operations per second of one core here.
+    pub fn own_rate(&self) -> u64 {
+        let view = self.roster.view();
+        let now = view.own().and_then(|own| own.now.as_ref().map(|now| now.profile.rate_ops_per_s));
+        now.filter(|rate| *rate > 0).unwrap_or(50_000_000)
+    }
+
+    pub fn memory_free(&self) -> u64 {
+        let view = self.roster.view();
+        view.own().and_then(|own| own.now.as_ref().map(|now| now.profile.memory_free_bytes)).unwrap_or(0)
+    }
+
+    pub fn rtt(&self, device: DeviceId) -> Duration {
+        self.net.links().borrow().get(&device).map_or(Duration::ZERO, |link| link.rtt)
+    }
+
+    /// What runs here, for the profile: a task with this much left, or none any more.
+    pub fn set_load(&self, task: TaskId, left_ops: Option<u64>) {
+        let mut load = lock(&self.load);
+        match left_ops {
+            Some(left) => load.insert(task, left),
+            None if load.contains_key(&task) => load.remove(&task),
+            None => return,
+        };
+        let queued = load.values().fold(0u64, |sum, left| sum.saturating_add(*left));
+        self.roster.set_running(u16::try_from(load.len()).unwrap_or(u16::MAX), queued);
+    }
+
+    pub fn leases(&self) -> MutexGuard<'_, Leases> {
+        lock(&self.leases)
+    }
+
+    pub fn refused(&self, device: DeviceId, task: TaskId, now: Instant) -> bool {
+        lock(&self.refusals).stands(device, task, now)
+    }
+
+    pub fn note_refusal(&self, device: DeviceId, task: TaskId) {
+        lock(&self.refusals).note(device, task, Instant::now());
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.leases().drain();
+    }
+
+    /// The right to serve one checkpoint to `peer` now.
+    pub fn serving(&self, peer: DeviceId) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let of_peer = {
+            let mut all = lock(&self.serving_peer);
+            all.retain(|id, semaphore| *id == peer || semaphore.available_permits() < limits::SERVING_PEER);
+            all.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(limits::SERVING_PEER))).clone()
+        };
+        let of_peer = of_peer.try_acquire_owned().ok()?;
+        Some((of_peer, self.serving.clone().try_acquire_owned().ok()?))
+    }
+
+    // ------------------------------------------------------------ other devices
+
+    /// Opens a channel of `task/1`.
+    pub async fn open(&self, device: DeviceId) -> Result<Channel, TaskError> {
+        match timeout(limits::ANSWER, self.net.open(device, &self.service)).await {
+            Ok(opened) => opened.map_err(|error| net_error(device, &error)),
+            Err(_) => Err(TaskError::Unreachable(device)),
+        }
+    }
+
+    /// Asks a device.
+    pub async fn ask(&self, device: DeviceId, request: &Request) -> Result<Reply, TaskError> {
+        let mut channel = self.open(device).await?;
+        let answer = async {
+            channel.send_message(request).await?;
+            channel.finish();
+            channel.expect_message::<Reply>().await
+        };
+        match timeout(limits::ANSWER, answer).await {
+            Ok(Ok(Reply::Refused { code, why })) => {
+                let why: String = why.chars().filter(|c| !c.is_control() || *c == '\n').take(2048).collect();
+                Err(TaskError::Refused { device, code: ErrorCode::from_number(code.into()), why })
+            }
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(net_error(device, &error)),
+            Err(_) => Err(TaskError::Unreachable(device)),
+        }
+    }
+
+    /// Asks a device (or ourselves) to promise room.
+    pub async fn ask_lease(
+        &self,
+        device: DeviceId,
+        task: TaskId,
+        ops: u64,
+        memory_bytes: u64,
+        kind: String,
+    ) -> Result<(), TaskError> {
+        if device == self.me {
+            let wish_ms = u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX);
+            let request = softbus_placement::LeaseRequest { task, ops, memory_bytes, wish_ms };
+            let (free, now) = (self.memory_free(), self.seam.clock.boot());
+            let given = self.leases().request(&request, device, free, now);
+            return given.map(|_| ()).map_err(|error| TaskError::NoPlace(error.to_string()));
+        }
+        match self.ask(device, &Request::Lease { task, ops, memory_bytes, kind }).await? {
+            Reply::Leased { .. } => Ok(()),
+            _ => Err(TaskError::Protocol("an answer to another question".into())),
+        }
+    }
+
+    /// Ends a task by an order of someone who may.
+    pub async fn cancel_by(&self, task: TaskId, order: Signed) -> Result<(), TaskError> {
+        let actor = self.actor(task).ok_or(TaskError::NoSuchTask(task))?;
+        let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(task))?;
+        crate::epoch::certificate::open_cancel(task, &order)
+            .map_err(|e| TaskError::Protocol(e.to_string()))?;
+        let right = softbus_core::wire::task_control::Right::Cancel;
+        if !grant.may(&order.signer, self.role(&order.signer), right) {
+            return Err(TaskError::Forbidden(task));
+        }
+        let command = crate::epoch::Command::Cancel { order };
+        actor.inbox.send(Input::Order { command, done: None }).await.map_err(|_| TaskError::Closed)
+    }
+
+    /// Sends a message of the epoch machines; it may get lost.
+    pub fn send_epoch(self: &Arc<Self>, to: DeviceId, grant: Option<Signed>, message: &EpochMessage) {
+        let Ok(bytes) = encode(message) else {
+            tracing::error!(task = %message.task, what = message.name(), "an epoch message has no wire form");
+            return;
+        };
+        let mut note = EpochNote { grant, message: bytes };
+        let mut pipes = lock(&self.pipes);
+        if let Some(pipe) = pipes.get(&to) {
+            match pipe.try_send(note) {
+                Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => return,
+                Err(mpsc::error::TrySendError::Closed(back)) => note = back,
+            }
+        }
+        let (pipe, notes) = mpsc::channel(limits::PIPE);
+        // It has room for one.
+        let _ = pipe.try_send(note);
+        pipes.insert(to, pipe);
+        let inner = self.clone();
+        self.spawn(async move { inner.pump(to, notes).await });
+    }
+
+    /// Carries messages to one peer, in order, as long as there is a channel. Ends when it breaks or nothing came
+    /// for a while; the next message begins another.
+    async fn pump(self: Arc<Self>, to: DeviceId, mut notes: mpsc::Receiver<EpochNote>) {
+        let mut closing = self.closing.subscribe();
+        let Ok(mut channel) = self.open(to).await else { return };
+        loop {
+            let note = tokio::select! {
+                biased;
+                _ = closing.changed() => break,
+                note = timeout(Duration::from_secs(60), notes.recv()) => note,
+                // The peer ended the channel.
+                _ = channel.send.stopped() => break,
+            };
+            let Ok(Some(note)) = note else { break };
+            if write_message(&mut channel.send, &note).await.is_err() {
+                return;
+            }
+        }
+        // What is still waiting goes out; what comes later goes to the next channel.
+        notes.close();
+        while let Ok(note) = notes.try_recv() {
+            if write_message(&mut channel.send, &note).await.is_err() {
+                return;
+            }
+        }
+        channel.finish();
+        let _ = timeout(Duration::from_secs(2), channel.finish_and_wait()).await;
+    }
+}
+
+/// The status of a task of which nothing but its grant is known.
+pub(crate) fn first_status(grant: &OpenGrant) -> TaskStatus {
+    let spec: &TaskSpec = &grant.grant.spec;
+    TaskStatus {
+        id: spec.task,
+        kind: spec.kind.clone(),
+        name: spec.name.clone(),
+        submitter: grant.submitter(),
+        runner: None,
+        epoch: softbus_core::Epoch(0),
+        branch: 0,
+        state: TaskState::Waiting,
+        progress: 0.0,
+        progress_text: String::new(),
+        policy: spec.policy,
+        holders: Vec::new(),
+        checkpoint: 0,
+        checkpoint_at: None,
+        moves: Vec::new(),
+        error: None,
+        result: None,
+        spec: spec.clone(),
+    }
+}

@@ -1,0 +1,18 @@
+//! The driver: executes what the epoch machines decide, on the seam.
+
+mod access;
+mod actor;
+mod config;
+mod follow;
+mod inner;
+mod instance;
+mod placing;
+mod service;
+mod shared;
+mod tasks;
+mod transfer;
+
+pub use access::parse_grant;
+pub use config::TasksConfig;
+pub(crate) use inner::Inner;
+pub use tasks::{TaskEvents, TaskHandle, Tasks};

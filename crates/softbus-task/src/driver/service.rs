@@ -1,0 +1,369 @@
+//! `task/1`: what other devices ask of this one.
+
+use std::sync::Arc;
+
+use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage};
+use softbus_core::wire::task_control::{
+    EpochNote, Fetch, LIST_TASKS, Reply, Request, Right, StatusNote, Verb, Watch, WatchNote,
+};
+use softbus_core::{DeviceId, Header, Message, Signed, TaskId, decode, limits as core_limits};
+use softbus_net::seam::BoxFuture;
+use softbus_net::{Caller, Channel, Service};
+use softbus_placement::LeaseRequest;
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::access::{OpenGrant, open_act};
+use super::actor::Input;
+use super::shared::{Released, TaskShared};
+use super::{Inner, transfer};
+use crate::epoch::{Authority, Command, TaskMachine, authority, certificate};
+use crate::status::cut;
+use crate::{MoveReason, TaskError, limits};
+
+/// Serves `task/1`.
+pub(crate) struct TaskService(pub Arc<Inner>);
+
+impl Service for TaskService {
+    fn accept(&self, channel: Channel) -> BoxFuture<'static, ()> {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let peer = channel.peer.device;
+            if let Err(error) = accept(inner, channel).await {
+                tracing::debug!(peer = %peer.short(), %error, "a task/1 channel ended");
+            }
+        })
+    }
+}
+
+async fn accept(inner: Arc<Inner>, mut channel: Channel) -> Result<(), TaskError> {
+    let first = timeout(limits::ANSWER, channel.recv_envelope(EpochNote::MAX_BYTES));
+    let first = first.await.map_err(|_| TaskError::Protocol("said nothing".into()))?;
+    let Some((header, payload)) = first.map_err(protocol)? else { return Ok(()) };
+    let is = |kind| header.kind == kind;
+    if is(Request::KIND) {
+        let request = read::<Request>(header, &payload)?;
+        let reply = match answer(&inner, channel.peer, request).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::Refused { code: error.code().number(), why: cut(error.to_string()) },
+        };
+        channel.send_message(&reply).await.map_err(protocol)?;
+        let _ = timeout(limits::ANSWER, channel.finish_and_wait()).await;
+        Ok(())
+    } else if is(EpochNote::KIND) {
+        let mut note = read::<EpochNote>(header, &payload)?;
+        loop {
+            take_note(&inner, channel.peer, note);
+            match channel.recv_message::<EpochNote>().await.map_err(protocol)? {
+                Some(next) => note = next,
+                None => return Ok(()),
+            }
+        }
+    } else if is(Fetch::KIND) {
+        let fetch = read::<Fetch>(header, &payload)?;
+        let Some(_turn) = inner.serving(channel.peer.device) else {
+            channel.abort(softbus_core::ErrorCode::Busy);
+            return Ok(());
+        };
+        transfer::serve(&inner, channel, fetch).await;
+        Ok(())
+    } else if is(Watch::KIND) {
+        let watch = read::<Watch>(header, &payload)?;
+        let shared = visible(&inner, channel.peer, watch.task)?;
+        let Ok(_turn) = inner.watchers.clone().try_acquire_owned() else {
+            channel.abort(softbus_core::ErrorCode::Busy);
+            return Ok(());
+        };
+        tell_watcher(&inner, channel, &shared, watch).await
+    } else {
+        channel.abort(softbus_core::ErrorCode::Malformed);
+        Ok(())
+    }
+}
+
+fn read<M: Message>(header: Header, payload: &[u8]) -> Result<M, TaskError> {
+    header.payload(payload).map_err(|e| TaskError::Protocol(e.to_string()))
+}
+
+fn protocol(error: impl std::fmt::Display) -> TaskError {
+    TaskError::Protocol(error.to_string())
+}
+
+/// A task that the caller may see: by its grant, or because it has a part in it.
+fn visible(inner: &Inner, caller: Caller, task: TaskId) -> Result<Arc<TaskShared>, TaskError> {
+    let shared = inner.shared(task).ok_or(TaskError::NoSuchTask(task))?;
+    let may = {
+        let parts = shared.parts();
+        let part = parts.members.contains(&caller.device);
+        part || parts.grant.as_ref().is_some_and(|g| g.may(&caller.device, caller.role, Right::See))
+    };
+    // Who may not see it does not learn that it exists.
+    if may { Ok(shared) } else { Err(TaskError::NoSuchTask(task)) }
+}
+
+// ---------------------------------------------------------------- requests
+
+async fn answer(inner: &Arc<Inner>, caller: Caller, request: Request) -> Result<Reply, TaskError> {
+    match request {
+        Request::List => {
+            let mut bytes = 0;
+            let seen = inner.tasks().into_iter().filter_map(|task| visible(inner, caller, task).ok());
+            let mut notes: Vec<StatusNote> = Vec::new();
+            for shared in seen.take(LIST_TASKS) {
+                let note = shared.status.borrow().brief();
+                bytes += postcard::to_allocvec(&note).map_or(0, |b| b.len());
+                if bytes > core_limits::MESSAGE_BYTES / 2 {
+                    break;
+                }
+                notes.push(note);
+            }
+            Ok(Reply::Tasks(notes))
+        }
+        Request::Status { task } => Ok(Reply::Task(visible(inner, caller, task)?.status.borrow().to_note())),
+        Request::Act(signed) => act(inner, &signed).await,
+        Request::Cancel(order) => {
+            let parsed = decode::<softbus_core::wire::task::CancelOrder>(&order.body).map_err(protocol)?;
+            inner.cancel_by(parsed.task, order).await?;
+            Ok(Reply::Done)
+        }
+        Request::Lease { task, ops, memory_bytes, kind } => {
+            if inner.registry.get(&kind).is_err() {
+                return Err(TaskError::UnknownType(kind.chars().take(64).collect()));
+            }
+            let free = inner.memory_free();
+            let wish_ms = u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX);
+            let request = LeaseRequest { task, ops, memory_bytes, wish_ms };
+            let now = inner.seam.clock.boot();
+            match inner.leases().request(&request, caller.device, free, now) {
+                Ok(grant) => Ok(Reply::Leased { for_ms: grant.for_ms }),
+                Err(error) => Ok(Reply::Refused {
+                    code: softbus_core::ErrorCode::Busy.number(),
+                    why: error.to_string(),
+                }),
+            }
+        }
+        Request::Unlease { task } => {
+            let now = inner.seam.clock.boot();
+            let mut leases = inner.leases();
+            let held = leases.iter().find(|l| l.task == task && l.holder == caller.device).map(|l| l.id);
+            if let Some(id) = held {
+                // It may have expired this moment; then it is given back all the same.
+                let _ = leases.release(id, caller.device, now);
+            }
+            Ok(Reply::Done)
+        }
+    }
+}
+
+/// What a person wants, signed by the device they used; whoever relayed it.
+async fn act(inner: &Arc<Inner>, signed: &Signed) -> Result<Reply, TaskError> {
+    let act = open_act(signed)?;
+    let actor = inner.actor(act.task).ok_or(TaskError::NoSuchTask(act.task))?;
+    let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(act.task))?;
+    let role = inner.role(&signed.signer);
+    if !grant.may(&signed.signer, role, Right::Move) {
+        return Err(TaskError::Forbidden(act.task));
+    }
+    let runner = actor.shared.status.borrow().runner;
+    if let Some(runner) = runner.filter(|runner| *runner != inner.me) {
+        return Ok(Reply::Elsewhere { runner });
+    }
+    let (done, answer) = oneshot::channel();
+    let input = match act.verb {
+        Verb::Move { to, reason } => Input::Move {
+            to,
+            reason: MoveReason::Person(cut(reason)),
+            epoch: Some(act.epoch),
+            done: Some(done),
+        },
+        Verb::Release => Input::Order { command: Command::Release, done: Some(done) },
+    };
+    actor.inbox.send(input).await.map_err(|_| TaskError::Closed)?;
+    answer.await.map_err(|_| TaskError::Closed)??;
+    Ok(Reply::Done)
+}
+
+// ---------------------------------------------------------------- epochs
+
+/// A message of the epoch machines. What cannot be taken is dropped: the machines repeat what matters.
+fn take_note(inner: &Arc<Inner>, caller: Caller, note: EpochNote) {
+    let from = caller.device;
+    match try_note(inner, from, note) {
+        Ok(()) => {}
+        Err(error) => tracing::debug!(peer = %from.short(), %error, "an epoch message was dropped"),
+    }
+}
+
+fn try_note(inner: &Arc<Inner>, from: DeviceId, note: EpochNote) -> Result<(), TaskError> {
+    let message: EpochMessage = decode(&note.message).map_err(protocol)?;
+    if !message.within_limits() {
+        return Err(TaskError::Protocol("beyond its limits".into()));
+    }
+    let task = message.task;
+    let Some(actor) = inner.actor(task) else {
+        return match &message.body {
+            EpochBody::Chain { links } => {
+                let grant = authorised(inner, &message, None, note.grant)?
+                    .ok_or_else(|| TaskError::Protocol("a task without its grant".into()))?;
+                join(inner, from, links.clone(), grant)
+            }
+            // An order that ends a task we do not know: nothing to end, and nothing to learn.
+            EpochBody::Cancel { .. } | EpochBody::Cancelled | EpochBody::Ack { .. } => Ok(()),
+            _ => {
+                inner.send_epoch(from, None, &EpochMessage::ask(task));
+                Ok(())
+            }
+        };
+    };
+    authorised(inner, &message, Some(&actor.shared), note.grant)?;
+    actor
+        .inbox
+        .try_send(Input::Epoch { from, message })
+        .map_err(|_| TaskError::Limit("messages that wait for a task"))
+}
+
+/// Checks that whoever began a branch, or ended the task, may. Gives the grant that came along if it is new here.
+fn authorised(
+    inner: &Inner,
+    message: &EpochMessage,
+    known: Option<&Arc<TaskShared>>,
+    grant: Option<Signed>,
+) -> Result<Option<OpenGrant>, TaskError> {
+    let task = message.task;
+    let Some(authority) = authority(message) else { return Ok(None) };
+    let have = known.and_then(|shared| shared.grant());
+    let fresh = match (&have, grant) {
+        (None, Some(signed)) => Some(OpenGrant::open(signed)?).filter(|grant| grant.task() == task),
+        _ => None,
+    };
+    let missing = || TaskError::Protocol("a task without its grant".into());
+    let grant = have.as_deref().or(fresh.as_ref()).ok_or_else(missing)?;
+    let allowed = match authority {
+        Authority::Submit { signer, grant: hash } => {
+            let role = inner.role(&signer);
+            hash == grant.hash && signer == grant.submitter() && (known.is_some() || role.is_some())
+        }
+        Authority::Adopt { signer, grant: hash } => {
+            hash == grant.hash && grant.may(&signer, inner.role(&signer), Right::Move)
+        }
+        Authority::Cancel { signer } => grant.may(&signer, inner.role(&signer), Right::Cancel),
+    };
+    if allowed { Ok(fresh) } else { Err(TaskError::Forbidden(task)) }
+}
+
+/// Gets to know a task.
+fn join(
+    inner: &Arc<Inner>,
+    from: DeviceId,
+    links: Vec<Certificate>,
+    grant: OpenGrant,
+) -> Result<(), TaskError> {
+    let task = grant.task();
+    let link = certificate::verify_chain(&links).map_err(protocol)?;
+    if link.decree.task != task || link.decree.grant != grant.hash {
+        return Err(TaskError::Protocol("a chain of another task than its grant".into()));
+    }
+    let decree = &link.decree;
+    let part = decree.members().contains(&inner.me) || decree.submitter == inner.me;
+    let moved_here = decree.holders.len() <= core_limits::ACCEPTORS;
+    if !(part || moved_here) || inner.tasks().len() >= core_limits::TASKS {
+        return Err(TaskError::Limit("tasks that one device knows"));
+    }
+    let now = inner.seam.clock.boot();
+    let (machine, actions) = TaskMachine::join(inner.setup(), from, links, now).map_err(protocol)?;
+    inner.adopt_machine(machine, actions, grant);
+    Ok(())
+}
+
+// ---------------------------------------------------------------- watchers
+
+async fn tell_watcher(
+    inner: &Arc<Inner>,
+    mut channel: Channel,
+    shared: &Arc<TaskShared>,
+    watch: Watch,
+) -> Result<(), TaskError> {
+    let mut status = shared.status.subscribe();
+    let mut preview = shared.preview.subscribe();
+    let mut effects = shared.effects.subscribe();
+    status.mark_changed();
+    let mut from = watch.effects_from;
+    let earlier: Vec<Released> = shared.parts().released.iter().cloned().collect();
+    for released in earlier {
+        from = tell_effect(&mut channel, released, from).await?;
+    }
+    let mut closing = inner.closing.subscribe();
+    loop {
+        tokio::select! {
+            biased;
+            _ = closing.changed() => return Ok(()),
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                // Trust may have been withdrawn since.
+                visible(inner, Caller { role: inner.role(&channel.peer.device), ..channel.peer }, watch.task)?;
+                let note = status.borrow_and_update().to_note();
+                let last = note.state.is_final();
+                say(&mut channel, &WatchNote::Status(note)).await?;
+                if last {
+                    let _ = timeout(limits::ANSWER, channel.finish_and_wait()).await;
+                    return Ok(());
+                }
+                let told = Instant::now();
+                // Effects do not wait for the next status.
+                while told.elapsed() < limits::STATUS_GAP {
+                    tokio::select! {
+                        biased;
+                        effect = effects.recv() => from = tell_received(&mut channel, effect, shared, from).await?,
+                        () = sleep(limits::STATUS_GAP.saturating_sub(told.elapsed())) => break,
+                    }
+                }
+            }
+            effect = effects.recv() => from = tell_received(&mut channel, effect, shared, from).await?,
+            Ok(()) = preview.changed() => {
+                let bytes = preview.borrow_and_update().clone();
+                if let Some(bytes) = bytes {
+                    say(&mut channel, &WatchNote::Preview(bytes.to_vec())).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn tell_received(
+    channel: &mut Channel,
+    received: Result<Released, broadcast::error::RecvError>,
+    shared: &TaskShared,
+    mut from: u64,
+) -> Result<u64, TaskError> {
+    match received {
+        Ok(released) => tell_effect(channel, released, from).await,
+        Err(broadcast::error::RecvError::Lagged(_)) => {
+            let kept: Vec<Released> = shared.parts().released.iter().cloned().collect();
+            for released in kept {
+                from = tell_effect(channel, released, from).await?;
+            }
+            Ok(from)
+        }
+        Err(broadcast::error::RecvError::Closed) => Err(TaskError::Closed),
+    }
+}
+
+async fn tell_effect(channel: &mut Channel, released: Released, from: u64) -> Result<u64, TaskError> {
+    let sequence = released.effect.sequence;
+    if sequence < from {
+        return Ok(from);
+    }
+    let bytes = released.effect.bytes.clone();
+    say(channel, &WatchNote::Effect { fence: released.fence, sequence, bytes }).await?;
+    Ok(sequence + 1)
+}
+
+/// A watcher that does not read loses its stream.
+async fn say(channel: &mut Channel, note: &WatchNote) -> Result<(), TaskError> {
+    match timeout(limits::TRANSFER_SILENCE, channel.send_message(note)).await {
+        Ok(sent) => sent.map_err(protocol),
+        Err(_) => Err(TaskError::Unreachable(channel.peer.device)),
+    }
+}

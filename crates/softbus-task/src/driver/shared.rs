@@ -1,0 +1,154 @@
+//! What the actor of a task, its instance and the services that speak of it share.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use softbus_core::wire::task::Fence;
+use softbus_core::wire::task_control::{Image, Move, MoveReason, STATUS_MOVES, TaskSecret};
+use softbus_core::{DeviceId, Hash, TaskId, WallMs};
+use softbus_trust::Role;
+use tokio::sync::{RwLock, broadcast, watch};
+use tokio::time::Instant;
+
+use super::access::GrantRef;
+use crate::checkpoint::{Assembly, TaskKey};
+use crate::limits;
+use crate::native::Effect;
+use crate::status::TaskStatus;
+use crate::store::{Checkpoint, TaskFile};
+
+/// One task, as several parts of the driver see it.
+pub(crate) struct TaskShared {
+    pub task: TaskId,
+    /// Held for reading while chunks are stored that no checkpoint names yet; erasing needs it for writing.
+    pub chunks: RwLock<()>,
+    pub status: watch::Sender<Arc<TaskStatus>>,
+    pub preview: watch::Sender<Option<Arc<Vec<u8>>>>,
+    /// Effects that may leave, as they are released.
+    pub effects: broadcast::Sender<Released>,
+    parts: Mutex<Parts>,
+}
+
+/// An effect that may leave, and the right under which.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Released {
+    pub fence: Fence,
+    pub effect: Arc<Effect>,
+}
+
+#[derive(Default)]
+pub(crate) struct Parts {
+    pub grant: Option<GrantRef>,
+    pub key: Option<TaskKey>,
+    pub checkpoints: BTreeMap<Hash, Arc<Checkpoint>>,
+    /// Owner, holders and acceptors of the last decree.
+    pub members: BTreeSet<DeviceId>,
+    /// Devices that were asked to fetch a checkpoint.
+    pub invited: BTreeSet<DeviceId>,
+    pub moves: Vec<Move>,
+    /// The move that this device makes.
+    pub leaving: Option<Leaving>,
+    /// The move to this device.
+    pub coming: Option<Coming>,
+    /// What the running instance builds its next checkpoint on.
+    pub snapshot: Option<Arc<Image>>,
+    /// Chunks that are here though no checkpoint names them: of a transfer that was cut off.
+    pub staged: BTreeSet<Hash>,
+    /// Since when the state of a hand-over to this device is being put together in memory.
+    pub warm: Option<(Instant, Option<Assembly>)>,
+    /// Effects that watchers may lack.
+    pub released: VecDeque<Released>,
+    /// Bytes sent of checkpoints, to all.
+    pub sent_bytes: u64,
+    pub error: Option<String>,
+    /// When the task was over.
+    pub ended: Option<WallMs>,
+}
+
+/// A move away from here.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    pub to: DeviceId,
+    pub reason: MoveReason,
+    pub stopped: Option<Instant>,
+    pub bytes: u64,
+}
+
+/// A move to here.
+#[derive(Clone, Debug)]
+pub(crate) struct Coming {
+    pub from: DeviceId,
+    pub reason: MoveReason,
+    /// When the task stopped there, on our clock, as well as can be told.
+    pub stopped: Instant,
+    pub bytes: u64,
+}
+
+impl TaskShared {
+    pub fn new(status: TaskStatus) -> Arc<Self> {
+        Arc::new(Self {
+            task: status.id,
+            chunks: RwLock::new(()),
+            status: watch::Sender::new(Arc::new(status)),
+            preview: watch::Sender::new(None),
+            effects: broadcast::Sender::new(limits::EFFECTS),
+            parts: Mutex::default(),
+        })
+    }
+
+    pub fn parts(&self) -> MutexGuard<'_, Parts> {
+        // Each change of the parts is whole by itself.
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn grant(&self) -> Option<GrantRef> {
+        self.parts().grant.clone()
+    }
+
+    pub fn key(&self) -> Option<TaskKey> {
+        self.parts().key.clone()
+    }
+
+    /// Lets an effect out: to those who watch now, and to those who come later.
+    pub fn release(&self, released: Released) {
+        let mut parts = self.parts();
+        parts.released.push_back(released.clone());
+        let mut bytes: usize = parts.released.iter().map(|r| r.effect.bytes.len()).sum();
+        while parts.released.len() > limits::EFFECTS || bytes > limits::EFFECT_BYTES {
+            bytes -= parts.released.pop_front().map_or(0, |r| r.effect.bytes.len());
+        }
+        drop(parts);
+        // Nobody watching is no fault.
+        let _ = self.effects.send(released);
+    }
+}
+
+impl Parts {
+    /// The task's file, with its key wrapped as `key`.
+    pub fn file(&self, key: Vec<u8>) -> Option<TaskFile> {
+        let grant = self.grant.as_ref()?.signed.clone();
+        Some(TaskFile { grant, key, moves: self.moves.clone(), error: self.error.clone(), ended: self.ended })
+    }
+
+    pub fn add_move(&mut self, moved: Move) {
+        if self.moves.len() >= STATUS_MOVES {
+            self.moves.remove(0);
+        }
+        self.moves.push(moved);
+    }
+
+    /// The secret, if `device` may have it: it may run the task, or read its result.
+    pub fn secret_for(&self, device: &DeviceId, role: Option<Role>, reads: bool) -> Option<TaskSecret> {
+        let grant = self.grant.as_ref()?;
+        (grant.may_run(device, role) || reads).then(|| self.key.as_ref().map(|k| TaskSecret(**k.secret())))?
+    }
+
+    /// The newest checkpoint whose chunks are here.
+    pub fn newest(&self) -> Option<(Hash, Arc<Checkpoint>)> {
+        let all = self.checkpoints.iter().filter_map(|(hash, checkpoint)| {
+            let manifest = crate::epoch::manifest::parse(&checkpoint.manifest.body).ok()?;
+            Some(((manifest.epoch, manifest.sequence), (*hash, checkpoint.clone())))
+        });
+        all.max_by_key(|(order, _)| *order).map(|(_, found)| found)
+    }
+}

@@ -1,0 +1,539 @@
+//! How checkpoints and results travel: the fetcher asks, says what it has, and gets what it lacks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus_core::wire::task::{Manifest, ManifestKind};
+use softbus_core::wire::task_control::{
+    Fetch, Handing, Image, ImageKind, ImagePart, Offer, PART_NAMES, Piece, Right, SEAL_OVERHEAD_BYTES,
+    STATUS_MOVES, Want,
+};
+use softbus_core::{DeviceId, ErrorCode, Hash, Signed, limits as core_limits};
+use softbus_net::seam::Lane;
+use softbus_net::{Channel, NetError, write_message};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use super::Inner;
+use super::access::OpenGrant;
+use super::instance::CHUNK_OPS;
+use super::shared::{Coming, TaskShared};
+use crate::checkpoint::{Assembly, TaskKey, missing_bits, wanted};
+use crate::epoch::manifest;
+use crate::store::Checkpoint;
+use crate::{TaskError, limits};
+
+/// Longest piece on the wire, in bytes.
+const PIECE_BYTES: usize = core_limits::CHUNK_BYTES + SEAL_OVERHEAD_BYTES;
+/// Ends the answer to a [`Want`].
+const END: Piece = Piece { index: 0, len: 0 };
+
+// ---------------------------------------------------------------- giving
+
+/// Answers a [`Fetch`] on its channel.
+pub(crate) async fn serve(inner: &Arc<Inner>, mut channel: Channel, fetch: Fetch) {
+    let peer = channel.peer.device;
+    match give(inner, &mut channel, fetch).await {
+        Ok(()) => channel.finish(),
+        Err(error) => {
+            tracing::debug!(task = %fetch.task, peer = %peer.short(), %error, "a checkpoint was not given");
+            channel.abort(error.code());
+        }
+    }
+}
+
+async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result<(), TaskError> {
+    let (device, role) = (channel.peer.device, channel.peer.role);
+    let shared = inner.shared(fetch.task).ok_or(TaskError::NoSuchTask(fetch.task))?;
+    let (offer, image, base) = {
+        let parts = shared.parts();
+        let grant = parts.grant.clone().ok_or(TaskError::NoSuchTask(fetch.task))?;
+        let found = match fetch.manifest {
+            Some(manifest) => parts.checkpoints.get(&manifest).cloned(),
+            None => parts.checkpoints.values().find(|c| is_result(&c.image.kind)).cloned(),
+        };
+        let checkpoint = found.ok_or(TaskError::NoSuchTask(fetch.task))?;
+        let image = checkpoint.image.clone();
+        let reads = is_result(&image.kind) && grant.may(&device, role, Right::See);
+        let takes = grant.may_run(&device, role)
+            && (parts.members.contains(&device) || parts.invited.contains(&device));
+        if !reads && !takes {
+            return Err(TaskError::Forbidden(fetch.task));
+        }
+        let base = fetch.base.and_then(|base| parts.checkpoints.get(&base)).map(|c| c.image.clone());
+        let leaving = parts.leaving.as_ref().filter(|leaving| leaving.to == device);
+        let handing = leaving.and_then(|leaving| {
+            let stopped_us = u64::try_from(leaving.stopped?.elapsed().as_micros()).unwrap_or(u64::MAX);
+            Some(Handing { reason: leaving.reason.clone(), stopped_us, bytes: leaving.bytes })
+        });
+        let offer = Offer {
+            task: fetch.task,
+            manifest: checkpoint.manifest.clone(),
+            kind: image.kind.clone(),
+            len: image.len,
+            chunks: u32::try_from(image.chunks.len()).unwrap_or(u32::MAX),
+            grant: grant.signed.clone(),
+            secret: parts.secret_for(&device, role, reads),
+            moves: parts.moves.clone(),
+            handing,
+            pushing: base.is_some(),
+        };
+        (offer, image, base)
+    };
+    send(channel, &offer).await?;
+    for names in image.chunks.chunks(PART_NAMES) {
+        send(channel, &ImagePart { names: names.to_vec() }).await?;
+    }
+    if let Some(base) = base {
+        let there: BTreeSet<&Hash> = base.chunks.iter().collect();
+        let mut seen = BTreeSet::new();
+        let lacking = (0..image.chunks.len())
+            .filter(|i| !there.contains(&image.chunks[*i]) && seen.insert(image.chunks[*i]))
+            .collect();
+        give_pieces(inner, &shared, channel, &image, lacking).await?;
+    }
+    for _ in 0..limits::WANT_ROUNDS {
+        let Some(want) = silence(channel.recv_message::<Want>()).await? else { return Ok(()) };
+        let lacking = wanted(&want.bits, image.chunks.len()).collect();
+        give_pieces(inner, &shared, channel, &image, lacking).await?;
+    }
+    Ok(())
+}
+
+/// Reads pieces from the disk while earlier ones travel.
+async fn give_pieces(
+    inner: &Arc<Inner>,
+    shared: &Arc<TaskShared>,
+    channel: &mut Channel,
+    image: &Image,
+    indices: Vec<usize>,
+) -> Result<(), TaskError> {
+    let (ready, mut batches) = mpsc::channel(limits::BATCHES);
+    let (reader, chunks) = (inner.clone(), image.chunks.clone());
+    inner.spawn(async move {
+        for batch in indices.chunks(limits::BATCH) {
+            let blobs = reader.blobs.clone();
+            let names: Vec<(usize, Hash)> = batch.iter().map(|i| (*i, chunks[*i])).collect();
+            let job = move || {
+                names.into_iter().map(|(i, name)| blobs.get(&name).map(|sealed| (i, sealed))).collect()
+            };
+            let ops = CHUNK_OPS * batch.len() as u64;
+            let read: Option<Result<Vec<_>, TaskError>> = reader.seam.compute.run(Lane::Disk, ops, job).await;
+            if ready.send(read.unwrap_or(Err(TaskError::Closed))).await.is_err() {
+                return;
+            }
+        }
+    });
+    let device = channel.peer.device;
+    while let Some(batch) = batches.recv().await {
+        let mut bytes = 0;
+        for (index, sealed) in batch? {
+            let piece = Piece { index: index as u32, len: sealed.len() as u32 };
+            send(channel, &piece).await?;
+            // A peer that does not read for so long holds up nobody else.
+            let written = timeout(limits::TRANSFER_SILENCE, channel.send.write_all(&sealed)).await;
+            written
+                .map_err(|_| TaskError::Unreachable(device))?
+                .map_err(|_| TaskError::Unreachable(device))?;
+            bytes += sealed.len() as u64;
+        }
+        let mut parts = shared.parts();
+        parts.sent_bytes += bytes;
+        if let Some(leaving) = parts.leaving.as_mut().filter(|leaving| leaving.to == device) {
+            leaving.bytes += bytes;
+        }
+    }
+    send(channel, &END).await
+}
+
+// ---------------------------------------------------------------- taking
+
+/// What a fetch brought.
+pub(crate) struct Fetched {
+    pub manifest: Signed,
+    pub image: Image,
+    /// The plain bytes, if they were asked for.
+    pub assembly: Option<Assembly>,
+}
+
+/// Fetches a checkpoint (or, without a manifest hash, the result) from the first of `sources` that gives it, and
+/// stores it durably.
+pub(crate) async fn fetch(
+    inner: &Arc<Inner>,
+    shared: &Arc<TaskShared>,
+    manifest: Option<Hash>,
+    sources: &[DeviceId],
+) -> Result<Signed, TaskError> {
+    let mut last = TaskError::NoSuchTask(shared.task);
+    for source in sources.iter().filter(|source| **source != inner.me) {
+        let _erase_later = shared.chunks.read().await;
+        match take(inner, shared, manifest, *source, true).await {
+            Ok(fetched) => return Ok(fetched.manifest),
+            Err(error) => {
+                tracing::debug!(task = %shared.task, source = %source.short(), %error, "not fetched");
+                last = error;
+            }
+        }
+        if matches!(last, TaskError::Storage(_) | TaskError::Limit(_) | TaskError::Closed) {
+            break;
+        }
+    }
+    Err(last)
+}
+
+/// Fetches a result into memory only.
+pub(crate) async fn fetch_result(
+    inner: &Arc<Inner>,
+    shared: &Arc<TaskShared>,
+    source: DeviceId,
+) -> Result<(ImageKind, Vec<u8>), TaskError> {
+    let fetched = take(inner, shared, None, source, false).await?;
+    let (image, bytes) =
+        fetched.assembly.and_then(Assembly::finish).ok_or(TaskError::Damaged(fetched.image.root()))?;
+    Ok((image.kind, bytes))
+}
+
+async fn take(
+    inner: &Arc<Inner>,
+    shared: &Arc<TaskShared>,
+    wanted: Option<Hash>,
+    source: DeviceId,
+    keep: bool,
+) -> Result<Fetched, TaskError> {
+    let task = shared.task;
+    let base = shared.parts().newest().filter(|_| keep).map(|(hash, _)| hash);
+    let mut channel = inner.open(source).await?;
+    send(&mut channel, &Fetch { task, manifest: wanted, base }).await?;
+    let offer: Offer = expect(&mut channel).await?;
+    let heard = Instant::now();
+    let (manifest, grant) = check_offer(inner, shared, &offer, wanted)?;
+    let mut chunks = Vec::new();
+    while chunks.len() < offer.chunks as usize {
+        let part: ImagePart = expect(&mut channel).await?;
+        if part.names.is_empty() || chunks.len() + part.names.len() > offer.chunks as usize {
+            return Err(TaskError::Protocol("the list of chunks has another length than was said".into()));
+        }
+        chunks.extend(part.names);
+    }
+    let image = Image { kind: offer.kind.clone(), len: offer.len, chunks };
+    if !image.is_sound() || image.root() != manifest.root {
+        return Err(TaskError::Protocol("the list of chunks is not the one that was signed".into()));
+    }
+
+    let (mut have, assembly) = {
+        let mut parts = shared.parts();
+        if parts.grant.is_none() {
+            parts.grant = Some(Arc::new(grant));
+        }
+        if let (None, Some(secret)) = (&parts.key, &offer.secret) {
+            parts.key = Some(TaskKey::from_bytes(Zeroizing::new(secret.0), task));
+        }
+        let mut have = BTreeSet::new();
+        if keep {
+            have.extend(parts.checkpoints.values().flat_map(|c| &c.image.chunks).copied());
+            have.extend(parts.staged.iter().copied());
+        }
+        let assembly = match (&mut parts.warm, keep) {
+            (Some((_, warm)), true) => Some(match warm.take() {
+                Some(mut assembly) => {
+                    assembly.retarget(image.clone());
+                    assembly
+                }
+                None => Assembly::new(image.clone()),
+            }),
+            (None, true) => None,
+            (_, false) => Some(Assembly::new(image.clone())),
+        };
+        (have, assembly.filter(|_| parts.key.is_some()))
+    };
+    if !keep && assembly.is_none() {
+        return Err(TaskError::Forbidden(task));
+    }
+
+    let mut sink = Sink::begin(inner, shared, &image, assembly, keep);
+    let mut pushing = offer.pushing;
+    let mut received = 0;
+    let mut complete = false;
+    for _ in 0..limits::WANT_ROUNDS {
+        if !pushing {
+            let lacking: Vec<usize> = first_places(&image, &have);
+            if lacking.is_empty() {
+                complete = true;
+                break;
+            }
+            send(&mut channel, &Want { bits: missing_bits(image.chunks.len(), lacking) }).await?;
+        }
+        pushing = false;
+        loop {
+            let piece: Piece = expect(&mut channel).await?;
+            if piece == END {
+                break;
+            }
+            let (index, len) = (piece.index as usize, piece.len as usize);
+            let name = *image
+                .chunks
+                .get(index)
+                .filter(|_| (SEAL_OVERHEAD_BYTES..=PIECE_BYTES).contains(&len))
+                .ok_or_else(|| TaskError::Protocol("a piece of no chunk".into()))?;
+            let mut sealed = vec![0; len];
+            silence(async { channel.recv.read_exact(&mut sealed).await.map_err(lost) }).await?;
+            received += sealed.len() as u64;
+            have.insert(name);
+            sink.put(name, sealed).await?;
+        }
+    }
+    complete |= first_places(&image, &have).is_empty();
+    channel.finish();
+    if !complete {
+        return Err(TaskError::Protocol("it did not give all chunks".into()));
+    }
+    let assembly = sink.end().await?;
+
+    if keep {
+        if let Some(handing) = offer.handing {
+            // The offer was on its way for half a round trip, as well as can be told.
+            let away = inner.rtt(source) / 2 + Duration::from_micros(handing.stopped_us);
+            let stopped = heard.checked_sub(away).unwrap_or(heard);
+            shared.parts().coming = Some(Coming {
+                from: source,
+                reason: handing.reason,
+                stopped,
+                bytes: handing.bytes + received,
+            });
+        }
+        {
+            let mut parts = shared.parts();
+            if offer.moves.len() <= STATUS_MOVES && offer.moves.len() >= parts.moves.len() {
+                parts.moves = offer.moves;
+            }
+            if let (Some((_, warm)), Some(assembly)) = (&mut parts.warm, assembly) {
+                *warm = Some(assembly);
+            }
+        }
+        inner
+            .add_checkpoint(shared, Checkpoint { manifest: offer.manifest.clone(), image: image.clone() })
+            .await?;
+        return Ok(Fetched { manifest: offer.manifest, image, assembly: None });
+    }
+    Ok(Fetched { manifest: offer.manifest, image, assembly })
+}
+
+/// What can be told of an offer before any chunk came.
+fn check_offer(
+    inner: &Inner,
+    shared: &TaskShared,
+    offer: &Offer,
+    wanted: Option<Hash>,
+) -> Result<(Manifest, OpenGrant), TaskError> {
+    let bad = |why: &str| Err(TaskError::Protocol(format!("an offered checkpoint: {why}")));
+    let opened = manifest::open(&offer.manifest).map_err(|e| TaskError::Protocol(e.to_string()))?;
+    if opened.task != shared.task || offer.task != shared.task {
+        return bad("it is of another task");
+    }
+    if wanted.is_some_and(|wanted| offer.manifest.hash() != wanted) {
+        return bad("it is not the one asked for");
+    }
+    let result = is_result(&offer.kind);
+    if (opened.kind == ManifestKind::Result) != result || (wanted.is_none() && !result) {
+        return bad("it is no result, or one in place of a checkpoint");
+    }
+    if opened.chunks != offer.chunks || opened.bytes != offer.len {
+        return bad("its size is not the one that was signed");
+    }
+    if !result && offer.len > inner.config.state_bytes {
+        return Err(TaskError::Limit("memory for a task's state on this device"));
+    }
+    let grant = OpenGrant::open(offer.grant.clone())?;
+    if grant.hash != opened.grant || grant.task() != shared.task {
+        return bad("its grant is another task's");
+    }
+    Ok((opened, grant))
+}
+
+/// The first place of each chunk that is not in `have`.
+fn first_places(image: &Image, have: &BTreeSet<Hash>) -> Vec<usize> {
+    let mut seen = BTreeSet::new();
+    (0..image.chunks.len())
+        .filter(|i| !have.contains(&image.chunks[*i]) && seen.insert(image.chunks[*i]))
+        .collect()
+}
+
+/// Stores pieces (and puts them together) while later ones travel.
+struct Sink {
+    batch: Vec<(Hash, Vec<u8>)>,
+    feed: mpsc::Sender<Vec<(Hash, Vec<u8>)>>,
+    done: oneshot::Receiver<Result<Option<Assembly>, TaskError>>,
+}
+
+impl Sink {
+    fn begin(
+        inner: &Arc<Inner>,
+        shared: &Arc<TaskShared>,
+        image: &Image,
+        assembly: Option<Assembly>,
+        keep: bool,
+    ) -> Self {
+        let (feed, batches) = mpsc::channel(limits::BATCHES);
+        let (report, done) = oneshot::channel();
+        let (spawner, inner, shared, image) = (inner.clone(), inner.clone(), shared.clone(), image.clone());
+        spawner.spawn(async move {
+            let result = drink(&inner, &shared, &image, assembly, keep, batches).await;
+            let _ = report.send(result);
+        });
+        Self { batch: Vec::new(), feed, done }
+    }
+
+    async fn put(&mut self, name: Hash, sealed: Vec<u8>) -> Result<(), TaskError> {
+        self.batch.push((name, sealed));
+        if self.batch.len() < limits::BATCH {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), TaskError> {
+        let batch = std::mem::take(&mut self.batch);
+        if self.feed.send(batch).await.is_err() {
+            // It ended early: with an error.
+            return match (&mut self.done).await {
+                Ok(Err(error)) => Err(error),
+                _ => Err(TaskError::Closed),
+            };
+        }
+        Ok(())
+    }
+
+    /// Everything is durable when this returns.
+    async fn end(mut self) -> Result<Option<Assembly>, TaskError> {
+        if !self.batch.is_empty() {
+            self.flush().await?;
+        }
+        let Self { feed, done, .. } = self;
+        drop(feed);
+        done.await.unwrap_or(Err(TaskError::Closed))
+    }
+}
+
+async fn drink(
+    inner: &Arc<Inner>,
+    shared: &Arc<TaskShared>,
+    image: &Image,
+    mut assembly: Option<Assembly>,
+    keep: bool,
+    mut batches: mpsc::Receiver<Vec<(Hash, Vec<u8>)>>,
+) -> Result<Option<Assembly>, TaskError> {
+    let key = shared.key();
+    let mut places: BTreeMap<Hash, Vec<usize>> = BTreeMap::new();
+    for (index, name) in image.chunks.iter().enumerate() {
+        places.entry(*name).or_default().push(index);
+    }
+    let places = Arc::new(places);
+    let mut fresh = Vec::new();
+    while let Some(batch) = batches.recv().await {
+        let (blobs, key, places) = (inner.blobs.clone(), key.clone(), places.clone());
+        let ops = CHUNK_OPS * batch.len() as u64;
+        let job = move || {
+            let mut stored = Vec::with_capacity(batch.len());
+            for (name, sealed) in batch {
+                crate::checkpoint::check(&name, &sealed)
+                    .map_err(|_| TaskError::Protocol("a piece does not match its name".into()))?;
+                if keep {
+                    blobs.put(&name, &sealed)?;
+                    stored.push(name);
+                }
+                if let (Some(assembly), Some(key)) = (&mut assembly, &key) {
+                    for index in places.get(&name).into_iter().flatten() {
+                        assembly
+                            .put(key, *index, &mut sealed.clone())
+                            .map_err(|_| TaskError::Damaged(name))?;
+                    }
+                }
+            }
+            Ok((assembly, stored))
+        };
+        let done: Result<_, TaskError> =
+            inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed));
+        let (back, stored) = done?;
+        assembly = back;
+        shared.parts().staged.extend(stored.iter().copied());
+        fresh.extend(stored);
+    }
+    // What was here before, or stands at several places.
+    if let (Some(mut part), Some(key)) = (assembly.take(), key) {
+        let missing = part.missing();
+        let (blobs, count) = (inner.blobs.clone(), missing.len());
+        let ops = CHUNK_OPS * count as u64;
+        let job = move || {
+            for (name, places) in missing {
+                let sealed = blobs.get(&name)?;
+                for index in places {
+                    part.put(&key, index, &mut sealed.clone()).map_err(|_| TaskError::Damaged(name))?;
+                }
+            }
+            Ok(part)
+        };
+        let done = if keep || count == 0 {
+            inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed))
+        } else {
+            Err(TaskError::Protocol("it did not give all chunks".into()))
+        };
+        if let Err(TaskError::Damaged(name)) = &done {
+            forget_chunk(shared, name);
+        }
+        assembly = Some(done?);
+    }
+    if !fresh.is_empty() {
+        let blobs = inner.blobs.clone();
+        let ops = CHUNK_OPS * fresh.len() as u64;
+        let synced = inner.seam.compute.run(Lane::Disk, ops, move || blobs.sync(&fresh)).await;
+        synced.unwrap_or_else(|| Err(std::io::Error::other("the bus is closing")))?;
+    }
+    Ok(assembly)
+}
+
+/// A chunk that was believed to be here is not: the next fetch shall bring it.
+fn forget_chunk(shared: &TaskShared, name: &Hash) {
+    let mut parts = shared.parts();
+    parts.staged.remove(name);
+    parts.checkpoints.retain(|_, checkpoint| !checkpoint.image.chunks.contains(name));
+}
+
+pub(crate) fn is_result(kind: &ImageKind) -> bool {
+    matches!(kind, ImageKind::Output | ImageKind::Failure)
+}
+
+async fn send<M: softbus_core::Message>(channel: &mut Channel, message: &M) -> Result<(), TaskError> {
+    let device = channel.peer.device;
+    match timeout(limits::TRANSFER_SILENCE, write_message(&mut channel.send, message)).await {
+        Ok(sent) => sent.map_err(|error| net_error(device, &error)),
+        Err(_) => Err(TaskError::Unreachable(device)),
+    }
+}
+
+async fn expect<M: softbus_core::Message>(channel: &mut Channel) -> Result<M, TaskError> {
+    silence(channel.expect_message()).await
+}
+
+/// Waits for a peer, but not for ever.
+async fn silence<T>(what: impl Future<Output = Result<T, NetError>>) -> Result<T, TaskError> {
+    match timeout(limits::TRANSFER_SILENCE, what).await {
+        Ok(result) => result.map_err(|error| TaskError::Protocol(error.to_string())),
+        Err(_) => Err(TaskError::Protocol("the other device fell silent".into())),
+    }
+}
+
+fn lost(error: quinn::ReadExactError) -> NetError {
+    NetError::Lost(error.to_string())
+}
+
+/// What an error of the network means for a task.
+pub(crate) fn net_error(device: DeviceId, error: &NetError) -> TaskError {
+    match error {
+        NetError::Refused(code) | NetError::Service { code, .. } if *code != ErrorCode::Unreachable => {
+            TaskError::Refused { device, code: *code, why: String::new() }
+        }
+        _ => TaskError::Unreachable(device),
+    }
+}

@@ -1,0 +1,67 @@
+//! The bounds of this room, by name (law 3).
+
+use std::time::Duration;
+
+/// Messages and commands that may wait for one task's actor; messages of the epoch machines are dropped beyond
+/// (they are repeated), commands wait.
+pub const INBOX: usize = 256;
+/// Reports of a running instance that may wait; it stands still beyond.
+pub const REPORTS: usize = 16;
+/// Messages that may wait for one peer; dropped beyond (the machines repeat what matters).
+pub const PIPE: usize = 256;
+/// Events that a slow subscriber may lag behind before it misses some.
+pub const EVENTS: usize = 1024;
+/// Effects of one task that are kept for watchers who may lack them …
+pub const EFFECTS: usize = 256;
+/// … and their bytes.
+pub const EFFECT_BYTES: usize = 1 << 20;
+/// Pieces read, sealed or stored in one job, so that other jobs get their turn.
+pub const BATCH: usize = 16;
+/// Batches under way between disk and network.
+pub const BATCHES: usize = 3;
+/// Checkpoints served at once, to all peers.
+pub const SERVING: usize = 32;
+/// Checkpoints served at once to one peer.
+pub const SERVING_PEER: usize = 4;
+/// Watch streams served at once.
+pub const WATCHERS: usize = 256;
+/// Tasks watched that this device has no part in.
+pub const SHADOWS: usize = 256;
+/// Rounds of asking one source for what is still missing.
+pub const WANT_ROUNDS: usize = 4;
+/// Longest wait for the next message of a transfer.
+pub const TRANSFER_SILENCE: Duration = Duration::from_secs(15);
+/// Longest wait for the answer to a request.
+pub const ANSWER: Duration = Duration::from_secs(5);
+/// Longest wait for each peer when all are asked what tasks they know.
+pub const ASK_ALL: Duration = Duration::from_secs(2);
+/// What a step should take: the budget follows it.
+pub const STEP: Duration = Duration::from_millis(20);
+/// Least time between two statuses to one watcher.
+pub const STATUS_GAP: Duration = Duration::from_millis(50);
+/// Least time between two progress events.
+pub const PROGRESS_GAP: Duration = Duration::from_millis(100);
+/// Least time between two looks at whether a running task should move.
+pub const REBALANCE_GAP: Duration = Duration::from_millis(500);
+/// First wait before a watch stream is opened again.
+pub const FOLLOW_RETRY: Duration = Duration::from_millis(200);
+/// Longest such wait; it doubles with every failure.
+pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Part of the run time that checkpoints may take: the interval is at least so many times their cost.
+pub const CHECKPOINT_SHARE: u32 = 10;
+/// Longest interval between checkpoints, whatever they cost.
+pub const CHECKPOINT_INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// Interval between checkpoints while effects wait for one.
+pub const CHECKPOINT_EFFECTS: Duration = Duration::from_millis(100);
+/// First wait before a checkpoint that could not be stored is tried again; it doubles.
+pub const STORE_RETRY: Duration = Duration::from_millis(500);
+/// Longest such wait.
+pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
+/// For how long a lease on another device is asked.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// A state put together for a hand-over is dropped from memory if the hand-over does not come about so long.
+pub const WARM_KEEP: Duration = Duration::from_secs(60);
+/// Candidates asked for a lease before giving up.
+pub const LEASE_TRIES: usize = 8;
+/// How long the trace of an ended task is kept by a device that neither submitted it nor holds its result.
+pub const TRACE_KEEP: Duration = Duration::from_secs(60);
