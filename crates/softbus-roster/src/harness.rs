@@ -54,3 +54,61 @@ pub fn machine(bytes: &[u8]) {
     }
     let _ = machine.take_changes();
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use softbus_core::wire::roster::{Claim, Digest, Seen};
+    use softbus_core::{DeviceId, Domain, Hash, encode};
+    use softbus_trust::DeviceKey;
+
+    use super::*;
+    use crate::profile::tests::draft;
+
+    fn all(bytes: &[u8]) {
+        gossip(bytes);
+        profile(bytes);
+        machine(bytes);
+    }
+
+    /// Real messages, to be damaged.
+    fn seeds() -> Vec<Vec<u8>> {
+        let key = DeviceKey::from_seed(&[1; 32]);
+        let profile = encode(&draft("seed")).unwrap();
+        let signed = Signed::new(&key, Domain::PROFILE, profile.clone());
+        let gossip = Gossip {
+            boot: 3,
+            summary: Some(Hash([1; 32])),
+            digests: vec![Digest { id: DeviceId([2; 32]), version: 9, hash: Hash([4; 32]) }],
+            want: vec![DeviceId([1; 32])],
+            ask: vec![DeviceId([1; 32])],
+            profiles: vec![signed.clone()],
+            claims: vec![Claim { id: DeviceId([7; 32]), seen: Seen::Online, hops: 3, rtt_us: 5 }],
+            all_claims: true,
+            ..Gossip::default()
+        };
+        vec![encode(&gossip).unwrap(), profile, postcard::to_allocvec(&signed).unwrap()]
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            all(&bytes);
+        }
+
+        #[test]
+        fn damaged_messages_are_survived(
+            seed in 0..3usize,
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = seeds().swap_remove(seed);
+            for (at, with) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= with;
+            }
+            all(&bytes);
+            all(&bytes[..cut.index(bytes.len())]);
+        }
+    }
+}

@@ -85,15 +85,16 @@ impl Roster {
     /// Says which services this device offers; durable and signed when it returns.
     ///
     /// # Errors
-    /// Too many, the database fails, or the roster is closed.
+    /// Too many (then nothing changes), the database fails (then it is tried again by itself, and nobody hears
+    /// of it before it succeeded), or the roster is closed.
     pub async fn set_services(&self, services: Vec<ServiceName>) -> Result<(), RosterError> {
         self.command(What::Services(services)).await
     }
 
-    /// Says which task types this device runs, each `name/state-version`.
+    /// Says which task types this device runs, each `name/state-version`; durable and signed when it returns.
     ///
     /// # Errors
-    /// Too many or too long, the database fails, or the roster is closed.
+    /// As for [`Roster::set_services`].
     pub async fn set_task_types(&self, task_types: Vec<String>) -> Result<(), RosterError> {
         self.command(What::TaskTypes(task_types)).await
     }
@@ -111,7 +112,8 @@ impl Roster {
     /// `declared` meanwhile. The neighbours are told at once.
     ///
     /// # Errors
-    /// If the database fails or the roster is closed.
+    /// If the roster is closed; or if the database fails: then the override counts, but the profile lists it only
+    /// once the database works again.
     pub async fn inject(&self, what: SampleOverride, lasts: Duration) -> Result<(), RosterError> {
         self.command(What::Inject(what, lasts)).await
     }
@@ -119,7 +121,7 @@ impl Roster {
     /// Ends all live overrides.
     ///
     /// # Errors
-    /// If the database fails or the roster is closed.
+    /// As for [`Roster::inject`].
     pub async fn clear_injected(&self) -> Result<(), RosterError> {
         self.command(What::ClearInjected).await
     }
