@@ -1,4 +1,5 @@
 //! The roster as a whole: several devices with network, disk and sensors in memory, under virtual time.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

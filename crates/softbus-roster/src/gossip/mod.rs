@@ -1,7 +1,7 @@
 //! The roster's state machine: what is known of each device, what each neighbour must still hear, what is
 //! told and asked next. Takes events and the time, gives actions; owns no socket, clock or disk.
 //!
-//! Per neighbour there is a list of what is still to be told ([`peer::Peer`]) instead of a queue of messages:
+//! Per neighbour there is a list of what is still to be told (`peer.rs`) instead of a queue of messages:
 //! however much happens while a request is under way, the next one carries only how things are by then.
 
 mod hear;

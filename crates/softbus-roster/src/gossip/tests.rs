@@ -508,6 +508,19 @@ fn a_chain_sees_its_far_end_through_its_neighbours() {
 }
 
 #[test]
+fn hearsay_has_an_end_and_profiles_have_none() {
+    let mut home = Home::new(7);
+    for i in 0..6 {
+        home.set_link(i, i + 1, true);
+    }
+    home.calm(5);
+    let Source::Via { hops, .. } = home.present(0, 5).1 else { panic!() };
+    assert_eq!(hops, wire::CLAIM_HOPS);
+    assert_eq!(home.present(0, 6), (Presence::Offline, Source::Nobody), "too far to hear of");
+    assert_eq!(home.holding((0, 6)).0, home.holding((6, 6)).0, "its profile came all the way");
+}
+
+#[test]
 fn in_a_full_mesh_a_lost_device_is_offline_at_once() {
     let mut home = Home::new(4);
     for a in 0..4 {
