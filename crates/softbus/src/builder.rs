@@ -1,0 +1,214 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use softbus_core::{DeviceId, DeviceKind, limits};
+use softbus_net::membership::Keeper;
+use softbus_net::seam::store::Store;
+use softbus_net::seam::{Lane, Seam};
+use softbus_net::{Bind, Net, NetConfig, Router};
+use softbus_roster::{Declared, Roster, RosterConfig};
+use softbus_task::{Task, TaskRegistry, Tasks, TasksConfig};
+use softbus_trust::DeviceKey;
+
+use crate::bus::Rooms;
+use crate::{Bus, Error};
+
+/// Name of the secret (see [`softbus_net::seam::Storage`]) that holds the device's key.
+pub const KEY_SECRET: &str = "device.key";
+
+/// Describes a device; [`Builder::start`] makes it run. Everything but the data folder (or a [`Seam`]) may be left
+/// out.
+#[must_use]
+pub struct Builder {
+    data_dir: Option<PathBuf>,
+    seam: Option<Seam>,
+    net: NetConfig,
+    roster: RosterConfig,
+    tasks: TasksConfig,
+    registry: TaskRegistry,
+    hide_name: bool,
+    hide_kind: bool,
+    wrong: Option<Error>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            data_dir: None,
+            seam: None,
+            net: NetConfig::default(),
+            roster: RosterConfig::default(),
+            tasks: TasksConfig::default(),
+            registry: TaskRegistry::default(),
+            hide_name: false,
+            hide_kind: false,
+            wrong: None,
+        }
+    }
+
+    /// Where this device keeps its key, its trust and its tasks. One bus per folder; made if it is not there.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// The world this bus lives in, in place of the operating system's: for firmware, tests and simulations.
+    pub fn seam(mut self, seam: Seam) -> Self {
+        self.seam = Some(seam);
+        self
+    }
+
+    /// The device's name for people, at most 64 bytes. Default: the machine's.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.roster.declared.name = Some(name.into());
+        self
+    }
+
+    /// What sort of device it is. Default: as the machine tells.
+    pub fn kind(mut self, kind: DeviceKind) -> Self {
+        self.roster.declared.kind = Some(kind);
+        self
+    }
+
+    /// Values to claim in place of what the machine tells; marked as declared in the profile.
+    pub fn declare(mut self, declared: Declared) -> Self {
+        self.roster.declared = declared;
+        self
+    }
+
+    /// Below this charge (0–1000) of its battery the device takes no work of others.
+    pub fn battery_floor_permille(mut self, floor: u16) -> Self {
+        self.roster.battery_floor_permille = floor;
+        self
+    }
+
+    /// Which interfaces to use. Default: all.
+    pub fn bind(mut self, bind: Bind) -> Self {
+        self.net.bind = bind;
+        self
+    }
+
+    /// UDP port. Default: any.
+    pub fn port(mut self, port: u16) -> Self {
+        self.net.port = port;
+        self
+    }
+
+    /// Whether to announce and browse by mDNS. Default: yes.
+    pub fn discovery(mut self, on: bool) -> Self {
+        self.net.discovery = on;
+        self
+    }
+
+    /// What announcements leave out, for privacy: the name, the kind.
+    pub fn hide(mut self, name: bool, kind: bool) -> Self {
+        self.hide_name = name;
+        self.hide_kind = kind;
+        self
+    }
+
+    /// A device known by its address: dialled like any other, with or without discovery.
+    pub fn static_peer(mut self, device: Option<DeviceId>, addr: SocketAddr) -> Self {
+        self.net.static_peers.push((device, addr));
+        self
+    }
+
+    /// Most live links kept; further ones open on demand. Default: 32.
+    pub fn link_budget(mut self, links: usize) -> Self {
+        self.net.link_budget = links;
+        self
+    }
+
+    /// Registers a task type that this device can run.
+    pub fn task<T: Task>(mut self) -> Self {
+        if let Err(error) = self.registry.register::<T>() {
+            self.wrong.get_or_insert(Error::Config(error.to_string()));
+        }
+        self
+    }
+
+    /// Settings of the task room.
+    pub fn tasks(mut self, config: TasksConfig) -> Self {
+        self.tasks = config;
+        self
+    }
+
+    /// Makes it run: opens the data folder (makes key and profile on the first start), binds, announces, and links
+    /// up with every trusted device it finds. What was running before a crash is where it was.
+    pub async fn start(self) -> Result<Bus, Error> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        if self.roster.declared.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > limits::NAME_BYTES) {
+            return Err(Error::Config(format!("a device's name has 1 to {} bytes", limits::NAME_BYTES)));
+        }
+        let seam = match (self.seam, self.data_dir) {
+            (Some(seam), _) => seam,
+            (None, Some(dir)) => real_seam(dir, &self.net.bind, self.net.discovery)?,
+            (None, None) => return Err(Error::Config("say where the device keeps its data: `data_dir`".into())),
+        };
+        let hardware = self.roster.declared.hardware(seam.sensors.hardware());
+        let mut net_config = self.net;
+        net_config.name = (!self.hide_name).then(|| hardware.name.clone());
+        net_config.kind = (!self.hide_kind).then(|| hardware.kind.unwrap_or_default());
+
+        let key = Arc::new(device_key(&seam).await?);
+        let store = Store::open(&seam).await?;
+        let keeper = Keeper::open(store.clone(), seam.clone(), key.clone()).await?;
+        let router = Router::new();
+        let net = Net::start(seam, key.clone(), keeper.clone(), router.clone(), net_config).await?;
+        keeper.attach(&net);
+        let mut roster_config = self.roster;
+        roster_config.task_types = self.registry.labels();
+        let roster =
+            Roster::start(net.clone(), keeper.clone(), store.clone(), key.clone(), roster_config).await?;
+        let tasks = Tasks::start(
+            net.clone(),
+            roster.clone(),
+            keeper.clone(),
+            store.clone(),
+            key,
+            self.registry,
+            self.tasks,
+        )
+        .await?;
+        let offered = tokio::sync::Mutex::default();
+        Ok(Bus { rooms: Arc::new(Rooms { net, router, keeper, roster, tasks, store, offered }) })
+    }
+}
+
+/// The operating system's world on a data folder.
+#[cfg(feature = "machine")]
+fn real_seam(folder: PathBuf, bind: &Bind, discovery: bool) -> Result<Seam, Error> {
+    use softbus_net::seam::{Silent, real::RealSeam};
+    let mut seam = RealSeam::new(folder, Arc::new(softbus_roster::machine::Machine::new())).bind(bind.clone());
+    if !discovery {
+        seam = seam.discovery(Arc::new(Silent));
+    }
+    Ok(seam.open().map_err(std::io::Error::from)?)
+}
+
+/// Without the machine's sensors there is no world to be had from here.
+#[cfg(not(feature = "machine"))]
+fn real_seam(_: PathBuf, _: &Bind, _: bool) -> Result<Seam, Error> {
+    Err(Error::Config("this build has no sensors (feature `machine`): give the builder a seam of your own".into()))
+}
+
+/// Reads the device's key, or makes it on the first start.
+async fn device_key(seam: &Seam) -> Result<DeviceKey, Error> {
+    let storage = seam.storage.clone();
+    let entropy = seam.entropy.clone();
+    let work = move || -> Result<DeviceKey, Error> {
+        if let Some(bytes) = storage.secret(KEY_SECRET)? {
+            return Ok(DeviceKey::from_file(&bytes)?);
+        }
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        entropy.fill(&mut *seed);
+        let key = DeviceKey::from_seed(&seed);
+        storage.put_secret(KEY_SECRET, &key.to_file())?;
+        Ok(key)
+    };
+    let done = seam.compute.run(Lane::Disk, 0, work).await;
+    done.unwrap_or_else(|| Err(Error::Config("the device's key could not be read: the disk worker died".into())))
+}

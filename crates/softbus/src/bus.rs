@@ -1,0 +1,229 @@
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus_core::{DeviceId, ErrorCode, ServiceName};
+use softbus_net::membership::{Founded, Keeper, PairOptions, Paired};
+use softbus_net::seam::Sighting;
+use softbus_net::seam::store::Store;
+use softbus_net::{Caller, Channel, Net, Router};
+use softbus_roster::{Roster, RosterEntry, RosterView, Subscription};
+use softbus_task::{SubmitOptions, Task, TaskHandle, Tasks};
+use softbus_trust::PairingState;
+use tokio::sync::watch;
+
+use crate::{Builder, Decision, Error, serve};
+
+/// How long [`Bus::request`] waits for an answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One device on the bus. Clones are handles to the same; the last one dropped ends it without a goodbye, so call
+/// [`Bus::shutdown`].
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) rooms: Arc<Rooms>,
+}
+
+/// The rooms, wired together by the [`Builder`].
+pub(crate) struct Rooms {
+    pub net: Net,
+    pub router: Router,
+    pub keeper: Arc<Keeper>,
+    pub roster: Roster,
+    pub tasks: Tasks,
+    pub store: Store,
+    /// Services that this device's program offers, beside the bus's own: they stand in its profile.
+    pub offered: tokio::sync::Mutex<Vec<ServiceName>>,
+}
+
+impl Bus {
+    /// Begins to describe a device.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// This device.
+    pub fn id(&self) -> DeviceId {
+        self.rooms.net.id()
+    }
+
+    /// Addresses that others may reach this device by.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.rooms.net.addresses()
+    }
+
+    // Who is here.
+
+    /// All devices of this device's circles as they are now, in order of their ids; this one is among them.
+    pub fn devices(&self) -> Vec<Arc<RosterEntry>> {
+        self.rooms.roster.view().entries.values().cloned().collect()
+    }
+
+    /// The devices as they change: each value is a consistent snapshot.
+    pub fn watch(&self) -> watch::Receiver<Arc<RosterView>> {
+        self.rooms.roster.watch()
+    }
+
+    /// What happens to devices, in order, from now on. Who reads too slowly gets a fresh snapshot, and is told.
+    pub fn events(&self) -> Subscription {
+        self.rooms.roster.events()
+    }
+
+    /// What discovery sees nearby, trusted or not. An address is a hint, never trust.
+    pub fn nearby(&self) -> watch::Receiver<Arc<Vec<Sighting>>> {
+        self.rooms.net.nearby()
+    }
+
+    /// The roster room: more on the above, and what this device says of itself.
+    pub fn roster(&self) -> &Roster {
+        &self.rooms.roster
+    }
+
+    // Who trusts whom.
+
+    /// Founds a circle with this device as its owner. Show the recovery words to the person now: they are kept
+    /// nowhere.
+    pub async fn found_circle(&self, name: &str) -> Result<Founded, Error> {
+        Ok(self.rooms.keeper.found(name).await?)
+    }
+
+    /// Opens pairing: the state tells the PIN to show and how it ends.
+    pub async fn open_pairing(&self, options: PairOptions) -> Result<watch::Receiver<PairingState>, Error> {
+        Ok(self.rooms.keeper.open_pairing(options).await?)
+    }
+
+    /// Pairs with a device nearby that shows `pin`.
+    pub async fn pair_with(&self, device: DeviceId, pin: &str, options: PairOptions) -> Result<Paired, Error> {
+        let addresses = self.addresses_nearby(device);
+        let mut failure = Error::NotNearby(device);
+        for addr in addresses {
+            match self.rooms.keeper.pair_with(addr, Some(device), pin, options.clone()).await {
+                Ok(paired) => return Ok(paired),
+                // The next address may do. What the other device itself answered is final: a PIN must not be
+                // tried again behind its person's back.
+                Err(softbus_net::membership::MembershipError::Net(
+                    error @ (softbus_net::NetError::Dial { .. } | softbus_net::NetError::Unreachable(_)),
+                )) => failure = error.into(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(failure)
+    }
+
+    /// Where discovery sees a device that announces itself in the open.
+    pub fn addresses_nearby(&self, device: DeviceId) -> Vec<SocketAddr> {
+        let nearby = self.rooms.net.nearby();
+        let seen = nearby.borrow();
+        seen.iter()
+            .filter_map(|sighting| match sighting {
+                Sighting::Seen { addresses, announcement, .. } if announcement.id == Some(device) => Some(addresses),
+                _ => None,
+            })
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// The keeper of this device's circles: links for pairing, roles, removal, leaving, recovery, access rules.
+    pub fn circles(&self) -> &Arc<Keeper> {
+        &self.rooms.keeper
+    }
+
+    // Services.
+
+    /// Offers a request/response service, `name/version`. Access is checked before `answer` runs: by default
+    /// members of a common circle may call it, guests only where a rule names it.
+    pub fn answer<F, Fut>(&self, service: &str, answer: F) -> Result<(), Error>
+    where
+        F: Fn(Caller, Vec<u8>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<u8>, ErrorCode>> + Send + 'static,
+    {
+        let name: ServiceName = service.parse()?;
+        self.rooms.router.answer(name.clone(), serve::answer(answer));
+        self.tell_services(name);
+        Ok(())
+    }
+
+    /// Offers a service of byte streams.
+    pub fn serve<F, Fut>(&self, service: &str, serve: F) -> Result<(), Error>
+    where
+        F: Fn(Channel) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let name: ServiceName = service.parse()?;
+        self.rooms.router.serve(name.clone(), serve::accept(serve));
+        self.tell_services(name);
+        Ok(())
+    }
+
+    /// Asks a service of a device, for at most half a minute.
+    pub async fn request(&self, device: DeviceId, service: &str, request: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let name = service.parse()?;
+        Ok(self.rooms.net.request(device, &name, request, REQUEST_TIMEOUT).await?)
+    }
+
+    /// Opens a byte stream to a service of a device.
+    pub async fn open(&self, device: DeviceId, service: &str) -> Result<Channel, Error> {
+        let name = service.parse()?;
+        Ok(self.rooms.net.open(device, &name).await?)
+    }
+
+    /// The profile names what is offered; it is signed anew in the background.
+    fn tell_services(&self, added: ServiceName) {
+        let rooms = self.rooms.clone();
+        tokio::spawn(async move {
+            let mut offered = rooms.offered.lock().await;
+            if !offered.contains(&added) {
+                offered.push(added);
+                offered.sort();
+            }
+            if let Err(error) = rooms.roster.set_services(offered.clone()).await {
+                tracing::warn!(%error, "the new service is not in the profile");
+            }
+        });
+    }
+
+    // Work.
+
+    /// Gives a task to the bus, which runs it where it runs best.
+    pub async fn submit<T: Task>(&self, input: &T::Input, options: SubmitOptions) -> Result<TaskHandle, Error> {
+        Ok(self.rooms.tasks.run::<T>(input, options).await?)
+    }
+
+    /// Where a task of a type (`squares/1`) with this serialised input would go now, and why. Nothing is started or
+    /// reserved.
+    pub async fn place(&self, kind: &str, input: Vec<u8>, options: SubmitOptions) -> Result<Decision, Error> {
+        Ok(self.rooms.tasks.explain(kind, input, options).await?)
+    }
+
+    /// The task room: list, watch, move, cancel, adopt, results.
+    pub fn tasks(&self) -> &Tasks {
+        &self.rooms.tasks
+    }
+
+    /// The network room: links, static peers, sleep and wake.
+    pub fn net(&self) -> &Net {
+        &self.rooms.net
+    }
+
+    // The end.
+
+    /// Ends well: tasks move away first (for at most `drain`), then the peers hear a goodbye.
+    pub async fn shutdown_within(&self, drain: Duration) {
+        match tokio::time::timeout(drain, self.rooms.tasks.drain()).await {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => tracing::warn!(?left, "these tasks could not move away: they wait here for the next start"),
+            Err(_) => tracing::warn!(?drain, "not all tasks could move away in time: they wait for the next start"),
+        }
+        self.rooms.tasks.shutdown().await;
+        self.rooms.roster.shutdown().await;
+        self.rooms.net.shutdown().await;
+        self.rooms.store.close().await;
+    }
+
+    /// [`Bus::shutdown_within`] ten seconds.
+    pub async fn shutdown(&self) {
+        self.shutdown_within(Duration::from_secs(10)).await;
+    }
+}

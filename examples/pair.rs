@@ -1,0 +1,34 @@
+//! Two strangers become a pair: one shows a PIN, a person types it on the other.
+//!
+//! `cargo run -p softbus --example pair`: both devices live in this process, each in a folder of its own.
+
+use softbus::{Bind, Bus, PairOptions, PairingState, Presence};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let describe = |name: &str| Bus::builder().data_dir(folder.path().join(name)).name(name).bind(Bind::Loopback);
+    let (phone, tv) = (describe("phone").start().await?, describe("tv").start().await?);
+
+    // The phone has a circle; whoever pairs with it belongs to it. The recovery words are for a drawer at home.
+    let founded = phone.found_circle("home").await?;
+    println!("the phone founds a circle; {} recovery words", founded.recovery_words.split(' ').count());
+
+    // The TV shows a PIN …
+    let shown = tv.open_pairing(PairOptions::default()).await?;
+    let PairingState::Open { pin, .. } = shown.borrow().clone() else { anyhow::bail!("the TV shows no PIN") };
+    println!("the TV shows {}", pin.reveal());
+
+    // … and the person types it on the phone. (`Bus::pair_with` finds the address by mDNS.)
+    let address = tv.addresses()[0];
+    phone.circles().pair_with(address, Some(tv.id()), pin.reveal(), PairOptions::default()).await?;
+
+    // Each is in the roster of the other now, linked and encrypted.
+    phone.watch().wait_for(|view| view.others().any(|d| d.presence == Presence::Online)).await?;
+    for device in phone.devices() {
+        println!("{} is {:?}, as {:?}", device.name().unwrap_or("?"), device.presence, device.role);
+    }
+    tv.shutdown().await;
+    phone.shutdown().await;
+    Ok(())
+}
