@@ -23,7 +23,8 @@ pub enum Presence {
 pub struct LinkInfo {
     /// The other device.
     pub peer: DeviceId,
-    /// Names the link; outlives its connections.
+    /// Names the link; outlives its connections. All zero (with generation 0) if the device was never reached
+    /// since this net started; then [`LinkInfo::last_down`] says why.
     pub id: LinkId,
     /// How many connections have carried it.
     pub generation: u64,
@@ -41,7 +42,7 @@ pub struct LinkInfo {
     pub rate_bytes_per_s: u64,
     /// Bytes sent and received since the link began.
     pub bytes: (u64, u64),
-    /// Why it last went down, for people.
+    /// Why it last went down, or did not come up, for people.
     pub last_down: Option<String>,
 }
 

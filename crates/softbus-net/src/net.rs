@@ -93,7 +93,7 @@ impl Net {
         Ok(Self(Arc::new(Handle(Core::start(seam, &key, judge, router, config)?))))
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.0
     }
 
@@ -112,8 +112,8 @@ impl Net {
         self.core().port()
     }
 
-    /// All links, as they change: of every trusted device that was linked since this net started. Estimates
-    /// are renewed each second.
+    /// All links, as they change: of every trusted device that was linked, or could not be, since this net
+    /// started. Estimates are renewed each second.
     pub fn links(&self) -> watch::Receiver<Arc<Links>> {
         self.core().links.subscribe()
     }

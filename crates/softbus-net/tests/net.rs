@@ -1,4 +1,5 @@
 //! The network room as a whole, under virtual time on a network in memory.
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests, too")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -446,7 +447,7 @@ async fn strangers_may_only_pair_and_only_while_it_is_open() {
         held.push((s, opened));
     }
     let open = held.iter().filter(|(_, opened)| opened.is_ok()).count();
-    assert!(open >= 5 && open <= 8, "{open}");
+    assert!((5..=8).contains(&open), "{open}");
     sleep(Duration::from_secs(100)).await;
     let mut again = a.net.open_stranger(at, None, &name("pair/1")).await.unwrap();
     again.finish();
@@ -465,7 +466,10 @@ async fn versions_that_do_not_meet_get_a_clear_message() {
     let b = device(&world, "b", 2, &[1], newer).await;
     introduce(&a, &b);
     sleep(Duration::from_secs(3)).await;
-    assert!(a.link(&b).is_none());
+    let (ab, ba) = (a.link(&b).unwrap(), b.link(&a).unwrap());
+    assert_eq!((ab.generation, ba.generation), (0, 0), "no link came of it");
+    let (old, new) = (ab.last_down.unwrap(), ba.last_down.unwrap());
+    assert!(old.contains("update") && new.contains("update") && old != new, "{old} / {new}");
     b.judge.set_pairing(true);
     b.judge.distrust(&a.id());
     a.judge.distrust(&b.id());
@@ -551,4 +555,92 @@ async fn bulk_flows_and_is_measured() {
     assert!(link.bytes.0 > 4 << 20 && link.bytes.1 > 4 << 20, "{:?}", link.bytes);
     assert!(link.rate_bytes_per_s > 1_000_000, "{}", link.rate_bytes_per_s);
     assert!(link.rtt > Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_suspend_the_links_are_back_at_once() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    // The laptop slept an hour: the peer gave it up and forgot the connection; monotonic time stood still.
+    let generation = a.link(&b).unwrap().generation;
+    b.host.kill();
+    b.host.restart();
+    let net = Net::start(b.host.seam(), key(2), b.judge.clone(), b.router.clone(), config()).await.unwrap();
+    a.host.clock().suspend(Duration::from_secs(3600));
+    let begun = Instant::now();
+    let mut events = a.net.events();
+    let up_again = async {
+        loop {
+            if let LinkEvent::Up { .. } = events.recv().await.unwrap() {
+                break;
+            }
+        }
+    };
+    // The restarted peer knows no address of ours: only our own probing can bring the link back.
+    timeout(ms(1200), up_again).await.expect("before presence alone would have noticed");
+    assert!(begun.elapsed() < ms(1200));
+    assert!(a.link(&b).unwrap().generation >= generation);
+    drop(net);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_budget_links_open_on_demand_and_rest() {
+    let world = World::new(2);
+    let mut home = Vec::new();
+    let all: Vec<u8> = (1..=12).collect();
+    for n in &all {
+        let config = NetConfig { discovery: true, link_budget: 3, ..config() };
+        let device = device(&world, &format!("h{n}"), *n, &all, config).await;
+        device.judge.set_tag_secret([1; 32]);
+        home.push(device);
+    }
+    sleep(Duration::from_secs(10)).await;
+    let live =
+        |d: &Device| d.net.links().borrow().values().filter(|l| l.presence == Presence::Online).count();
+    let counts: Vec<usize> = home.iter().map(live).collect();
+    assert!(counts.iter().all(|n| (2..=8).contains(n)), "{counts:?}");
+    assert!(counts.iter().sum::<usize>() < 60, "{counts:?} of 132");
+    let first = &home[0];
+    let far = home[1..].iter().find(|d| first.link(d).is_none()).expect("somebody is no neighbour");
+    assert_eq!(echo(first, far, b"over there").await.unwrap(), b"over there");
+    assert_eq!(first.presence(far), Presence::Online);
+    sleep(Duration::from_secs(70)).await;
+    assert_eq!(first.presence(far), Presence::Asleep, "unused, it rests");
+    assert_eq!(echo(far, first, b"and back").await.unwrap(), b"and back");
+    assert_eq!(live(first), counts[0] + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_seeds_make_equal_traffic() {
+    async fn run(seed: u64) -> String {
+        let world = World::new(seed);
+        world.net().set_conditions(softbus_net::seam::memory::Conditions::bad());
+        let (a, b) = pair(&world).await;
+        up(&a, &b).await;
+        echo(&a, &b, &[7; 20_000]).await.unwrap();
+        b.host.set_addresses(vec![std::net::IpAddr::from([10, 0, 7, 7])]);
+        sleep(Duration::from_secs(20)).await;
+        format!("{:?}", world.net().stats())
+    }
+    let first = run(11).await;
+    assert_eq!(first, run(11).await);
+    assert_ne!(first, run(12).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_radio_still_makes_a_link() {
+    for seed in 0..6 {
+        let world = World::new(seed);
+        world.net().set_conditions(softbus_net::seam::memory::Conditions::bad());
+        let (a, b) = pair(&world).await;
+        b.router.answer(ask(), Slow::new(ms(100)));
+        up(&a, &b).await;
+        for n in 0..20u8 {
+            let answer = a.net.request(b.id(), &ask(), vec![n], Duration::from_secs(60)).await;
+            assert_eq!(answer.unwrap(), [b"re: ", [n].as_slice()].concat());
+        }
+        let (ab, ba) = (a.link(&b).unwrap(), b.link(&a).unwrap());
+        assert_eq!(ab.id, ba.id);
+    }
 }

@@ -101,11 +101,7 @@ impl Core {
         };
         let core = self.clone();
         self.spawn(async move {
-            let closed = connection.clone();
             core.clone().run_stranger(id, connection).await;
-            // The slot is free when the connection is really gone; its life is bounded by its streams' timeouts.
-            let _ = tokio::time::timeout(HANDSHAKE, closed.closed()).await;
-            close(&closed, ErrorCode::Timeout);
             core.hub().strangers.remove(&key);
         });
     }

@@ -88,7 +88,7 @@ fn transport(config: &NetConfig) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     transport
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()))
-        .keep_alive_interval(Some(KEEP_ALIVE.min(config.suspect_after.mul_f32(0.3))))
+        .keep_alive_interval(Some(KEEP_ALIVE.min(config.suspect_after * 3 / 10)))
         .initial_rtt(INITIAL_RTT)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::hub::{Ends, close};
+use crate::NetError;
 use crate::channel::{read_envelope, read_message, write_message};
 use crate::link::Control;
-use crate::{NetError, Standing};
 
 /// A stranger's connection ends after this, whatever it does.
 const STRANGER_LIFE: Duration = Duration::from_secs(90);
@@ -89,10 +89,8 @@ impl Core {
                 Ok(Err(error)) => return close(&connection, error.code()),
                 Err(_) => return close(&connection, ErrorCode::Timeout),
             };
+            // If pairing closes meanwhile, the router refuses new streams; one that is under way may end in peace.
             while let Ok((send, recv)) = connection.accept_bi().await {
-                if self.judge.standing(&id) == (Standing::Stranger { pairing: false }) {
-                    break;
-                }
                 let core = self.clone();
                 let connection = connection.clone();
                 self.spawn(async move { core.serve_stream(id, connection, None, send, recv).await });
@@ -102,7 +100,6 @@ impl Core {
         if timeout(STRANGER_LIFE, life).await.is_err() {
             close(&connection, ErrorCode::Timeout);
         }
-        // Not closed here otherwise: a conversation that is under way may end in peace.
     }
 
     /// Hello both ways with a device that is not (yet) trusted: versions are agreed on, no link comes of it.

@@ -49,14 +49,15 @@ impl Core {
             result = self.race(peer, addresses) => result,
         };
         match result {
-            Some(connection) => self.adopt(peer, connection, Some(attempt)),
-            None => self.with_peer(peer, |p, now| p.machine.dial_failed(now, attempt)),
+            Ok(connection) => self.adopt(peer, connection, Some(attempt)),
+            Err(reason) => self.with_peer(peer, |p, now| p.machine.dial_failed(now, attempt, reason)),
         }
     }
 
-    async fn race(&self, peer: DeviceId, addresses: Vec<SocketAddr>) -> Option<quinn::Connection> {
+    async fn race(&self, peer: DeviceId, addresses: Vec<SocketAddr>) -> Result<quinn::Connection, String> {
         let mut waiting: VecDeque<SocketAddr> = addresses.into();
         let mut running = FuturesUnordered::new();
+        let mut last = "no address is known".to_owned();
         loop {
             if running.len() < AT_ONCE
                 && let Some(addr) = waiting.pop_front()
@@ -64,17 +65,21 @@ impl Core {
                 running.push(async move { (addr, self.connect(addr, Some(peer)).await) });
             }
             if running.is_empty() {
-                return None;
+                return Err(last);
             }
             tokio::select! {
                 biased;
                 Some((addr, result)) = running.next() => match result {
-                    Ok((connection, _)) => return Some(connection),
+                    Ok((connection, _)) => return Ok(connection),
                     Err(DialError::Other(other)) => {
                         tracing::debug!(?peer, ?other, %addr, "somebody else lives there");
                         self.unlearn(peer, addr);
+                        last = format!("{addr}: another device answered");
                     }
-                    Err(DialError::Failed(reason)) => tracing::debug!(?peer, %addr, reason, "dial failed"),
+                    Err(DialError::Failed(reason)) => {
+                        tracing::debug!(?peer, %addr, reason, "dial failed");
+                        last = format!("{addr}: {reason}");
+                    }
                 },
                 () = tokio::time::sleep(NEXT_ADDRESS), if running.len() < AT_ONCE && !waiting.is_empty() => {}
             }

@@ -202,7 +202,9 @@ impl Peer {
     }
 
     fn info(&self, id: DeviceId) -> Option<LinkInfo> {
-        let (link, generation) = self.machine.link()?;
+        // A device that was never reached is told of if it is known why.
+        let never = (LinkId([0; 16]), 0);
+        let (link, generation) = self.machine.link().or(self.machine.last_down().map(|_| never))?;
         let current = self.current.borrow();
         Some(LinkInfo {
             peer: id,
@@ -254,7 +256,8 @@ impl Core {
             drop(hub);
             close(&connection, ErrorCode::Busy);
             if let Some(attempt) = attempt {
-                self.with_peer(id, |peer, now| peer.machine.dial_failed(now, attempt));
+                let reason = ErrorCode::Busy.to_string();
+                self.with_peer(id, |peer, now| peer.machine.dial_failed(now, attempt, reason));
             }
             return;
         }
@@ -345,7 +348,7 @@ impl Core {
                 }
             }
         }
-        if changed {
+        if peer.machine.take_trouble() || changed {
             self.publish(id, peer.info(id));
         }
     }
@@ -389,13 +392,14 @@ impl Core {
                 self.poll(*id, peer, now);
             }
             peer.machine.tick(now);
-            if let Some(active) = peer.machine.current() {
-                live = true;
-                let busy = peer.carriers.get(&active).is_some_and(|c| Arc::strong_count(&c.lease) > 1);
-                if busy || !peer.outgoing.is_idle() {
-                    peer.used = now;
-                } else if !peer.standing && now >= peer.used + REST_AFTER {
-                    peer.machine.want(now, false, false);
+            let current = peer.machine.current();
+            live |= current.is_some();
+            let leased = current.and_then(|key| peer.carriers.get(&key));
+            if leased.is_some_and(|c| Arc::strong_count(&c.lease) > 1) || !peer.outgoing.is_idle() {
+                peer.used = now;
+            } else if !peer.standing && now >= peer.used + REST_AFTER {
+                peer.machine.want(now, false, false);
+                if current.is_some() {
                     peer.machine.rest(now, ErrorCode::Resting);
                 }
             }
@@ -444,16 +448,25 @@ impl Core {
         }
     }
 
-    /// Our own addresses changed: `gone` are those we lost; `None` if that is not known.
-    pub(super) fn moved(self: &Arc<Self>, gone: Option<&BTreeSet<IpAddr>>) {
+    /// We woke: nothing of what we knew of the links may still be true.
+    pub(super) fn awake(self: &Arc<Self>) {
+        let mut hub = self.hub();
+        let now = self.now();
+        for (id, peer) in &mut hub.peers {
+            peer.machine.awake(now);
+            self.act(*id, peer, now);
+        }
+        drop(hub);
+        self.wake.notify_one();
+    }
+
+    /// Our own addresses changed: `gone` are those we lost.
+    pub(super) fn moved(self: &Arc<Self>, gone: &BTreeSet<IpAddr>) {
         let mut hub = self.hub();
         let now = self.now();
         for (id, peer) in &mut hub.peers {
             let local = peer.current.borrow().as_ref().and_then(|a| a.connection.local_ip());
-            let untouched = match (gone, local) {
-                (Some(gone), Some(local)) => !gone.contains(&local.to_canonical()),
-                _ => false,
-            };
+            let untouched = local.is_some_and(|local| !gone.contains(&local.to_canonical()));
             if !untouched {
                 peer.machine.moved(now);
                 self.act(*id, peer, now);

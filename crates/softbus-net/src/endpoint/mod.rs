@@ -7,6 +7,8 @@ mod config;
 mod connection;
 mod dial;
 mod estimate;
+#[cfg(test)]
+mod flood_tests;
 mod half_open;
 mod hub;
 mod neighbourhood;
@@ -209,7 +211,7 @@ impl Core {
             } else {
                 tracing::info!(?gone, "own addresses changed");
                 self.rebind();
-                self.moved(Some(&gone));
+                self.moved(&gone);
             }
             before = after;
         }
@@ -219,7 +221,7 @@ impl Core {
     /// The machine woke, or its network changed unseen.
     pub(crate) fn woke(self: &Arc<Self>) {
         self.rebind();
-        self.moved(None);
+        self.awake();
         self.announce.notify_one();
     }
 

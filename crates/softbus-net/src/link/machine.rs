@@ -123,8 +123,12 @@ pub(crate) struct LinkMachine {
     up_since: Duration,
     probe_at: Option<Duration>,
     sleep_ms: u32,
+    /// We sleep: no dials of our own until we wake or somebody here needs the link.
+    asleep: bool,
     rng: u64,
     last_down: Option<String>,
+    /// `last_down` changed without an [`Action::Down`].
+    trouble: bool,
     actions: Vec<Action>,
 }
 
@@ -149,7 +153,9 @@ impl LinkMachine {
             up_since: Duration::ZERO,
             probe_at: None,
             sleep_ms: 0,
+            asleep: false,
             last_down: None,
+            trouble: false,
             actions: Vec::new(),
         }
     }
@@ -170,6 +176,11 @@ impl LinkMachine {
 
     pub(crate) fn current(&self) -> Option<ConnKey> {
         self.current
+    }
+
+    /// Whether [`LinkMachine::last_down`] has news that no action told of.
+    pub(crate) fn take_trouble(&mut self) -> bool {
+        std::mem::take(&mut self.trouble)
     }
 
     pub(crate) fn last_down(&self) -> Option<&str> {
@@ -220,6 +231,7 @@ impl LinkMachine {
     /// Somebody waits for this link: dial now.
     pub(crate) fn dial_now(&mut self, now: Duration) {
         if self.current.is_none() && self.pending_is_none() {
+            self.asleep = false;
             self.next_dial = Some((now, false));
             self.tick(now);
         }
@@ -229,6 +241,9 @@ impl LinkMachine {
     /// rebound the endpoint) and must show it; on one that we accepted, the peer drops packets from our new
     /// address (RFC 9000, section 9), so that only a redial helps.
     pub(crate) fn moved(&mut self, now: Duration) {
+        if self.asleep {
+            return;
+        }
         self.failures = 0;
         match self.current.and_then(|key| self.conns.get(&key)) {
             Some(conn) if conn.dialled => {
@@ -239,6 +254,15 @@ impl LinkMachine {
             None => self.next_dial = Some((now, false)),
         }
         self.tick(now);
+    }
+
+    /// We woke.
+    pub(crate) fn awake(&mut self, now: Duration) {
+        self.asleep = false;
+        if self.sleep_ms > 0 {
+            self.set_sleep(0);
+        }
+        self.moved(now);
     }
 
     /// We announce that we sleep, at which interval we are heard from; 0: no more.
@@ -261,6 +285,12 @@ impl LinkMachine {
 
     /// Lets the present connection go until one side needs the link again, or until we wake.
     pub(crate) fn rest(&mut self, now: Duration, code: ErrorCode) {
+        if code == ErrorCode::Sleeping {
+            self.asleep = true;
+            self.stop_dialling();
+        }
+        self.next_dial = None;
+        self.probe_at = None;
         if let Some(conn) = self.current.take() {
             self.conns.remove(&conn);
             self.actions.push(Action::Close { conn, code });
@@ -294,9 +324,13 @@ impl LinkMachine {
     }
 
     /// A dial led nowhere.
-    pub(crate) fn dial_failed(&mut self, now: Duration, attempt: u64) {
+    pub(crate) fn dial_failed(&mut self, now: Duration, attempt: u64, reason: String) {
         if self.dialling.is_some_and(|d| d.attempt == attempt) {
             self.dialling = None;
+            if self.current.is_none() {
+                self.last_down = Some(reason);
+                self.trouble = true;
+            }
             self.retry(now);
         }
     }
@@ -380,6 +414,7 @@ impl LinkMachine {
             }
         } else if !conn.established && code.is_some_and(unwanted) {
             self.last_down = Some(reason);
+            self.trouble = true;
             self.next_dial = Some((now + BACKOFF_UNWANTED, false));
         } else if !conn.established && conn.dialled {
             self.retry(now);
@@ -538,7 +573,7 @@ impl LinkMachine {
     }
 
     fn may_dial(&self) -> bool {
-        self.wanted && self.reachable && self.dialling.is_none() && self.pending_is_none()
+        self.wanted && self.reachable && !self.asleep && self.dialling.is_none() && self.pending_is_none()
     }
 
     /// No dialled connection is shaking hands.

@@ -99,7 +99,7 @@ impl Home {
             return;
         }
         let (side, attempt) = self.dials.remove(which % self.dials.len());
-        self.machines[side].dial_failed(self.now, attempt);
+        self.machines[side].dial_failed(self.now, attempt, "x".into());
         self.act(side);
     }
 
@@ -339,6 +339,25 @@ fn goodbye_sleep_and_rest_show() {
 }
 
 #[test]
+fn who_sleeps_does_not_dial_until_it_wakes() {
+    let mut home = Home::new();
+    home.settle(ms(500));
+    home.machines[0].set_sleep(60_000);
+    home.machines[0].rest(home.now, ErrorCode::Sleeping);
+    home.act(0);
+    home.deliver_ending(0, 1);
+    home.machines[0].addresses(home.now, true, true);
+    home.machines[0].moved(home.now);
+    home.advance(ms(30_000));
+    assert!(home.dials.is_empty());
+    home.machines[0].awake(home.now);
+    home.act(0);
+    assert_eq!(home.dials.len(), 1);
+    home.settle(ms(1000));
+    home.assert_one_link();
+}
+
+#[test]
 fn dials_back_off_with_jitter() {
     let mut machine = LinkMachine::new(config(1, 1));
     machine.want(ms(0), true, false);
@@ -351,7 +370,7 @@ fn dials_back_off_with_jitter() {
             .into_iter()
             .find_map(|a| if let Action::Dial { attempt } = a { Some(attempt) } else { None })
             .expect("dials");
-        machine.dial_failed(now, attempt);
+        machine.dial_failed(now, attempt, "x".into());
         let next = machine.next_timeout().unwrap();
         waits.push(next - now);
         now = next;

@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(seen.len(), 1000);
         assert!(ours.validate(&ConnectionId::new(&[1, 2])).is_err());
         let again = CidGenerator::new([7; 32]).generate_cid();
-        assert_eq!(seen.contains(&again.to_vec()), true, "the same key gives the same ids");
+        assert!(seen.contains(&again.to_vec()), "the same key gives the same ids");
     }
 
     #[test]
