@@ -53,8 +53,8 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn endpoint(seam: &Seam, bind: &Bind, server: Option<quinn::ServerConfig>) -> quinn::Endpoint {
-    let socket = seam.sockets.bind(bind, 0).unwrap();
+fn endpoint(seam: &Seam, bind: &Bind, port: u16, server: Option<quinn::ServerConfig>) -> quinn::Endpoint {
+    let socket = seam.sockets.bind(bind, port).unwrap();
     let config = quinn::EndpointConfig::default();
     quinn::Endpoint::new_with_abstract_socket(config, server, socket, seam.sockets.runtime()).unwrap()
 }
@@ -97,8 +97,13 @@ impl rcgen::SigningKey for Key {
     }
 }
 
-/// A client and a server.
-pub(crate) fn endpoints(client: &Seam, server: &Seam, bind: &Bind) -> (quinn::Endpoint, quinn::Endpoint) {
+/// A server on any port.
+pub(crate) fn server(seam: &Seam, bind: &Bind) -> quinn::Endpoint {
+    server_on(seam, bind, 0)
+}
+
+/// A server on this port.
+pub(crate) fn server_on(seam: &Seam, bind: &Bind, port: u16) -> quinn::Endpoint {
     let key = Key::new([7; 32]);
     let mut cert = rcgen::CertificateParams::new(vec!["softbus".into()]).unwrap();
     cert.serial_number = Some(1u64.into());
@@ -111,43 +116,51 @@ pub(crate) fn endpoints(client: &Seam, server: &Seam, bind: &Bind) -> (quinn::En
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
     let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-    let server = endpoint(server, bind, Some(config));
+    endpoint(seam, bind, port, Some(config))
+}
+
+/// A client.
+pub(crate) fn client(seam: &Seam, bind: &Bind) -> quinn::Endpoint {
     let tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
         .with_no_client_auth();
-    let mut client = endpoint(client, bind, None);
+    let mut client = endpoint(seam, bind, 0, None);
     let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     client.set_default_client_config(config);
-    (client, server)
+    client
+}
+
+/// Echoes what comes on one stream, once.
+pub(crate) async fn serve(server: &quinn::Endpoint, most: usize) {
+    let connection = server.accept().await.unwrap().await.unwrap();
+    let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+    let received = recv.read_to_end(most).await.unwrap();
+    send.write_all(&received).await.unwrap();
+    send.finish().unwrap();
+    connection.closed().await;
 }
 
 /// Connects, sends so many bytes, and gives back how many of them came back right.
+pub(crate) async fn dial(client: &quinn::Endpoint, to: SocketAddr, bytes: usize) -> usize {
+    let connection = client.connect(to, "softbus").unwrap().await.unwrap();
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    let sent: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
+    send.write_all(&sent).await.unwrap();
+    send.finish().unwrap();
+    let received = recv.read_to_end(bytes).await.unwrap();
+    connection.close(0u32.into(), b"done");
+    received.iter().zip(&sent).filter(|(a, b)| a == b).count()
+}
+
+/// Both at once.
 pub(crate) async fn echo(
     client: &quinn::Endpoint,
     server: &quinn::Endpoint,
     to: SocketAddr,
     bytes: usize,
 ) -> usize {
-    let serve = async {
-        let connection = server.accept().await.unwrap().await.unwrap();
-        let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-        let received = recv.read_to_end(bytes).await.unwrap();
-        send.write_all(&received).await.unwrap();
-        send.finish().unwrap();
-        connection.closed().await;
-    };
-    let dial = async {
-        let connection = client.connect(to, "softbus").unwrap().await.unwrap();
-        let (mut send, mut recv) = connection.open_bi().await.unwrap();
-        let sent: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
-        send.write_all(&sent).await.unwrap();
-        send.finish().unwrap();
-        let received = recv.read_to_end(bytes).await.unwrap();
-        connection.close(0u32.into(), b"done");
-        received.iter().zip(&sent).filter(|(a, b)| a == b).count()
-    };
-    tokio::join!(serve, dial).1
+    tokio::join!(serve(server, bytes), dial(client, to, bytes)).1
 }

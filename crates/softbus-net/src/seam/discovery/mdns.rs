@@ -270,6 +270,7 @@ mod tests {
         let a = MdnsDiscovery::apart(&Bind::Loopback, &entropy).unwrap();
         let b = MdnsDiscovery::apart(&Bind::Loopback, &entropy).unwrap();
         let mut sightings = a.browse().unwrap();
+        let begin = tokio::time::Instant::now();
         // Others may be about on this machine's loopback: only `b` counts.
         let mut next = async || {
             loop {
@@ -290,6 +291,7 @@ mod tests {
         a.announce(&announcement).unwrap();
         b.announce(&announcement).unwrap();
         let Sighting::Seen { addresses, announcement: seen, .. } = next().await else { panic!("gone first") };
+        println!("seen at {addresses:?} after {:?}", begin.elapsed());
         assert!(addresses.contains(&"127.0.0.1:4433".parse().unwrap()), "{addresses:?}");
         assert_eq!(Announcement { addresses: vec![], ..seen }, announcement);
 

@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::Bind;
-use crate::seam::{Announcement, Sighting};
+use crate::seam::{Announcement, Sighting, testing};
 
 async fn receive(socket: &Arc<dyn quinn::AsyncUdpSocket>) -> (SocketAddr, Vec<u8>) {
     let mut buf = vec![0; 2000];
@@ -110,10 +110,10 @@ async fn quinn_runs_over_it_in_virtual_time() {
     let world = World::new(3);
     world.net().set_conditions(Conditions::bad());
     let (a, b) = (world.host("a"), world.host("b"));
-    let (client, server) = crate::seam::testing::endpoints(&a.seam(), &b.seam(), &Bind::All);
+    let (client, server) = (testing::client(&a.seam(), &Bind::All), testing::server(&b.seam(), &Bind::All));
     let port = server.local_addr().unwrap().port();
     let begin = Instant::now();
-    let echoed = crate::seam::testing::echo(&client, &server, b.address(port), 300_000).await;
+    let echoed = testing::echo(&client, &server, b.address(port), 300_000).await;
     assert_eq!(echoed, 300_000);
     assert!(begin.elapsed() > Duration::from_millis(80), "handshake and echo take round trips");
 }

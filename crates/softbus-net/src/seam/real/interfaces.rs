@@ -21,13 +21,14 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Addresses of `bind` now and from now on. Needs a tokio runtime with I/O and time; the watch ends when the
 /// last receiver is dropped.
 pub(super) fn watch_addresses(bind: &Bind) -> watch::Receiver<Arc<Vec<IpAddr>>> {
+    // Before the first look, so that no change falls between the two.
+    let notices = notice::Notices::open();
     let (send, receive) = watch::channel(Arc::new(now(bind)));
-    tokio::spawn(follow(bind.clone(), send));
+    tokio::spawn(follow(bind.clone(), notices, send));
     receive
 }
 
-async fn follow(bind: Bind, send: watch::Sender<Arc<Vec<IpAddr>>>) {
-    let notices = notice::Notices::open();
+async fn follow(bind: Bind, notices: notice::Notices, send: watch::Sender<Arc<Vec<IpAddr>>>) {
     loop {
         tokio::select! {
             biased;

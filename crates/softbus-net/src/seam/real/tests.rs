@@ -219,7 +219,7 @@ fn has_ipv6_loopback() -> bool {
 async fn quinn_speaks_both_families_over_a_composite_on_loopback() {
     let temp = TempDir::new().unwrap();
     let seam = seam(temp.path()).unwrap();
-    let (client, server) = testing::endpoints(&seam, &seam, &Bind::Loopback);
+    let (client, server) = (testing::client(&seam, &Bind::Loopback), testing::server(&seam, &Bind::Loopback));
     let port = server.local_addr().unwrap().port();
     let mut to: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
     if has_ipv6_loopback() {
@@ -239,7 +239,7 @@ async fn quinn_speaks_both_families_over_the_dual_stack_socket() {
     let temp = TempDir::new().unwrap();
     let seam = seam(temp.path()).unwrap();
     // The server on all interfaces, reached over loopback only.
-    let (client, server) = testing::endpoints(&seam, &seam, &Bind::All);
+    let (client, server) = (testing::client(&seam, &Bind::All), testing::server(&seam, &Bind::All));
     let port = server.local_addr().unwrap().port();
     assert_eq!(testing::echo(&client, &server, (Ipv4Addr::LOCALHOST, port).into(), 100_000).await, 100_000);
     if has_ipv6_loopback() {
@@ -256,7 +256,7 @@ async fn sockets_of_chosen_interfaces_carry_quinn() {
     let seam = seam(temp.path()).unwrap();
     let Some(lo) = if_addrs::get_if_addrs().unwrap().into_iter().find(|i| i.is_loopback()) else { return };
     let bind = Bind::Interfaces(vec![lo.name, "no-such-interface".into()]);
-    let (client, server) = testing::endpoints(&seam, &seam, &bind);
+    let (client, server) = (testing::client(&seam, &bind), testing::server(&seam, &bind));
     let port = server.local_addr().unwrap().port();
     assert_eq!(testing::echo(&client, &server, (Ipv4Addr::LOCALHOST, port).into(), 100_000).await, 100_000);
     let error = seam.sockets.bind(&Bind::Interfaces(vec!["no-such-interface".into()]), 0).unwrap_err();
