@@ -65,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
 
     let other = if started.runner == Some(tv.id()) { phone.id() } else { tv.id() };
     task.move_to(Some(other), "to show that it can").await?;
-    let moved = status.wait_for(|s| s.runner == Some(other)).await?.clone();
+    let moved = status.wait_for(|s| s.moves.iter().any(|hop| hop.to == other)).await?.clone();
     println!("moved: {:?}", moved.moves.last());
 
     let sum: u64 = task.output().await?;

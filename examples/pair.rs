@@ -2,12 +2,13 @@
 //!
 //! `cargo run -p softbus --example pair`: both devices live in this process, each in a folder of its own.
 
-use softbus::{Bind, Bus, PairOptions, PairingState, Presence};
+use softbus::{Bind, Bus, PairOptions, PairingState, Presence, RosterEntry};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let describe = |name: &str| Bus::builder().data_dir(folder.path().join(name)).name(name).bind(Bind::Loopback);
+    let describe =
+        |name: &str| Bus::builder().data_dir(folder.path().join(name)).name(name).bind(Bind::Loopback);
     let (phone, tv) = (describe("phone").start().await?, describe("tv").start().await?);
 
     // The phone has a circle; whoever pairs with it belongs to it. The recovery words are for a drawer at home.
@@ -24,9 +25,11 @@ async fn main() -> anyhow::Result<()> {
     phone.circles().pair_with(address, Some(tv.id()), pin.reveal(), PairOptions::default()).await?;
 
     // Each is in the roster of the other now, linked and encrypted.
-    phone.watch().wait_for(|view| view.others().any(|d| d.presence == Presence::Online)).await?;
+    let here = |d: &RosterEntry| d.presence == Presence::Online && d.profile.is_some();
+    phone.watch().wait_for(|view| view.others().any(|d| here(d))).await?;
     for device in phone.devices() {
-        println!("{} is {:?}, as {:?}", device.name().unwrap_or("?"), device.presence, device.role);
+        let role = device.role.map_or("nobody".into(), |role| role.to_string());
+        println!("{} is {:?}, as {role}", device.name().unwrap_or("?"), device.presence);
     }
     tv.shutdown().await;
     phone.shutdown().await;

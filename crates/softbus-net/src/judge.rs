@@ -31,6 +31,10 @@ pub struct TagSecret {
 pub trait Judge: Send + Sync + 'static {
     /// What `peer` is to us now.
     fn standing(&self, peer: &DeviceId) -> Standing;
+    /// This device's own highest role in any of its circles.
+    fn own_role(&self) -> Option<Role> {
+        None
+    }
     /// Whether `peer` may open `service` here.
     fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode>;
     /// Every trusted device but ourselves, in order.

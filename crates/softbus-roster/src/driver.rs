@@ -424,7 +424,7 @@ impl Driver {
             Some((id, Member { role: role(&id)?, speaks }))
         });
         let trust = Trust {
-            own_role: role(&self.net.id()),
+            own_role: self.judge.own_role(),
             devices: devices.collect(),
             groups: self.judge.groups().into_iter().map(BTreeSet::from_iter).collect(),
         };

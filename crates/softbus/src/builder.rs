@@ -140,13 +140,21 @@ impl Builder {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        if self.roster.declared.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > limits::NAME_BYTES) {
+        if self
+            .roster
+            .declared
+            .name
+            .as_ref()
+            .is_some_and(|name| name.is_empty() || name.len() > limits::NAME_BYTES)
+        {
             return Err(Error::Config(format!("a device's name has 1 to {} bytes", limits::NAME_BYTES)));
         }
         let seam = match (self.seam, self.data_dir) {
             (Some(seam), _) => seam,
             (None, Some(dir)) => real_seam(dir, &self.net.bind, self.net.discovery)?,
-            (None, None) => return Err(Error::Config("say where the device keeps its data: `data_dir`".into())),
+            (None, None) => {
+                return Err(Error::Config("say where the device keeps its data: `data_dir`".into()));
+            }
         };
         let hardware = self.roster.declared.hardware(seam.sensors.hardware());
         let mut net_config = self.net;
@@ -182,7 +190,8 @@ impl Builder {
 #[cfg(feature = "machine")]
 fn real_seam(folder: PathBuf, bind: &Bind, discovery: bool) -> Result<Seam, Error> {
     use softbus_net::seam::{Silent, real::RealSeam};
-    let mut seam = RealSeam::new(folder, Arc::new(softbus_roster::machine::Machine::new())).bind(bind.clone());
+    let mut seam =
+        RealSeam::new(folder, Arc::new(softbus_roster::machine::Machine::new())).bind(bind.clone());
     if !discovery {
         seam = seam.discovery(Arc::new(Silent));
     }
@@ -192,7 +201,9 @@ fn real_seam(folder: PathBuf, bind: &Bind, discovery: bool) -> Result<Seam, Erro
 /// Without the machine's sensors there is no world to be had from here.
 #[cfg(not(feature = "machine"))]
 fn real_seam(_: PathBuf, _: &Bind, _: bool) -> Result<Seam, Error> {
-    Err(Error::Config("this build has no sensors (feature `machine`): give the builder a seam of your own".into()))
+    Err(Error::Config(
+        "this build has no sensors (feature `machine`): give the builder a seam of your own".into(),
+    ))
 }
 
 /// Reads the device's key, or makes it on the first start.
@@ -210,5 +221,7 @@ async fn device_key(seam: &Seam) -> Result<DeviceKey, Error> {
         Ok(key)
     };
     let done = seam.compute.run(Lane::Disk, 0, work).await;
-    done.unwrap_or_else(|| Err(Error::Config("the device's key could not be read: the disk worker died".into())))
+    done.unwrap_or_else(|| {
+        Err(Error::Config("the device's key could not be read: the disk worker died".into()))
+    })
 }

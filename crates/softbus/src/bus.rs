@@ -94,7 +94,12 @@ impl Bus {
     }
 
     /// Pairs with a device nearby that shows `pin`.
-    pub async fn pair_with(&self, device: DeviceId, pin: &str, options: PairOptions) -> Result<Paired, Error> {
+    pub async fn pair_with(
+        &self,
+        device: DeviceId,
+        pin: &str,
+        options: PairOptions,
+    ) -> Result<Paired, Error> {
         let addresses = self.addresses_nearby(device);
         let mut failure = Error::NotNearby(device);
         for addr in addresses {
@@ -117,7 +122,9 @@ impl Bus {
         let seen = nearby.borrow();
         seen.iter()
             .filter_map(|sighting| match sighting {
-                Sighting::Seen { addresses, announcement, .. } if announcement.id == Some(device) => Some(addresses),
+                Sighting::Seen { addresses, announcement, .. } if announcement.id == Some(device) => {
+                    Some(addresses)
+                }
                 _ => None,
             })
             .flatten()
@@ -187,7 +194,11 @@ impl Bus {
     // Work.
 
     /// Gives a task to the bus, which runs it where it runs best.
-    pub async fn submit<T: Task>(&self, input: &T::Input, options: SubmitOptions) -> Result<TaskHandle, Error> {
+    pub async fn submit<T: Task>(
+        &self,
+        input: &T::Input,
+        options: SubmitOptions,
+    ) -> Result<TaskHandle, Error> {
         Ok(self.rooms.tasks.run::<T>(input, options).await?)
     }
 
@@ -213,8 +224,12 @@ impl Bus {
     pub async fn shutdown_within(&self, drain: Duration) {
         match tokio::time::timeout(drain, self.rooms.tasks.drain()).await {
             Ok(left) if left.is_empty() => {}
-            Ok(left) => tracing::warn!(?left, "these tasks could not move away: they wait here for the next start"),
-            Err(_) => tracing::warn!(?drain, "not all tasks could move away in time: they wait for the next start"),
+            Ok(left) => {
+                tracing::warn!(?left, "these tasks could not move away: they wait here for the next start")
+            }
+            Err(_) => {
+                tracing::warn!(?drain, "not all tasks could move away in time: they wait for the next start")
+            }
         }
         self.rooms.tasks.shutdown().await;
         self.rooms.roster.shutdown().await;

@@ -34,6 +34,8 @@ pub enum Error {
     #[error(transparent)]
     Service(#[from] ServiceNameError),
     /// Discovery does not see the device, and no address is known.
-    #[error("{0} is not to be seen nearby: is its pairing open and is it on the same network? Its address works too")]
+    #[error(
+        "{0} is not to be seen nearby: is its pairing open and is it on the same network? Its address works too"
+    )]
     NotNearby(DeviceId),
 }

@@ -39,7 +39,8 @@ pub use bus::Bus;
 pub use error::Error;
 
 pub use softbus_core::{
-    self as core, Capability, DeviceId, DeviceKind, ErrorCode, PowerSource, Privacy, QoS, ServiceName, TaskId, Thermal,
+    self as core, Capability, DeviceId, DeviceKind, ErrorCode, PowerSource, Privacy, QoS, ServiceName,
+    TaskId, Thermal,
 };
 pub use softbus_net::membership::{Founded, PairOptions, Paired};
 pub use softbus_net::seam::Seam;

@@ -17,6 +17,12 @@ impl Judge for Keeper {
         }
     }
 
+    fn own_role(&self) -> Option<softbus_trust::Role> {
+        let now = self.now();
+        let state = self.read();
+        state.view.role(&state.view.me, now.wall)
+    }
+
     fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode> {
         let now = self.now();
         let state = self.read();
