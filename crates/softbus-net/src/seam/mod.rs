@@ -105,7 +105,7 @@ pub trait Discovery: Send + Sync + 'static {
     fn goodbye(&self) -> BoxFuture<'_, ()>;
 }
 
-/// The disk. All calls block; call them inside [`Compute::run`] with [`Lane::Disk`].
+/// The disk. All calls block; call them inside `Compute::run` with [`Lane::Disk`].
 pub trait Storage: Send + Sync + 'static {
     /// The backend of the one database (`redb`).
     fn database(&self) -> io::Result<Box<dyn redb::StorageBackend>>;
@@ -214,10 +214,10 @@ pub trait Compute: Send + Sync + 'static {
     /// estimate in operations of the reference kernel (a simulator charges virtual time for it).
     ///
     /// It never waits: past the lane's bound the job is dropped, which whoever waits for it notices as if it
-    /// had panicked. Prefer [`run`](dyn Compute::run), which waits for its turn.
+    /// had panicked. Prefer `run`, which waits for its turn.
     fn submit(&self, lane: Lane, ops: u64, job: Box<dyn FnOnce() + Send>);
 
-    /// What [`run`](dyn Compute::run) passes before it submits: its permits bound the jobs of a lane. `None`
+    /// What `run` passes before it submits: its permits bound the jobs of a lane. `None`
     /// for no bound.
     fn gate(&self, _lane: Lane) -> Option<Arc<Semaphore>> {
         None

@@ -10,7 +10,7 @@ use crate::seam::{Compute, Lane};
 const DISK_THREADS: usize = 2;
 /// Most threads of [`Lane::Work`].
 const WORK_THREADS: usize = 256;
-/// Jobs that may wait or run in one lane by way of [`Compute::run`](dyn Compute::run); callers past it wait.
+/// Jobs that may wait or run in one lane by way of `Compute::run`; callers past it wait.
 const PERMITS: usize = 1024;
 /// Jobs that may wait in one lane by any way; past it they are dropped, as if they had died.
 const QUEUE: usize = 2 * PERMITS;

@@ -11,7 +11,8 @@ mod compute;
 mod entropy;
 mod folder;
 mod interfaces;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod netns;
 mod sockets;
 mod storage;
