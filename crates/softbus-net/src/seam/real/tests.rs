@@ -211,6 +211,83 @@ async fn the_database_is_there_after_a_restart_and_for_its_owner_only() {
     assert!(matches!(error, crate::seam::StoreError::Corrupt(_)), "{error}");
 }
 
+/// On a file system of two megabytes, in a mount namespace of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_really_full_is_told_and_heals() {
+    let temp = TempDir::new().unwrap();
+    let run = |what: &str| {
+        let script =
+            format!("mount -t tmpfs -o size=2m,mode=700 tmpfs '{}' && {what}", temp.path().display());
+        std::process::Command::new("unshare").args(["-rm", "sh", "-c", &script]).output()
+    };
+    if !run("true").is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this process may not mount, or `unshare` is missing");
+        return;
+    }
+    let exe = std::env::current_exe().unwrap();
+    let inner = "seam::real::tests::on_a_small_disk";
+    let output =
+        run(&format!("SMALL_DISK='{}' '{}' --exact {inner} --ignored", temp.path().display(), exe.display()))
+            .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "run by a_disk_that_is_really_full_is_told_and_heals"]
+async fn on_a_small_disk() {
+    let disk = PathBuf::from(std::env::var_os("SMALL_DISK").unwrap());
+    let folder = disk.join("data");
+    let seam = seam(&folder).unwrap();
+    let store = Store::open(&seam).await.unwrap();
+    let put = |key: u64, len: usize| {
+        store.write(move |txn| {
+            txn.open_table(TABLE)?.insert(key, &vec![7; len][..])?;
+            Ok::<_, crate::seam::StoreError>(())
+        })
+    };
+    put(1, 10).await.unwrap();
+    seam.storage.put_secret("device.key", b"old").unwrap();
+    // A big blob does not fit and leaves nothing behind; smaller ones fit until the disk is full.
+    let blobs = seam.storage.blobs();
+    let error = blobs.put(&Hash::of(b"big"), &vec![1; 4 << 20]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(blobs.list().unwrap().is_empty());
+    let mut names = Vec::new();
+    let error = loop {
+        let name = Hash::of(&names.len().to_le_bytes());
+        match blobs.put(&name, &vec![1; 4 << 10]) {
+            Ok(()) => names.push(name),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(put(2, 1 << 20).await.is_err_and(|error| matches!(error, crate::seam::StoreError::Full(_))));
+    assert_eq!(
+        seam.storage.put_secret("device.key", &[9; 9000]).unwrap_err().kind(),
+        io::ErrorKind::StorageFull
+    );
+    assert_eq!(seam.storage.secret("device.key").unwrap().unwrap().as_slice(), b"old");
+    // Some room again: everything goes on.
+    for name in &names {
+        blobs.remove(name).unwrap();
+    }
+    put(3, 10).await.unwrap();
+    blobs.put(&names[0], b"x").unwrap();
+    let keys = store
+        .read(|txn| {
+            use redb::ReadableTable as _;
+            let table = txn.open_table(TABLE)?;
+            let keys: Result<Vec<u64>, redb::StorageError> =
+                table.iter()?.map(|e| e.map(|(k, _)| k.value())).collect();
+            Ok::<_, crate::seam::StoreError>(keys?)
+        })
+        .await;
+    assert_eq!(keys.unwrap(), [1, 3]);
+}
+
 fn has_ipv6_loopback() -> bool {
     interfaces::now(&Bind::Loopback).contains(&Ipv6Addr::LOCALHOST.into())
 }

@@ -240,7 +240,7 @@ fn crash_anywhere(fail_at: u64, tear: Option<u64>, writes: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_at_any_moment_loses_nothing_acknowledged(
