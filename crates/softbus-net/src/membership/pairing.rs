@@ -245,6 +245,8 @@ impl Keeper {
         let binding = binding_of(&channel, channel.peer.device, self.id())?;
         let paired = self.enter_pairing(&mut channel, binding, password, options).await;
         channel.wind_up().await;
+        // The connection was this pairing's alone. End it now: the opener lets few strangers in at once.
+        channel.connection.close(quinn::VarInt::from_u32(ErrorCode::None.number()), b"");
         if let Err(error) = &paired {
             tracing::info!(peer = %binding.opener, %error, "pairing failed");
         }

@@ -1,0 +1,305 @@
+//! Membership over the whole network room, under virtual time on a network in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus_core::DeviceId;
+use softbus_net::membership::{Keeper, MembershipError, PairOptions, SHORTEST_GRANT};
+use softbus_net::seam::memory::{Host, World};
+use softbus_net::seam::store::Store;
+use softbus_net::{Judge, Net, NetConfig, Presence, Router, Standing};
+use softbus_trust::{CirclesView, DeviceKey, Grant, PairingState, Role};
+use tokio::time::timeout;
+
+const PORT: u16 = 4000;
+
+struct Device {
+    host: Host,
+    keeper: Arc<Keeper>,
+    net: Net,
+}
+
+impl Device {
+    async fn start(host: &Host, n: u8) -> Self {
+        let (seam, key) = (host.seam(), Arc::new(DeviceKey::from_seed(&[n; 32])));
+        let store = Store::open(&seam).await.unwrap();
+        let keeper = Keeper::open(store, seam.clone(), key.clone()).await.unwrap();
+        let config = NetConfig { port: PORT, ..NetConfig::default() };
+        let net = Net::start(seam, key, keeper.clone(), Router::new(), config).await.unwrap();
+        keeper.attach(&net);
+        Self { host: host.clone(), keeper, net }
+    }
+
+    fn id(&self) -> DeviceId {
+        self.net.id()
+    }
+
+    /// Shows a PIN.
+    async fn show(&self, options: PairOptions) -> String {
+        let state = self.keeper.open_pairing(options).await.unwrap();
+        let PairingState::Open { pin, .. } = &*state.borrow() else { panic!() };
+        pin.reveal().to_owned()
+    }
+
+    /// Enters the PIN that `opener` shows.
+    async fn pair_with(&self, opener: &Device, options: PairOptions) {
+        let pin = opener.show(options).await;
+        let addr = opener.host.address(PORT);
+        self.keeper.pair_with(addr, Some(opener.id()), &pin, PairOptions::default()).await.unwrap();
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let patient = async {
+            while !holds(self) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let came = timeout(Duration::from_secs(60), patient).await;
+        assert!(came.is_ok(), "{what}; {:?} {:?}", self.keeper.circles(), self.net.links().borrow());
+    }
+
+    async fn linked(&self, to: &Device) {
+        self.until("a link", |me| me.presence(to) == Presence::Online).await;
+    }
+
+    async fn apart(&self, from: &Device) {
+        self.until("no link", |me| me.presence(from) == Presence::Offline).await;
+    }
+
+    fn presence(&self, of: &Device) -> Presence {
+        self.net.links().borrow().get(&of.id()).map_or(Presence::Offline, |link| link.presence)
+    }
+
+    fn trusts(&self, other: &Device) -> Option<Role> {
+        match self.keeper.standing(&other.id()) {
+            Standing::Trusted(role) => Some(role),
+            Standing::Stranger { .. } => None,
+        }
+    }
+
+    fn view(&self) -> Arc<CirclesView> {
+        self.keeper.circles()
+    }
+}
+
+/// A phone that founded a circle, with a TV and a car in it.
+async fn home(world: &World) -> (Device, Device, Device) {
+    let phone = Device::start(&world.host("phone"), 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    let car = Device::start(&world.host("car"), 3).await;
+    phone.keeper.found("home").await.unwrap();
+    tv.pair_with(&phone, PairOptions::default()).await;
+    car.pair_with(&phone, PairOptions::default()).await;
+    for (a, b) in [(&phone, &tv), (&phone, &car), (&tv, &car), (&car, &tv), (&tv, &phone), (&car, &phone)] {
+        a.linked(b).await;
+    }
+    (phone, tv, car)
+}
+
+fn owner() -> PairOptions {
+    let grant = Grant { role: Role::Owner, expires: None, services: Default::default() };
+    PairOptions { grant: Some(grant), ..PairOptions::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pair_once_belong_everywhere_and_be_removed_everywhere() {
+    let world = World::new(1);
+    let (phone, tv, car) = home(&world).await;
+    assert_eq!(tv.view().circles, car.view().circles);
+    assert_eq!((tv.trusts(&car), car.trusts(&tv)), (Some(Role::Member), Some(Role::Member)));
+    phone.keeper.remove(None, tv.id()).await.unwrap();
+    phone.apart(&tv).await;
+    car.until("the car hears", |car| car.trusts(&tv).is_none()).await;
+    car.apart(&tv).await;
+    tv.until("the TV knows", |tv| tv.view().circles.is_empty()).await;
+    assert_eq!(phone.presence(&car), Presence::Online);
+    car.until("the new secret", |car| car.keeper.tag_secrets() == phone.keeper.tag_secrets()).await;
+    // It may come back.
+    tv.pair_with(&phone, PairOptions::default()).await;
+    tv.linked(&car).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_was_away_learns_of_a_removal_when_it_returns() {
+    let world = World::new(2);
+    let (phone, tv, car) = home(&world).await;
+    world.cut(&phone.host, &car.host);
+    world.cut(&tv.host, &car.host);
+    car.apart(&phone).await;
+    phone.keeper.remove(None, tv.id()).await.unwrap();
+    phone.apart(&tv).await;
+    assert_eq!(car.trusts(&tv), Some(Role::Member), "it cannot know");
+    world.heal();
+    car.until("the car hears", |car| car.trusts(&tv).is_none()).await;
+    car.apart(&tv).await;
+    car.linked(&phone).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_owners_remove_each_other_in_a_partition() {
+    let world = World::new(3);
+    let (phone, tv, car) = home(&world).await;
+    let watch = Device::start(&world.host("watch"), 4).await;
+    watch.pair_with(&phone, owner()).await;
+    let role = owner().grant.unwrap();
+    phone.keeper.set_role(None, tv.id(), role).await.unwrap();
+    for device in [&phone, &tv, &car] {
+        watch.linked(device).await;
+        device.until("two more owners", |d| d.view().circles == phone.view().circles).await;
+    }
+    tv.until("it is an owner", |tv| tv.view().circles == phone.view().circles).await;
+    // The phone and the car on one side, the TV and the watch on the other.
+    world.partition(&[&[&phone.host, &car.host], &[&tv.host, &watch.host]]);
+    phone.apart(&tv).await;
+    tv.apart(&phone).await;
+    phone.keeper.remove(None, tv.id()).await.unwrap();
+    tv.keeper.remove(None, phone.id()).await.unwrap();
+    car.until("the car hears of one", |car| car.trusts(&tv).is_none()).await;
+    watch.until("the watch hears of the other", |watch| watch.trusts(&phone).is_none()).await;
+    assert_eq!((car.trusts(&phone), watch.trusts(&tv)), (Some(Role::Owner), Some(Role::Owner)));
+    world.heal();
+    for (device, other) in [(&car, &watch), (&watch, &car)] {
+        device.until("both are out", |me| me.trusts(&phone).is_none() && me.trusts(&tv).is_none()).await;
+        device.linked(other).await;
+        device.apart(&phone).await;
+        device.apart(&tv).await;
+    }
+    assert_eq!(car.trusts(&watch), Some(Role::Owner));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pairing_by_a_link_works_once_and_outlives_a_restart() {
+    let world = World::new(4);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    phone.keeper.found("home").await.unwrap();
+    let ticket = phone.keeper.invite(owner(), Duration::from_secs(600)).await.unwrap();
+    let link = ticket.to_link();
+    phone.net.shutdown().await;
+    let host = phone.host.clone();
+    host.crash();
+    host.restart();
+    let phone = Device::start(&host, 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    let paired = tv.keeper.pair_by_ticket(&link, PairOptions::default()).await.unwrap();
+    assert!(paired.joined && paired.peer == phone.id());
+    assert_eq!(phone.trusts(&tv), Some(Role::Owner));
+    let car = Device::start(&world.host("car"), 3).await;
+    let again = car.keeper.pair_by_ticket(&link, PairOptions::default()).await;
+    assert!(matches!(again, Err(MembershipError::NotOpen | MembershipError::Expired)), "{again:?}");
+    assert!(matches!(
+        car.keeper.pair_by_ticket("softbus:x", PairOptions::default()).await,
+        Err(MembershipError::Ticket(_))
+    ));
+    tv.linked(&phone).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn doors_are_shut_unless_pairing_is_open() {
+    let world = World::new(5);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    phone.keeper.found("home").await.unwrap();
+    let addr = phone.host.address(PORT);
+    let try_pin = |pin: &'static str| tv.keeper.pair_with(addr, None, pin, PairOptions::default());
+    assert!(matches!(try_pin("123456").await, Err(MembershipError::NotOpen)));
+    assert!(matches!(try_pin("12345").await, Err(MembershipError::Pin(_))));
+    let pin = phone.show(PairOptions::default()).await;
+    let wrong = if pin == "123456" { "654321" } else { "123456" };
+    assert!(matches!(try_pin(wrong).await, Err(MembershipError::WrongPin { tries_left: 2 })));
+    let state = phone.keeper.pairing().borrow().clone();
+    assert!(matches!(state, PairingState::Open { tries_left: 2, .. }), "{state:?}");
+    let other = tv.keeper.pair_with(addr, Some(tv.id()), &pin, PairOptions::default()).await;
+    assert!(matches!(other, Err(MembershipError::Net(_))), "another device answered: {other:?}");
+    assert!(matches!(try_pin(wrong).await, Err(MembershipError::WrongPin { tries_left: 1 })));
+    let third = try_pin(wrong).await;
+    assert!(matches!(third, Err(MembershipError::Frozen { .. })), "{third:?}");
+    assert!(
+        matches!(try_pin(wrong).await, Err(MembershipError::NotOpen)),
+        "the door is shut during a freeze"
+    );
+    let mut watch = phone.keeper.pairing();
+    assert!(matches!(*watch.borrow_and_update(), PairingState::Frozen { .. }));
+    timeout(Duration::from_secs(62), watch.changed()).await.unwrap().unwrap();
+    assert_eq!(*watch.borrow_and_update(), PairingState::Closed);
+    phone.show(PairOptions::default()).await;
+    watch.borrow_and_update();
+    timeout(Duration::from_secs(62), watch.changed()).await.unwrap().unwrap();
+    assert_eq!(*watch.borrow(), PairingState::Expired);
+    assert_eq!(phone.keeper.standing(&tv.id()), Standing::Stranger { pairing: false });
+}
+
+#[tokio::test(start_paused = true)]
+async fn trust_that_expires_ends_links_and_renewal_brings_them_back() {
+    let world = World::new(6);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    phone.keeper.found("home").await.unwrap();
+    let end = phone.host.seam().clock.wall().after(SHORTEST_GRANT);
+    let day = Grant { role: Role::Member, expires: Some(end), services: Default::default() };
+    tv.pair_with(&phone, PairOptions { grant: Some(day), ..PairOptions::default() }).await;
+    phone.linked(&tv).await;
+    let pass = |span: Duration| {
+        for device in [&phone, &tv] {
+            device.host.clock().jump_wall(span.as_millis() as i64);
+        }
+    };
+    pass(SHORTEST_GRANT - Duration::from_secs(120));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(phone.presence(&tv), Presence::Online);
+    pass(Duration::from_secs(60));
+    phone.apart(&tv).await;
+    assert_eq!((phone.trusts(&tv), tv.trusts(&phone)), (None, Some(Role::Owner)));
+    phone.keeper.renew(None, tv.id(), Some(2 * SHORTEST_GRANT)).await.unwrap();
+    phone.linked(&tv).await;
+    tv.until("the TV's own view", |tv| tv.view().circles == phone.view().circles).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_tells_the_others() {
+    let world = World::new(7);
+    let (phone, tv, car) = home(&world).await;
+    assert!(matches!(phone.keeper.leave(None, false).await, Err(MembershipError::LastOwner)));
+    tv.keeper.leave(None, false).await.unwrap();
+    assert!(tv.view().circles.is_empty());
+    for other in [&phone, &car] {
+        other.until("heard that the TV left", |me| me.trusts(&tv).is_none()).await;
+        other.apart(&tv).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trust_is_as_it_was_after_every_crash() {
+    let world = World::new(8);
+    let (phone, tv, car) = home(&world).await;
+    let before = (phone.view(), tv.view(), car.view());
+    drop((phone, tv, car));
+    for name in ["phone", "tv", "car"] {
+        world.host(name).crash_torn(9);
+        world.host(name).restart();
+    }
+    let phone = Device::start(&world.host("phone"), 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    let car = Device::start(&world.host("car"), 3).await;
+    assert_eq!((phone.view(), tv.view(), car.view()), before);
+    tv.linked(&car).await;
+    phone.linked(&car).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orphaned_circle_is_recovered_on_a_member() {
+    let world = World::new(9);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    let car = Device::start(&world.host("car"), 3).await;
+    let words = phone.keeper.found("home").await.unwrap().recovery_words;
+    tv.pair_with(&phone, PairOptions::default()).await;
+    car.pair_with(&phone, PairOptions::default()).await;
+    tv.linked(&car).await;
+    phone.host.crash();
+    tv.keeper.recover(None, &words, vec![]).await.unwrap();
+    car.until("a new owner", |car| car.trusts(&tv) == Some(Role::Owner)).await;
+    assert_eq!(car.trusts(&phone), None, "the lost owner is out");
+    let watch = Device::start(&world.host("watch"), 4).await;
+    watch.pair_with(&tv, PairOptions::default()).await;
+    watch.linked(&car).await;
+}
