@@ -431,6 +431,16 @@ async fn strangers_may_only_pair_and_only_while_it_is_open() {
     assert_eq!(channel.recv.read_to_end(10).await.unwrap(), b"pin");
     assert_eq!(channel.peer, Caller { device: b.id(), role: None });
 
+    // Once they trust each other they link up, from where they met.
+    let friend = device(&world, "f", 40, &[], config()).await;
+    let met = friend.net.open_stranger(at, Some(b.id()), &name("pair/1")).await.unwrap();
+    friend.judge.trust(b.id(), Role::Member);
+    b.judge.trust(friend.id(), Role::Member);
+    up(&friend, &b).await;
+    drop(met);
+    sleep(Duration::from_secs(5)).await;
+    up(&friend, &b).await;
+
     let other = a.net.open_stranger(at, Some(b.id()), &name("echo/1")).await;
     assert!(matches!(other, Err(NetError::Service { code: ErrorCode::NotTrusted, .. })), "{:?}", other.err());
     let swapped = a.net.open_stranger(at, Some(key(7).id()), &name("pair/1")).await;

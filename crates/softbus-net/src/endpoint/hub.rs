@@ -1,6 +1,6 @@
 //! What the endpoint knows of each peer, and how the machines' actions are carried out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::channel::canonical;
 use crate::link::{Action, ConnKey, Control, LinkConfig, LinkMachine};
 use crate::{LinkEvent, LinkInfo};
 
+/// Devices that were met and are remembered.
+const MET: usize = 32;
 /// Control messages that may wait for one connection.
 const CONTROL_QUEUE: usize = 16;
 /// Counters of live connections are read this often (presence is this coarse).
@@ -35,6 +37,8 @@ pub(super) struct Hub {
     pub(super) peers: BTreeMap<DeviceId, Peer>,
     pub(super) statics: BTreeMap<SocketAddr, Option<DeviceId>>,
     pub(super) strangers: BTreeMap<ConnKey, (DeviceId, SocketAddr)>,
+    /// Where we met devices that were not trusted then: if they are some day, we know where to dial.
+    pub(super) met: VecDeque<(DeviceId, SocketAddr)>,
     pub(super) half_open: HalfOpen,
     /// By dropping it a handshake is ended.
     pub(super) handshakes: BTreeMap<u64, oneshot::Sender<()>>,
@@ -108,6 +112,7 @@ impl Hub {
             peers: BTreeMap::new(),
             statics: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            met: VecDeque::new(),
             half_open: HalfOpen::default(),
             handshakes: BTreeMap::new(),
             nearby: neighbourhood::Nearby::default(),
@@ -122,6 +127,15 @@ impl Hub {
     pub(super) fn key(&mut self) -> ConnKey {
         self.next_key += 1;
         self.next_key
+    }
+
+    /// Remembers where a device was met.
+    pub(super) fn meet(&mut self, id: DeviceId, addr: SocketAddr) {
+        self.met.retain(|(other, _)| *other != id);
+        self.met.push_back((id, addr));
+        while self.met.len() > MET {
+            self.met.pop_front();
+        }
     }
 
     /// Whether a trusted peer is known at this very address.
@@ -481,8 +495,10 @@ impl Core {
         let mut hub = self.hub();
         let now = self.now();
         for (id, peer) in &mut hub.peers {
-            peer.machine.dial_now(now);
-            self.act(*id, peer, now);
+            if peer.machine.current().is_none() {
+                peer.machine.moved(now);
+                self.act(*id, peer, now);
+            }
         }
         drop(hub);
         self.wake.notify_one();
@@ -520,7 +536,7 @@ impl Core {
             .into_iter()
             .map(|(id, addr)| (id, addr, false))
             .chain(hub.statics.iter().filter_map(|(addr, id)| id.map(|id| (id, *addr, true))))
-            .chain(hub.strangers.values().map(|(id, addr)| (*id, *addr, false)))
+            .chain(hub.strangers.values().chain(&hub.met).map(|(id, addr)| (*id, *addr, false)))
             .collect();
         for (id, addr, is_static) in known {
             if let Some(peer) = hub.peers.get_mut(&id) {

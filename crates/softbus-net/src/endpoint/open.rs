@@ -63,6 +63,7 @@ impl Core {
         };
         match timeout(REPLY_WAIT, opening).await {
             Ok(Ok((control, (send, recv, service)))) => {
+                self.hub().meet(peer, crate::channel::canonical(addr));
                 // The control stream stays open as long as the connection, which ends with the channel.
                 let held = connection.clone();
                 let closed = async move { drop((held.closed().await, control)) };

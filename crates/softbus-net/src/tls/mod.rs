@@ -42,42 +42,52 @@ impl Tls {
         clock: &Arc<dyn Clock>,
         provider: Option<Arc<CryptoProvider>>,
     ) -> Result<Self, NetError> {
-        let provider = provider.unwrap_or_else(default_provider);
         let identity = certificate::Identity::new(key, entropy)?;
-        let certified = Arc::new(SingleCertAndKey::from(CertifiedKey::new(
+        let certified = CertifiedKey::new(
             vec![identity.certificate],
             Arc::new(verify::CertificateKey::new(identity.key)),
-        )));
-        let verifier = Arc::new(verify::DeviceVerifier::new(&provider));
-        let time = Arc::new(SeamTime(clock.clone()));
-        let tls = |e: rustls::Error| NetError::Tls(e.to_string());
+        );
+        let (client, server) = configs(certified, clock, provider.unwrap_or_else(default_provider))?;
         let no_suite = |e: quinn::crypto::rustls::NoInitialCipherSuite| NetError::Tls(e.to_string());
-
-        let mut client = rustls::ClientConfig::builder_with_details(provider.clone(), time.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(tls)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_client_cert_resolver(certified.clone());
-        client.alpn_protocols = vec![ALPN.to_vec()];
-        client.resumption = rustls::client::Resumption::disabled();
-        client.enable_early_data = false;
-
-        let mut server = rustls::ServerConfig::builder_with_details(provider, time)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(tls)?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(certified);
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-        server.max_early_data_size = 0;
-
         Ok(Self {
             client: Arc::new(QuicClientConfig::try_from(client).map_err(no_suite)?),
             server: Arc::new(QuicServerConfig::try_from(server).map_err(no_suite)?),
         })
     }
+}
+
+/// The settings of both roles for one certificate.
+fn configs(
+    certified: CertifiedKey,
+    clock: &Arc<dyn Clock>,
+    provider: Arc<CryptoProvider>,
+) -> Result<(rustls::ClientConfig, rustls::ServerConfig), NetError> {
+    let certified = Arc::new(SingleCertAndKey::from(certified));
+    let verifier = Arc::new(verify::DeviceVerifier::new(&provider));
+    let time = Arc::new(SeamTime(clock.clone()));
+    let tls = |e: rustls::Error| NetError::Tls(e.to_string());
+
+    let mut client = rustls::ClientConfig::builder_with_details(provider.clone(), time.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier.clone())
+        .with_client_cert_resolver(certified.clone());
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = rustls::client::Resumption::disabled();
+    client.enable_early_data = false;
+
+    let mut server = rustls::ServerConfig::builder_with_details(provider, time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(tls)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(certified);
+    server.alpn_protocols = vec![ALPN.to_vec()];
+    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    server.max_early_data_size = 0;
+
+    Ok((client, server))
 }
 
 /// The device a connection was proven to lead to. `None` only before the handshake is over.
@@ -126,3 +136,6 @@ impl rustls::time_provider::TimeProvider for SeamTime {
         Some(UnixTime::since_unix_epoch(std::time::Duration::from_millis(self.0.wall().0)))
     }
 }
+
+#[cfg(test)]
+mod tests;

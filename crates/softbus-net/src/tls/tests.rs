@@ -1,0 +1,154 @@
+use std::io::Cursor;
+
+use rustls::{ClientConnection, ServerConnection};
+use softbus_core::{BootMs, WallMs};
+
+use super::*;
+
+struct Now;
+
+impl Clock for Now {
+    fn wall(&self) -> WallMs {
+        WallMs(1_767_225_600_000)
+    }
+
+    fn boot(&self) -> BootMs {
+        BootMs(0)
+    }
+}
+
+struct Fixed(u8);
+
+impl Entropy for Fixed {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(self.0);
+    }
+}
+
+fn certified(device: u8) -> CertifiedKey {
+    let identity = certificate::Identity::new(&DeviceKey::from_seed(&[device; 32]), &Fixed(device)).unwrap();
+    CertifiedKey::new(vec![identity.certificate], Arc::new(verify::CertificateKey::new(identity.key)))
+}
+
+fn both(certified: CertifiedKey) -> (rustls::ClientConfig, rustls::ServerConfig) {
+    let clock: Arc<dyn Clock> = Arc::new(Now);
+    configs(certified, &clock, default_provider()).unwrap()
+}
+
+/// Runs a handshake to its end; the certificates that each side saw.
+fn handshake(
+    client: rustls::ClientConfig,
+    server: rustls::ServerConfig,
+) -> Result<(DeviceId, DeviceId), rustls::Error> {
+    let name = SERVER_NAME.try_into().unwrap();
+    let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+    let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+    for _ in 0..8 {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        let mut cursor = Cursor::new(bytes);
+        while server.read_tls(&mut cursor).unwrap() > 0 {
+            server.process_new_packets()?;
+        }
+        let mut bytes = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).unwrap();
+        }
+        let mut cursor = Cursor::new(bytes);
+        while client.read_tls(&mut cursor).unwrap() > 0 {
+            client.process_new_packets()?;
+        }
+    }
+    let seen = |certificates: Option<&[CertificateDer<'_>]>| {
+        certificate::device_of(&certificates.unwrap()[0]).unwrap()
+    };
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    assert_eq!(client.alpn_protocol(), Some(ALPN));
+    Ok((seen(client.peer_certificates()), seen(server.peer_certificates())))
+}
+
+fn id(device: u8) -> DeviceId {
+    DeviceKey::from_seed(&[device; 32]).id()
+}
+
+#[test]
+fn each_side_proves_its_device() {
+    let (client, _) = both(certified(1));
+    let (_, server) = both(certified(2));
+    assert_eq!(handshake(client, server).unwrap(), (id(2), id(1)));
+}
+
+#[test]
+fn sessions_are_never_resumed() {
+    let (client, _) = both(certified(1));
+    let (_, server) = both(certified(2));
+    for _ in 0..2 {
+        let (client, server) = (client.clone(), server.clone());
+        let name = SERVER_NAME.try_into().unwrap();
+        let connection = ClientConnection::new(Arc::new(client.clone()), name).unwrap();
+        assert!(connection.early_data_is_none());
+        assert_eq!(handshake(client, server).unwrap(), (id(2), id(1)), "certificates each time");
+    }
+    assert_eq!(server.send_tls13_tickets, 0);
+    assert_eq!(server.max_early_data_size, 0);
+}
+
+trait EarlyData {
+    fn early_data_is_none(self) -> bool;
+}
+
+impl EarlyData for ClientConnection {
+    fn early_data_is_none(mut self) -> bool {
+        self.early_data().is_none()
+    }
+}
+
+#[test]
+fn a_client_without_certificate_is_refused() {
+    let provider = default_provider();
+    let client =
+        rustls::ClientConfig::builder_with_details(provider.clone(), Arc::new(SeamTime(Arc::new(Now))))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verify::DeviceVerifier::new(&provider)));
+    let mut client = client.with_no_client_auth();
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    let (_, server) = both(certified(2));
+    assert_eq!(handshake(client, server), Err(rustls::Error::NoCertificatesPresented));
+}
+
+#[test]
+fn two_certificates_are_refused() {
+    let mut two = certified(1);
+    two.cert.push(certified(3).cert[0].clone());
+    let (client, _) = both(two);
+    let (_, server) = both(certified(2));
+    assert!(matches!(handshake(client, server), Err(rustls::Error::InvalidCertificate(_))));
+}
+
+#[test]
+fn a_certificate_without_its_key_is_refused_in_both_roles() {
+    // The certificate of device 1, which anybody can see, with the certificate key of device 3.
+    let stolen = || CertifiedKey::new(certified(1).cert, certified(3).key);
+    let (client, server) = both(stolen());
+    let (honest_client, honest_server) = both(certified(2));
+    assert!(matches!(handshake(client, honest_server), Err(rustls::Error::InvalidCertificate(_))));
+    assert!(matches!(handshake(honest_client, server), Err(rustls::Error::InvalidCertificate(_))));
+}
+
+#[test]
+fn another_protocol_is_refused() {
+    let (mut client, _) = both(certified(1));
+    client.alpn_protocols = vec![b"h3".to_vec()];
+    let (_, server) = both(certified(2));
+    assert_eq!(handshake(client, server), Err(rustls::Error::NoApplicationProtocol));
+}
+
+#[cfg(feature = "aws-lc")]
+#[test]
+fn key_exchange_is_post_quantum_first() {
+    assert_eq!(default_provider().kx_groups[0].name(), rustls::NamedGroup::X25519MLKEM768);
+}
