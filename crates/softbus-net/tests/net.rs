@@ -391,6 +391,36 @@ async fn a_request_to_a_device_that_restarts_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_superseded_connection_lets_its_channels_end_but_not_without_trust() {
+    for removed in [false, true] {
+        let world = World::new(1);
+        let (a, b) = pair(&world).await;
+        up(&a, &b).await;
+        let (dialler, listener) = if a.link(&b).unwrap().dialled { (&a, &b) } else { (&b, &a) };
+        let mut channel = dialler.net.open(listener.id(), &name("echo/1")).await.unwrap();
+        let generation = a.link(&b).unwrap().generation;
+        // The listener believes it moved, and redials; the old connection is as good as ever.
+        let addresses = listener.host.addresses();
+        listener.host.set_addresses(vec![std::net::IpAddr::from([10, 0, 7, 7])]);
+        a.until(&b, |link| link.generation > generation).await;
+        listener.host.set_addresses(addresses);
+        sleep(ms(500)).await;
+        if removed {
+            listener.judge.distrust(&dialler.id());
+            sleep(ms(50)).await;
+            assert!(channel.recv.read_chunk(1, true).await.is_err());
+        } else {
+            channel.send.write_all(b"still here").await.unwrap();
+            channel.finish();
+            assert_eq!(channel.recv.read_to_end(100).await.unwrap(), b"still here");
+            let connection = channel.connection.clone();
+            drop(channel);
+            timeout(ms(2000), connection.closed()).await.expect("then it ends");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn removal_ends_the_link_at_once() {
     let world = World::new(1);
     let (a, b) = pair(&world).await;

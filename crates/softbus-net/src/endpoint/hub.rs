@@ -16,7 +16,7 @@ use super::request::Outgoing;
 use super::{Core, config, neighbourhood};
 use crate::channel::canonical;
 use crate::link::{Action, ConnKey, Control, LinkConfig, LinkMachine};
-use crate::{LinkEvent, LinkInfo};
+use crate::{LinkEvent, LinkInfo, Standing};
 
 /// Devices that were met and are remembered.
 const MET: usize = 32;
@@ -28,8 +28,9 @@ const POLL_MAX: Duration = Duration::from_millis(125);
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// Without links the ticker still looks at the clocks this often.
 const IDLE_TICK: Duration = Duration::from_secs(5);
-/// A superseded connection whose channels do not end is closed after this.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// A superseded connection whose channels do not end is closed after this (one that is dead ends sooner, by its
+/// idle timeout).
+const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// An on-demand link that is unused for this long rests.
 const REST_AFTER: Duration = Duration::from_secs(60);
 
@@ -251,6 +252,9 @@ impl Core {
 
     /// A connection with a trusted peer is through TLS. `attempt` names our dial.
     pub(super) fn adopt(self: &Arc<Self>, id: DeviceId, connection: quinn::Connection, attempt: Option<u64>) {
+        if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
+            return close(&connection, ErrorCode::NotTrusted);
+        }
         let mut hub = self.hub();
         let now = self.now();
         let live = hub.peers.values().filter(|p| !p.carriers.is_empty()).count();
@@ -326,7 +330,7 @@ impl Core {
                 }
                 Action::Drain { conn } => {
                     if let Some(carrier) = peer.carriers.remove(&conn) {
-                        self.spawn(drain(carrier));
+                        self.spawn(self.clone().drain(id, carrier));
                     }
                 }
                 Action::Up { conn, link, generation, dialled, rebooted, version } => {
@@ -585,6 +589,29 @@ impl Core {
         }
     }
 
+    /// Lets the channels of a superseded connection end, as long as the peer is trusted.
+    async fn drain(self: Arc<Self>, id: DeviceId, carrier: Carrier) {
+        let end = tokio::time::Instant::now() + DRAIN_MAX;
+        let mut changed = self.judge.changed();
+        // Requests move to the new connection at once; give their last answers a moment.
+        let mut idle = false;
+        let code = loop {
+            if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
+                break ErrorCode::Removed;
+            }
+            if idle || tokio::time::Instant::now() >= end {
+                break ErrorCode::Superseded;
+            }
+            tokio::select! {
+                biased;
+                _ = carrier.connection.closed() => return,
+                Ok(()) = changed.changed() => {}
+                () = tokio::time::sleep(POLL_MAX) => idle = Arc::strong_count(&carrier.lease) == 1,
+            }
+        };
+        close(&carrier.connection, code);
+    }
+
     /// Closes every link.
     pub(super) fn end_all(self: &Arc<Self>, code: ErrorCode) {
         let mut hub = self.hub();
@@ -670,21 +697,6 @@ fn pair_draw(a: DeviceId, b: DeviceId) -> u64 {
 /// Closes a connection with a code.
 pub(super) fn close(connection: &quinn::Connection, code: ErrorCode) {
     connection.close(quinn::VarInt::from_u32(code.number()), code.to_string().as_bytes());
-}
-
-/// Lets the channels of a superseded connection end.
-async fn drain(carrier: Carrier) {
-    let end = tokio::time::Instant::now() + DRAIN_MAX;
-    // Requests move to the new connection at once; give their last answers a moment.
-    tokio::time::sleep(POLL_MAX).await;
-    while Arc::strong_count(&carrier.lease) > 1 && tokio::time::Instant::now() < end {
-        tokio::select! {
-            biased;
-            _ = carrier.connection.closed() => return,
-            () = tokio::time::sleep(POLL_MAX) => {}
-        }
-    }
-    close(&carrier.connection, ErrorCode::Superseded);
 }
 
 #[cfg(test)]
