@@ -226,7 +226,7 @@ fn doctor_without_a_node() {
     use std::os::unix::fs::PermissionsExt;
     std::fs::create_dir_all(data.join("secrets")).unwrap();
     std::fs::write(data.join("secrets/device.key"), b"x").unwrap();
-    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(data.join("secrets/device.key"), std::fs::Permissions::from_mode(0o644))
         .unwrap();
     let output = softbus(&data, &["doctor", "--config", config]);

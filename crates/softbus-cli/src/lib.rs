@@ -13,5 +13,6 @@ mod node;
 pub mod output;
 pub mod paths;
 pub mod picture;
+pub mod tasks;
 
 pub use commands::main;

@@ -120,6 +120,11 @@ pub enum Command {
     Move(MoveArgs),
     /// Let an orphaned task go on here, from its last checkpoint (starts a new branch)
     Adopt(AdoptArgs),
+    /// Let a task that crashed again and again try once more
+    Release {
+        /// Id (or its beginning) or name of the task
+        task: String,
+    },
     /// Cancel a task
     Cancel {
         /// Id (or its beginning) or name of the task

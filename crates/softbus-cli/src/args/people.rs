@@ -93,7 +93,7 @@ devices.")]
   softbus circle rules
   softbus circle rules allow camera/1 --role guest
   softbus circle rules deny task/1 --device tv
-  softbus circle rules reset camera/1 --role guest
+  softbus circle rules reset camera/1
 
 By default members may open everything but `admin`, and guests only what their
 membership names.")]
@@ -109,22 +109,27 @@ membership names.")]
 pub enum RuleCommand {
     /// Show those that differ from the default (the default)
     Show,
-    /// Allow a service
+    /// Allow a service to a device, or to a role and those above it
     Allow(RuleArgs),
-    /// Deny a service
+    /// Deny a service to a device, or to a role and those below it
     Deny(RuleArgs),
     /// Back to the default
-    Reset(RuleArgs),
+    Reset {
+        /// The service, such as camera/1
+        service: String,
+        /// Forget only what is said of this device
+        #[arg(long)]
+        device: Option<String>,
+    },
 }
 
 /// To whom and what.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false, args = ["role", "device"])]
 pub struct RuleArgs {
     /// The service, such as camera/1
     pub service: String,
-    /// All devices of this role
-    #[arg(long)]
+    /// All devices of this role, and those above (allow) or below (deny) it
+    #[arg(long, required_unless_present = "device", conflicts_with = "device")]
     pub role: Option<Role>,
     /// This device
     #[arg(long)]
@@ -201,7 +206,7 @@ impl From<Terms> for PairTerms {
 /// What to do with the key.
 #[derive(Subcommand, Debug)]
 pub enum KeyCommand {
-    /// Show this device's id (the default); makes the key if there is none
+    /// Show this device's id (the default)
     Show,
     /// Write the key, sealed with a passphrase, to a file
     #[command(after_help = "Examples:
@@ -215,13 +220,19 @@ pub enum KeyCommand {
         passphrase_file: Option<PathBuf>,
     },
     /// Put a backed-up key in place; the node must not run
+    #[command(after_help = "Examples:
+  softbus key restore key.softbus
+  softbus key restore key.softbus --data-dir /mnt/new-disk/softbus
+
+The device is the same one again for all others. Its circles come back when it
+meets a member: they are not in the backup. Never run two devices with one key.")]
     Restore {
         /// The file
         file: PathBuf,
         /// File with the passphrase (its first line); without it, it is asked for
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
-        /// Also if this device has another key already (which is kept beside, as device.key.before-restore)
+        /// Also if this device has another key already (which is kept beside, as before-restore.key)
         #[arg(long)]
         force: bool,
     },

@@ -149,27 +149,30 @@ pub struct ResultArgs {
 /// Options of `place`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  softbus place --explain --ops 20G --input-size 4MiB
-  softbus place --explain --type picture/1 --ops 5G --memory 512MiB")]
+  softbus place --explain
+  softbus place --explain --type picture/1 --input holiday.jpg
+  softbus place --explain --type primes/1 --ops 5G --memory 512MiB --cores 4
+
+Nothing is started or reserved.")]
 pub struct PlaceArgs {
     /// Print the whole explanation: each device, each term, why it lost
     #[arg(long)]
     pub explain: bool,
-    /// Type of task that the device must be able to run
-    #[arg(long = "type", value_name = "TYPE")]
-    pub task_type: Option<String>,
-    /// Work, in operations of the reference kernel (20G, 500M)
-    #[arg(long, default_value = "10G", value_parser = parse_ops)]
-    pub ops: u64,
-    /// Bytes to send there (4MiB)
-    #[arg(long, default_value = "0", value_parser = parse_bytes, value_name = "SIZE")]
-    pub input_size: u64,
-    /// Bytes that come back
-    #[arg(long, default_value = "0", value_parser = parse_bytes, value_name = "SIZE")]
-    pub output_size: u64,
-    /// Memory it takes
-    #[arg(long, default_value = "64MiB", value_parser = parse_bytes, value_name = "SIZE")]
-    pub memory: u64,
+    /// Type of the task
+    #[arg(long = "type", value_name = "TYPE", default_value = "primes/1")]
+    pub task_type: String,
+    /// Its input
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// A setting of the task, NAME=VALUE; may be given more than once
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::parse::parse_param)]
+    pub params: Vec<(String, String)>,
+    /// Work, in operations of the reference kernel (20G, 500M) [default: as the type estimates]
+    #[arg(long, value_parser = parse_ops)]
+    pub ops: Option<u64>,
+    /// Memory it takes (512MiB) [default: as the type estimates]
+    #[arg(long, value_parser = parse_bytes, value_name = "SIZE")]
+    pub memory: Option<u64>,
     /// Cores it can use at once
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub cores: u16,

@@ -1,11 +1,12 @@
 //! `softbus circle` and `softbus unpair`.
 
+use softbus_core::DeviceId;
 use softbus_trust::Role;
 
 use super::{Context, prompt, unexpected};
 use crate::args::{CircleCommand, RuleCommand};
 use crate::clock::wall;
-use crate::control::{CircleView, FoundedView, Request, Response, RuleView, Subject};
+use crate::control::{CircleView, FoundedView, Request, Response, RuleChange, RuleView};
 use crate::failure::Failure;
 use crate::output::{Paint, Table, clean, until};
 
@@ -106,7 +107,12 @@ fn show_one(cx: &Context, circle: &CircleView) -> Result<(), Failure> {
             if member.here { format!("{name} (this device)") } else { name },
             member.role.to_string(),
             until(now, member.expires_ms),
-            if member.role == Role::Guest { member.services.join(" ") } else { "all but admin".into() },
+            match member.role {
+                Role::Guest if member.services.is_empty() => "none".into(),
+                Role::Guest => member.services.join(" "),
+                Role::Member => "all but admin".into(),
+                Role::Owner => "all".into(),
+            },
             format!("…{}", member.device.short()),
         ]);
     }
@@ -142,7 +148,7 @@ pub(super) fn show_words(cx: &Context, founded: &FoundedView) -> Result<(), Fail
 }
 
 async fn rules(cx: Context, command: RuleCommand) -> Result<(), Failure> {
-    let (args, allow, done) = match command {
+    let (service, change, done) = match command {
         RuleCommand::Show => {
             let view = match cx.client().call(Request::Circles {}).await? {
                 Response::Circles(view) => view,
@@ -159,28 +165,53 @@ async fn rules(cx: Context, command: RuleCommand) -> Result<(), Failure> {
             }
             return cx.out.table(rule_table(&view.rules));
         }
-        RuleCommand::Allow(args) => (args, Some(true), "allowed, on this device"),
-        RuleCommand::Deny(args) => (args, Some(false), "denied, on this device"),
-        RuleCommand::Reset(args) => (args, None, "back to the default, on this device"),
+        RuleCommand::Allow(args) => {
+            let change = match (args.role, args.device) {
+                (_, Some(device)) => RuleChange::Allow(device),
+                (Some(role), None) => RuleChange::Least(role),
+                (None, None) => return Err(Failure::usage("to whom? --role ROLE or --device DEVICE")),
+            };
+            (args.service, change, "allowed, on this device")
+        }
+        RuleCommand::Deny(args) => {
+            let change = match (args.role, args.device) {
+                (_, Some(device)) => RuleChange::Deny(device),
+                // Denied to a role is allowed from the next one on.
+                (Some(Role::Guest), None) => RuleChange::Least(Role::Member),
+                (Some(Role::Member), None) => RuleChange::Least(Role::Owner),
+                (Some(Role::Owner), None) => {
+                    return Err(Failure::usage("a service cannot be denied to owners as such: name devices")
+                        .advise("softbus circle rules deny SERVICE --device DEVICE"));
+                }
+                (None, None) => return Err(Failure::usage("to whom? --role ROLE or --device DEVICE")),
+            };
+            (args.service, change, "denied, on this device")
+        }
+        RuleCommand::Reset { service, device } => {
+            let change = device.map_or(RuleChange::Reset, RuleChange::Forget);
+            (service, change, "back to the default, on this device")
+        }
     };
-    let subject = match (args.role, args.device) {
-        (Some(role), _) => Subject::Role(role),
-        (None, Some(device)) => Subject::Device(device),
-        (None, None) => return Err(Failure::usage("to whom? --role ROLE or --device DEVICE")),
-    };
-    cx.order(Request::SetRule { service: args.service, subject, allow }, done).await
+    cx.order(Request::SetRule { service, change }, done).await
 }
 
 fn rule_table(rules: &[RuleView]) -> Table {
-    let mut table = Table::new(["service", "for", "rule"]);
+    let mut table = Table::new(["service", "roles", "also", "never"]);
+    let ids = |ids: &[DeviceId]| {
+        let ids: Vec<String> = ids.iter().map(|id| format!("…{}", id.short())).collect();
+        if ids.is_empty() { "-".to_string() } else { ids.join(" ") }
+    };
     for rule in rules {
         table.row([
             clean(&rule.service),
-            match &rule.subject {
-                Subject::Role(role) => format!("every {role}"),
-                Subject::Device(device) => clean(device),
+            match rule.least {
+                None => "the default".into(),
+                Some(Role::Guest) => "every guest and above".into(),
+                Some(Role::Member) => "members and owners".into(),
+                Some(Role::Owner) => "owners only".into(),
             },
-            if rule.allow { "✓ allowed".into() } else { "✗ denied".into() },
+            ids(&rule.allow),
+            ids(&rule.deny),
         ]);
     }
     table

@@ -145,7 +145,9 @@ fn presence(device: &DeviceView, view: &DevicesView) -> String {
 
 fn link(device: &DeviceView) -> String {
     match &device.link {
-        Some(link) if matches!(device.presence, PresenceView::Online | PresenceView::Suspect) => {
+        Some(link)
+            if link.rtt_us > 0 && matches!(device.presence, PresenceView::Online | PresenceView::Suspect) =>
+        {
             micros(link.rtt_us)
         }
         _ => "-".into(),

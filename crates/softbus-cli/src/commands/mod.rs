@@ -141,6 +141,7 @@ async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
         Command::Tasks(args) => tasks::tasks(cx, args).await,
         Command::Move(args) => tasks::move_task(cx, args).await,
         Command::Adopt(args) => tasks::adopt(cx, args).await,
+        Command::Release { task } => tasks::release(cx, task).await,
         Command::Cancel { task } => tasks::cancel(cx, task).await,
         Command::Result(args) => tasks::result(cx, args).await,
         Command::Place(args) => place::place(cx, args).await,

@@ -1,5 +1,6 @@
 //! `softbus place`.
 
+use super::run::{collect_params, read_input};
 use super::{Context, unexpected};
 use crate::args::PlaceArgs;
 use crate::control::{PlaceRequest, Request, Response};
@@ -8,16 +9,19 @@ use crate::output::clean;
 
 /// Which device would be chosen, and why.
 pub(super) async fn place(cx: Context, args: PlaceArgs) -> Result<(), Failure> {
+    let input = match &args.input {
+        Some(path) => read_input(path)?,
+        None => Vec::new(),
+    };
     let request = PlaceRequest {
         task_type: args.task_type,
+        params: collect_params(args.params)?,
         ops: args.ops,
-        input_bytes: args.input_size,
-        output_bytes: args.output_size,
         memory_bytes: args.memory,
         cores: args.cores,
         privacy: args.privacy.into(),
     };
-    let view = match cx.client().call(Request::Place(request)).await? {
+    let view = match cx.client().call_with(Request::Place(request), &input).await?.response {
         Response::Placement(view) => view,
         other => return Err(unexpected(&other)),
     };

@@ -1,6 +1,7 @@
 //! `softbus run`.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use softbus_core::limits;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
@@ -31,12 +32,7 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
     if let Some(out) = &args.out {
         writable(out)?;
     }
-    let mut params = std::collections::BTreeMap::new();
-    for (name, value) in args.params {
-        if params.insert(name.clone(), value).is_some() {
-            return Err(Failure::usage(format!("--param {name} is given twice")));
-        }
-    }
+    let params = collect_params(args.params)?;
     let request = TaskRequest {
         task_type: args.task_type,
         params,
@@ -74,7 +70,17 @@ fn name_of(path: &Path) -> Option<String> {
     crate::config::parse_name(&name).ok()
 }
 
-fn read_input(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+pub(super) fn collect_params(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut params = BTreeMap::new();
+    for (name, value) in given {
+        if params.insert(name.clone(), value).is_some() {
+            return Err(Failure::usage(format!("--param {name} is given twice")));
+        }
+    }
+    Ok(params)
+}
+
+pub(super) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     let what = || format!("input {}", path.display());
     let meta = std::fs::metadata(path).map_err(|e| Failure::io(what(), &e))?;
     if meta.is_dir() {

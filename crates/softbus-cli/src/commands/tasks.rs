@@ -196,6 +196,11 @@ pub(super) async fn adopt(cx: Context, args: AdoptArgs) -> Result<(), Failure> {
     }
 }
 
+/// Lets a task out of quarantine.
+pub(super) async fn release(cx: Context, task: String) -> Result<(), Failure> {
+    cx.order(Request::Release { task }, "it tries again").await
+}
+
 /// Cancels a task.
 pub(super) async fn cancel(cx: Context, task: String) -> Result<(), Failure> {
     cx.order(Request::Cancel { task }, "cancelled").await
@@ -234,7 +239,7 @@ pub(super) fn explain_end(task: &TaskView) -> Failure {
     let failure = Failure::failed(format!("task {} {}{why}", short(task), task_state_text(task.state)));
     match task.state {
         TaskState::Quarantined => failure.advise(format!(
-            "it crashed each time it went on; see `softbus tasks {}`, and cancel it or run it anew",
+            "it crashed each time it went on: softbus release {0} lets it try again, softbus cancel {0} ends it",
             short(task)
         )),
         _ => failure,
@@ -277,7 +282,11 @@ fn short(task: &TaskView) -> String {
 fn state(task: &TaskView) -> String {
     let mark = match task.state {
         TaskState::Running | TaskState::Done => "●",
-        TaskState::Waiting | TaskState::Moving | TaskState::Paused | TaskState::InDoubt => "◐",
+        TaskState::FailingOver
+        | TaskState::Waiting
+        | TaskState::Moving
+        | TaskState::Paused
+        | TaskState::InDoubt => "◐",
         TaskState::Failed | TaskState::Quarantined | TaskState::Lost => "✗",
         TaskState::Cancelled => "○",
     };

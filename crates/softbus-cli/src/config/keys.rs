@@ -33,7 +33,7 @@ const SECTIONS: [(&str, &str); 5] = [
     ("log", "What it writes to standard error."),
 ];
 
-pub(super) const KEYS: [Key; 23] = [
+pub(super) const KEYS: [Key; 28] = [
     example("node", "name", "\"kitchen tablet\"", "Name that people see. Default: the machine's host name."),
     example(
         "node",
@@ -115,6 +115,27 @@ pub(super) const KEYS: [Key; 23] = [
         "What else it has: display, audio, microphone, camera, location, input, internet, or any name of its own.",
     ),
     key("profile", "battery_floor_permille", "0", "Below this charge it takes no work of others. 0 to 1000."),
+    key(
+        "tasks",
+        "checkpoint_every_ms",
+        "500",
+        "Milliseconds between two checkpoints of a running task, at least. 50 to 600000.",
+    ),
+    key(
+        "tasks",
+        "replicas",
+        "1",
+        "How many other devices keep the checkpoints of a task of policy `owner`. 0 to 8.",
+    ),
+    key(
+        "tasks",
+        "quorum_lease_ms",
+        "1500",
+        "Under policy `quorum` a task goes on elsewhere after about this time without its device; a shorter one\n\
+         pauses tasks at each hiccup of the network. 300 to 60000.",
+    ),
+    key("tasks", "rebalance", "true", "Let the bus move running tasks to better devices by itself."),
+    key("tasks", "keep_results_days", "7", "How long results of ended tasks are kept. 1 to 365."),
     key(
         "tasks",
         "shutdown_move_s",

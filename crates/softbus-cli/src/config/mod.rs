@@ -94,6 +94,16 @@ pub struct Config {
     pub declared: Declared,
     /// Charge below which no foreign work is taken, 0–1000.
     pub battery_floor_permille: u16,
+    /// Time between two checkpoints of a task at least, in milliseconds.
+    pub checkpoint_every_ms: u64,
+    /// Devices that keep checkpoints of a task of policy `owner`.
+    pub replicas: u8,
+    /// Length of a runner's lease under policy `quorum`, in milliseconds.
+    pub quorum_lease_ms: u64,
+    /// Whether the bus moves running tasks to better devices by itself.
+    pub rebalance: bool,
+    /// How long results are kept, in days.
+    pub keep_results_days: u64,
     /// Longest wait at shutdown for tasks to move away, in seconds.
     pub shutdown_move_s: u64,
     /// Log filter.
@@ -116,6 +126,11 @@ impl Default for Config {
             offline_after_ms: 2000,
             declared: Declared::default(),
             battery_floor_permille: 0,
+            checkpoint_every_ms: 500,
+            replicas: 1,
+            quorum_lease_ms: 1500,
+            rebalance: true,
+            keep_results_days: 7,
             shutdown_move_s: 20,
             log: "info".into(),
         }

@@ -74,6 +74,17 @@ impl<'a> Reader<'a> {
             battery_floor_permille: self
                 .number("profile", "battery_floor_permille", 0..=1000)
                 .unwrap_or(default.battery_floor_permille),
+            checkpoint_every_ms: self
+                .number("tasks", "checkpoint_every_ms", 50..=600_000)
+                .unwrap_or(default.checkpoint_every_ms),
+            replicas: self.number("tasks", "replicas", 0..=8).unwrap_or(default.replicas),
+            quorum_lease_ms: self
+                .number("tasks", "quorum_lease_ms", 300..=60_000)
+                .unwrap_or(default.quorum_lease_ms),
+            rebalance: self.switch("tasks", "rebalance").unwrap_or(default.rebalance),
+            keep_results_days: self
+                .number("tasks", "keep_results_days", 1..=365)
+                .unwrap_or(default.keep_results_days),
             shutdown_move_s: self
                 .number("tasks", "shutdown_move_s", 0..=600)
                 .unwrap_or(default.shutdown_move_s),

@@ -55,6 +55,11 @@ fn every_key_is_read() {
         ("profile", "thermal = \"critical\""),
         ("profile", "capabilities = [\"display\", \"fridge\"]"),
         ("profile", "battery_floor_permille = 200"),
+        ("tasks", "checkpoint_every_ms = 1000"),
+        ("tasks", "replicas = 0"),
+        ("tasks", "quorum_lease_ms = 3000"),
+        ("tasks", "rebalance = false"),
+        ("tasks", "keep_results_days = 30"),
         ("tasks", "shutdown_move_s = 0"),
         ("log", "level = \"debug\""),
     ];

@@ -158,12 +158,10 @@ pub enum Request {
     },
     /// Allows or denies a service to a role or device, here on this device.
     SetRule {
-        /// Name and version, `camera/1`.
+        /// Name and version, `camera/1`, or the name alone for all versions.
         service: String,
-        /// To whom.
-        subject: Subject,
-        /// Allow, deny, or back to the default.
-        allow: Option<bool>,
+        /// What to change.
+        change: RuleChange,
     },
     /// Opens pairing here. Events tell the PIN, who tries and how it ends; it ends with the first device
     /// that pairs, when it is cancelled or when its time is over. Closing the connection cancels it.
@@ -223,6 +221,11 @@ pub enum Request {
         task: String,
         /// The person knows that the old branch may still run.
         force: bool,
+    },
+    /// Lets a task out of quarantine: it may crash anew.
+    Release {
+        /// Which.
+        task: String,
     },
     /// Cancels a task.
     Cancel {
@@ -317,16 +320,15 @@ pub struct TaskRequest {
 /// A piece of work to place.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PlaceRequest {
-    /// Task type that the device must be able to run.
-    pub task_type: Option<String>,
-    /// Work, in operations of the reference kernel.
-    pub ops: u64,
-    /// Bytes to send there.
-    pub input_bytes: u64,
-    /// Bytes that come back.
-    pub output_bytes: u64,
-    /// Memory it takes, in bytes.
-    pub memory_bytes: u64,
+    /// Task type that the device must be able to run. Its input is the body.
+    pub task_type: String,
+    /// Settings of the task, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+    /// Work, in operations of the reference kernel; left out: as the type estimates.
+    pub ops: Option<u64>,
+    /// Memory it takes, in bytes; left out: as the type estimates.
+    pub memory_bytes: Option<u64>,
     /// Cores it can use at once.
     pub cores: u16,
     /// Where it may go.

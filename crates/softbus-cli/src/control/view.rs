@@ -16,14 +16,20 @@ pub enum Expiry {
     InS(u64),
 }
 
-/// To whom a rule applies.
+/// A change of an access rule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Subject {
-    /// All of a role.
-    Role(Role),
-    /// One device, by id, end of id, or name.
-    Device(String),
+pub enum RuleChange {
+    /// Devices of this role and above may open the service.
+    Least(Role),
+    /// This device (by id, end of id, or name) may, whatever its role.
+    Allow(String),
+    /// This device may not.
+    Deny(String),
+    /// Forget what is said of this device.
+    Forget(String),
+    /// Back to the default altogether.
+    Reset,
 }
 
 /// Who a node is and how it does.
@@ -247,15 +253,17 @@ pub struct MemberView {
     pub services: Vec<String>,
 }
 
-/// One access rule.
+/// The access rule of one service.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RuleView {
-    /// Service.
+    /// The service, by name and version, or by name alone.
     pub service: String,
-    /// To whom it applies.
-    pub subject: Subject,
-    /// Allowed or denied.
-    pub allow: bool,
+    /// The least role that may open it; `None`: the default.
+    pub least: Option<Role>,
+    /// Devices that may, whatever their role.
+    pub allow: Vec<DeviceId>,
+    /// Devices that may not.
+    pub deny: Vec<DeviceId>,
 }
 
 /// A circle just founded.
@@ -356,6 +364,7 @@ pub fn task_state_text(state: TaskState) -> &'static str {
         TaskState::Failed => "failed",
         TaskState::Cancelled => "cancelled",
         TaskState::Lost => "runner lost",
+        TaskState::FailingOver => "failing over",
     }
 }
 
@@ -444,7 +453,8 @@ pub struct PlacementView {
     /// The explanation, for people.
     pub text: String,
     /// The explanation, as data.
-    pub explanation: serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub explanation: Option<serde_json::Value>,
 }
 
 /// Sensor values to claim for a while.

@@ -49,8 +49,14 @@ fn folder(dir: &Path) -> Finding {
             format!("{name} belongs to user {}, and this is user {uid}", meta.uid()),
             format!("run softbus as its owner, or: sudo chown -R {uid} {name}"),
         )
-    } else if meta.mode() & 0o077 != 0 {
+    } else if meta.mode() & 0o022 != 0 {
         Finding::bad(
+            CHECK,
+            format!("others can change {name} (mode {:o})", meta.mode() & 0o777),
+            format!("chmod 700 {name}"),
+        )
+    } else if meta.mode() & 0o055 != 0 {
+        Finding::warn(
             CHECK,
             format!("others can look into {name} (mode {:o})", meta.mode() & 0o777),
             format!("chmod 700 {name}"),

@@ -205,7 +205,7 @@ fn tasks(d: &DiagnosisView) -> Vec<Finding> {
                 TaskState::Quarantined => Some(Finding::warn(
                     CHECK,
                     format!("{id} crashed again and again{why}"),
-                    format!("softbus cancel {id}"),
+                    format!("softbus release {id} lets it try again, softbus cancel {id} ends it"),
                 )),
                 TaskState::InDoubt => Some(Finding::warn(
                     CHECK,

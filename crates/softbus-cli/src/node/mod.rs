@@ -1,14 +1,219 @@
-//! `softbus up`: a node.
+//! `softbus up`: a node. It builds the bus from the configuration, serves the control socket, and ends well.
 
+mod backend;
 mod log;
+mod notify;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus::core::WallMs;
+use softbus::net::seam::real::SeamError;
+use softbus::roster::Declared;
+use softbus::task::TasksConfig;
+use softbus::{Bind, Bus};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::UpArgs;
+use crate::clock::wall;
+use crate::commands::Context;
+use crate::config::{Config, Interfaces};
+use crate::control::Server;
+use crate::failure::{Failure, Kind};
+use crate::output::{Paint, clean};
+use crate::tasks::{Checksum, Picture, Primes};
+use backend::{Backend, Ending, bus_failure};
+use notify::notify;
 
 pub use log::start_log;
 
-use crate::args::UpArgs;
-use crate::commands::Context;
-use crate::failure::Failure;
+/// How long the end may take beyond the time for moving tasks.
+const CLOSE: Duration = Duration::from_secs(10);
+/// Longest task lifetime of what a client still reads when the node ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Runs a node until a signal or `softbus down`.
-pub(crate) async fn up(_cx: Context, _args: UpArgs) -> Result<(), Failure> {
-    Err(Failure::failed("not yet"))
+pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
+    let config = configure(args)?;
+    start_log(cx.log.as_deref().unwrap_or(&config.log))?;
+    // Before anything is started, so that no signal is lost on the way.
+    let mut signals = Signals::new()?;
+    let bus = tokio::select! {
+        biased;
+        _ = signals.next() => return Ok(()),
+        bus = start(&cx, &config) => bus?,
+    };
+    let server = match Server::bind(&cx.data_dir).await {
+        Ok(server) => server,
+        Err(failure) => {
+            bus.shutdown_within(Duration::ZERO).await;
+            return Err(failure);
+        }
+    };
+    let backend = Arc::new(Backend::new(bus.clone(), config.clone(), &cx.data_dir));
+    greet(&cx, &bus);
+    notify("READY=1");
+
+    let mut ending = backend.ending();
+    let serve = server.run(Arc::clone(&backend));
+    tokio::pin!(serve);
+    let how = tokio::select! {
+        biased;
+        () = signals.next() => Ending::Graceful,
+        asked = ending.wait_for(Option::is_some) => asked.ok().and_then(|e| *e).unwrap_or(Ending::Graceful),
+        () = &mut serve => Ending::Graceful,
+    };
+    notify("STOPPING=1");
+    let drain = match how {
+        Ending::Graceful => Duration::from_secs(config.shutdown_move_s),
+        Ending::Now => Duration::ZERO,
+    };
+    if how == Ending::Graceful {
+        cx.out.note("shutting down: tasks move to other devices first (once more Ctrl-C stops at once)");
+    }
+    let close = async {
+        // Commands are answered while tasks move away.
+        tokio::select! {
+            biased;
+            () = bus.shutdown_within(drain) => {}
+            () = &mut serve => {}
+        }
+        let _ = tokio::time::timeout(LAST_ANSWERS, &mut serve).await;
+    };
+    tokio::select! {
+        biased;
+        () = signals.next() => {
+            tracing::warn!("stopped at once; what could not move away goes on at the next start");
+        }
+        closed = tokio::time::timeout(drain + CLOSE, close) => if closed.is_err() {
+            tracing::warn!("could not close in time; what could not move away goes on at the next start");
+        },
+    }
+    Ok(())
+}
+
+/// The configuration file, with what the command line says put over it.
+fn configure(args: UpArgs) -> Result<Config, Failure> {
+    let mut config = args.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+    config.interfaces = args.bind.unwrap_or(config.interfaces);
+    config.port = args.port.unwrap_or(config.port);
+    config.name = args.name.or(config.name);
+    config.kind = args.kind.or(config.kind);
+    config.peers.extend(args.peers);
+    config.discovery &= !args.no_discovery;
+    Ok(config)
+}
+
+async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
+    let d = &config.declared;
+    let declared = Declared {
+        name: config.name.clone(),
+        kind: config.kind,
+        cores: d.cores,
+        memory_bytes: d.memory_bytes,
+        capabilities: (!d.capabilities.is_empty()).then(|| d.capabilities.clone()),
+        load_permille: d.load_permille,
+        battery_permille: d.battery_permille,
+        power: d.power,
+        thermal: d.thermal,
+        rate_ops_per_s: d.rate_ops_per_s,
+        rate_permille: d.rate_permille,
+        ..Declared::default()
+    };
+    let tasks = TasksConfig {
+        checkpoint_every: Duration::from_millis(config.checkpoint_every_ms),
+        replicas: config.replicas,
+        quorum_lease: Duration::from_millis(config.quorum_lease_ms),
+        rebalance: config.rebalance,
+        keep_results: Duration::from_secs(config.keep_results_days * 86_400),
+        drain_patience: Duration::from_secs(config.shutdown_move_s),
+        ..TasksConfig::default()
+    };
+    let mut builder = Bus::builder()
+        .data_dir(&cx.data_dir)
+        .declare(declared)
+        .battery_floor_permille(config.battery_floor_permille)
+        .bind(match &config.interfaces {
+            Interfaces::All => Bind::All,
+            Interfaces::Loopback => Bind::Loopback,
+            Interfaces::Named(names) => Bind::Interfaces(names.clone()),
+        })
+        .port(config.port)
+        .discovery(config.discovery)
+        .hide(!config.announce_name, !config.announce_kind)
+        .link_budget(config.link_budget)
+        .tasks(tasks)
+        .task::<Picture>()
+        .task::<Primes>()
+        .task::<Checksum>();
+    for peer in &config.peers {
+        builder = builder.static_peer(peer.id, peer.address);
+    }
+    builder.start().await.map_err(bus_failure)
+}
+
+/// Tells a person who this is and what to do next.
+fn greet(cx: &Context, bus: &Bus) {
+    let view = bus.watch();
+    let own = view.borrow().own().and_then(|own| own.profile.clone());
+    let (name, kind) = own.map_or_else(Default::default, |p| (clean(&p.name), p.kind));
+    let addresses: Vec<String> = bus.addresses().iter().map(ToString::to_string).collect();
+    if cx.out.json {
+        let ready = serde_json::json!({ "ready": { "id": bus.id(), "name": name, "kind": kind, "addresses": addresses } });
+        let _ = cx.out.json_line(&ready);
+        return;
+    }
+    let circles = bus.circles().circles();
+    let now: WallMs = wall();
+    let peers = circles.peers(now).len();
+    let next = match (circles.circles.is_empty(), peers) {
+        (true, _) => "in no circle yet; to pair with another device: `softbus pair` on one, `softbus pair NAME` on the other".to_string(),
+        (false, peers) => {
+            let names: Vec<String> = circles.circles.values().map(|c| clean(&c.name)).collect();
+            format!("in {}, with {peers} other device{}", names.join(", "), if peers == 1 { "" } else { "s" })
+        }
+    };
+    cx.out.note(format!(
+        "{} {} ({kind}) is up\n  id         {}\n  addresses  {}\n  data       {}\n  {next}",
+        cx.out.paint_err(Paint::Good, "●"),
+        cx.out.paint_err(Paint::Strong, &name),
+        bus.id(),
+        addresses.join(", "),
+        cx.data_dir.display(),
+    ));
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|e| Failure::io("cannot listen for signals", &e));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// The next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Why the data folder could not be opened, with the exit code it has.
+pub(crate) fn seam_failure(error: &SeamError) -> Failure {
+    let kind = match error {
+        SeamError::InUse { .. } => Kind::Conflict,
+        SeamError::Exposed { .. } | SeamError::NotOurs { .. } => Kind::Refused,
+        SeamError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Kind::Refused
+        }
+        _ => Kind::Failed,
+    };
+    Failure::new(kind, error.to_string())
 }

@@ -78,9 +78,16 @@ pub fn ago(now: WallMs, then: WallMs) -> String {
     }
 }
 
-/// How far ahead: `in 5 h`.
+/// How far ahead: `in 5 h`. To the nearest unit: what was just said to last 365 d is not shown as 364 d.
 pub fn in_future(now: WallMs, then: WallMs) -> String {
-    format!("in {}", duration(Duration::from_millis(then.0.saturating_sub(now.0))))
+    let ms = then.0.saturating_sub(now.0);
+    let half_unit = match ms / 1000 {
+        0..120 => 0,
+        120..7_200 => 30_000,
+        7_200..172_800 => 1_800_000,
+        _ => 43_200_000,
+    };
+    format!("in {}", duration(Duration::from_millis(ms.saturating_add(half_unit))))
 }
 
 /// When a thing ends: `never`, `in 364 d`, `ended 3 d ago`.
@@ -132,6 +139,8 @@ mod tests {
         assert_eq!(ago(now, WallMs(now.0 + 90_000)), "in 90 s");
         assert_eq!(until(now, None), "never");
         assert_eq!(until(now, Some(now.0 + 400 * 86_400_000)), "in 400 d");
+        assert_eq!(until(now, Some(now.0 + 365 * 86_400_000 - 5_000)), "in 365 d");
+        assert_eq!(until(now, Some(now.0 + 119_000)), "in 119 s");
         assert_eq!(until(now, Some(now.0 - 86_400_000 * 3)), "ended 3 d ago");
         assert_eq!(until(now, Some(0)), "ended 11 d ago");
     }

@@ -1,0 +1,138 @@
+//! Maps what commands ask onto the bus.
+
+mod devices;
+mod errors;
+mod people;
+mod resolve;
+mod status;
+mod work;
+
+use std::time::Duration;
+
+use softbus::Bus;
+use softbus::core::WallMs;
+use tokio::sync::watch;
+
+use crate::clock::wall;
+use crate::config::{Config, parse_peer};
+use crate::control::{Answer, Body, Events, Handle, Load, Request, Response};
+use crate::failure::Failure;
+
+pub(super) use errors::bus_failure;
+
+/// Longest text of a request that names something: a device, a circle, a PIN.
+const NAME_BYTES: usize = 256;
+/// Longest link that pairs.
+const LINK_BYTES: usize = 8 << 10;
+
+/// How the node shall end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// Tasks move away first.
+    Graceful,
+    /// At once.
+    Now,
+}
+
+/// A running node.
+pub(super) struct Backend {
+    bus: Bus,
+    config: Config,
+    data_dir: String,
+    started: WallMs,
+    ending: watch::Sender<Option<Ending>>,
+}
+
+impl Backend {
+    pub(super) fn new(bus: Bus, config: Config, data_dir: &std::path::Path) -> Self {
+        Self {
+            bus,
+            config,
+            data_dir: data_dir.display().to_string(),
+            started: wall(),
+            ending: watch::Sender::new(None),
+        }
+    }
+
+    /// Tells when somebody asked for the end.
+    pub(super) fn ending(&self) -> watch::Receiver<Option<Ending>> {
+        self.ending.subscribe()
+    }
+}
+
+impl Handle for Backend {
+    async fn handle(&self, request: Request, body: Body, events: Events) -> Result<Answer, Failure> {
+        let response = match request {
+            Request::Status {} => Response::Status(Box::new(self.status())),
+            Request::Diagnose {} => Response::Diagnosis(Box::new(self.diagnose().await?)),
+            Request::Devices {} => Response::Devices(self.devices()),
+            Request::WatchDevices {} => self.watch_devices(&events).await?,
+            Request::Circles {} => Response::Circles(self.circles()),
+            Request::Found { name } => self.found(&name).await?,
+            Request::Leave { circle, force } => self.leave(circle, force).await?,
+            Request::SetRole { circle, device, role, expires, services } => {
+                self.set_role(circle, &device, role, expires, &services).await?
+            }
+            Request::Remove { circle, device } => self.remove(circle, &device).await?,
+            Request::Renew { circle, device, expires } => self.renew(circle, &device, expires).await?,
+            Request::Replace { circle, old, new } => self.replace(circle, &old, &new).await?,
+            Request::Recover { circle, words, keep } => self.recover(circle, &words, &keep).await?,
+            Request::SetRule { service, change } => self.set_rule(&service, change).await?,
+            Request::OpenPairing(terms) => self.open_pairing(terms, &events).await?,
+            Request::Invite { seconds, terms } => self.invite(seconds, terms).await?,
+            Request::CancelPairing {} => self.cancel_pairing().await?,
+            Request::Pair { with, pin, terms } => self.pair(&with, &pin, terms).await?,
+            Request::PairByLink { link, terms } => self.pair_by_link(&link, terms).await?,
+            Request::Run(task) => self.run(task, body).await?,
+            Request::Tasks { task } => Response::Tasks(self.tasks(task).await?),
+            Request::WatchTasks { task } => self.watch_tasks(task, &events).await?,
+            Request::Move { task, device, reason } => self.move_task(&task, device, reason).await?,
+            Request::Adopt { task, force } => self.adopt(&task, force).await?,
+            Request::Release { task } => self.release(&task).await?,
+            Request::Cancel { task } => self.cancel(&task).await?,
+            Request::Result { task } => return self.result(&task).await,
+            Request::Place(work) => Response::Placement(self.place(work, body).await?),
+            Request::AddPeer { peer } => self.add_peer(&peer)?,
+            Request::InjectLoad(load) => self.inject(load).await?,
+            Request::Down { now } => {
+                self.ending.send_replace(Some(if now { Ending::Now } else { Ending::Graceful }));
+                Response::Done
+            }
+        };
+        Ok(response.into())
+    }
+}
+
+impl Backend {
+    fn add_peer(&self, peer: &str) -> Result<Response, Failure> {
+        let peer = parse_peer(named(peer)?).map_err(Failure::usage)?;
+        self.bus.net().add_static(peer.id, peer.address);
+        Ok(Response::Done)
+    }
+
+    async fn inject(&self, load: Load) -> Result<Response, Failure> {
+        let values = softbus::roster::SampleOverride {
+            load_permille: load.load_permille,
+            memory_free_bytes: load.memory_free_bytes,
+            battery_permille: load.battery_permille,
+            power: load.power,
+            thermal: load.thermal,
+        };
+        let lasts = Duration::from_secs(load.seconds);
+        self.bus.roster().inject(values, lasts).await.map_err(|e| bus_failure(e.into()))?;
+        tracing::warn!(?values, seconds = load.seconds, "claiming sensor values that were injected");
+        Ok(Response::Done)
+    }
+}
+
+/// A text that names something, bounded.
+fn named(text: &str) -> Result<&str, Failure> {
+    let text = text.trim();
+    if text.is_empty() {
+        Err(Failure::usage("the name is empty"))
+    } else if text.len() > NAME_BYTES {
+        Err(Failure::usage(format!("a name of {} bytes, at most {NAME_BYTES} are allowed", text.len())))
+    } else {
+        Ok(text)
+    }
+}

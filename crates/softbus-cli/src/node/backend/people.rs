@@ -1,0 +1,464 @@
+//! Circles and pairing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use softbus::core::{CircleId, DeviceId, ServiceName, WallMs};
+use softbus::net::membership::MembershipError;
+use softbus::net::seam::Sighting;
+use softbus::trust::{Grant, Rule};
+use softbus::{Bus, Founded, PairOptions, Paired, PairingState, Role};
+use tokio::time::Instant;
+
+use super::{Backend, LINK_BYTES, bus_failure, named, resolve};
+use crate::clock::wall;
+use crate::control::{
+    CircleView, CirclesView, Event, Events, Expiry, FoundedView, InvitationView, MemberView, PairTerms,
+    PairedView, PairingView, Response, RuleChange, RuleView,
+};
+use crate::failure::{Failure, Kind};
+use crate::output::clean;
+
+/// A membership without a word about its end.
+const MEMBER_LIVES: Duration = Duration::from_secs(365 * 86_400);
+/// A guest's, likewise.
+const GUEST_LIVES: Duration = Duration::from_secs(86_400);
+/// How long discovery may take to see a device that a person names.
+const SEE: Duration = Duration::from_secs(5);
+/// Longest life of a link that pairs.
+const INVITE: Duration = Duration::from_secs(24 * 3600);
+/// Longest text of recovery words.
+const WORDS_BYTES: usize = 1024;
+
+fn failed(error: MembershipError) -> Failure {
+    bus_failure(error.into())
+}
+
+impl Backend {
+    /// All circles and rules.
+    pub(super) fn circles(&self) -> CirclesView {
+        let view = self.bus.circles().circles();
+        let (now, me, names) = (wall(), self.bus.id(), self.names());
+        let circles = view
+            .circles
+            .values()
+            .map(|circle| CircleView {
+                id: circle.id,
+                name: circle.name.clone(),
+                role: circle.member(&me, now).map(|m| m.role),
+                orphaned: circle.is_orphaned(now),
+                members: circle
+                    .members
+                    .iter()
+                    .map(|(device, member)| MemberView {
+                        device: *device,
+                        name: names.get(device).cloned().unwrap_or_default(),
+                        here: *device == me,
+                        role: member.role,
+                        expires_ms: member.expires.map(|end| end.0),
+                        services: member.services.iter().map(ToString::to_string).collect(),
+                    })
+                    .collect(),
+            })
+            .collect();
+        let rules = self
+            .bus
+            .circles()
+            .rules()
+            .iter()
+            .map(|(service, rule)| RuleView {
+                service: service.to_string(),
+                least: rule.least,
+                allow: rule.allow.iter().copied().collect(),
+                deny: rule.deny.iter().copied().collect(),
+            })
+            .collect();
+        CirclesView { circles, rules }
+    }
+
+    pub(super) async fn found(&self, name: &str) -> Result<Response, Failure> {
+        let name = crate::config::parse_name(name).map_err(Failure::usage)?;
+        let founded = self.bus.found_circle(&name).await.map_err(bus_failure)?;
+        tracing::info!(circle = %founded.circle, "founded a circle");
+        Ok(Response::Founded(self.founded_view(founded, Some(name))))
+    }
+
+    fn founded_view(&self, founded: Founded, name: Option<String>) -> FoundedView {
+        let name = name.unwrap_or_else(|| self.circle_name(founded.circle));
+        FoundedView { circle: founded.circle, name, recovery_words: founded.recovery_words.to_string() }
+    }
+
+    fn circle_name(&self, circle: CircleId) -> String {
+        self.bus.circles().circles().circles.get(&circle).map(|c| c.name.clone()).unwrap_or_default()
+    }
+
+    fn circle(&self, text: Option<&str>) -> Result<Option<CircleId>, Failure> {
+        let view = self.bus.circles().circles();
+        let among: Vec<(CircleId, String)> = view.circles.values().map(|c| (c.id, c.name.clone())).collect();
+        resolve::circle(text, &among)
+    }
+
+    /// A device of a common circle, heard of or not.
+    pub(super) fn member(&self, text: &str) -> Result<DeviceId, Failure> {
+        let mut names = self.names();
+        for circle in self.bus.circles().circles().circles.values() {
+            for device in circle.members.keys() {
+                names.entry(*device).or_default();
+            }
+        }
+        let among: Vec<(DeviceId, String)> = names.into_iter().collect();
+        resolve::device(text, &among, "of a common circle")
+    }
+
+    pub(super) async fn leave(&self, circle: Option<String>, force: bool) -> Result<Response, Failure> {
+        let circle = self.circle(circle.as_deref())?;
+        self.bus.circles().leave(circle, force).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn remove(&self, circle: Option<String>, device: &str) -> Result<Response, Failure> {
+        let circle = self.circle(circle.as_deref())?;
+        let device = self.member(device)?;
+        if device == self.bus.id() {
+            return Err(Failure::usage("this is the device itself").advise("to go: softbus circle leave"));
+        }
+        self.bus.circles().remove(circle, device).await.map_err(failed)?;
+        tracing::info!(%device, "removed a device");
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn set_role(
+        &self,
+        circle: Option<String>,
+        device: &str,
+        role: Role,
+        expires: Option<Expiry>,
+        services: &[String],
+    ) -> Result<Response, Failure> {
+        let circle = self.circle(circle.as_deref())?;
+        let device = self.member(device)?;
+        let grant = grant(role, expires, services)?;
+        self.bus.circles().set_role(circle, device, grant).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn renew(
+        &self,
+        circle: Option<String>,
+        device: &str,
+        expires: Expiry,
+    ) -> Result<Response, Failure> {
+        let circle = self.circle(circle.as_deref())?;
+        let device = self.member(device)?;
+        let lives = match expires {
+            Expiry::Never => None,
+            Expiry::InS(seconds) => Some(Duration::from_secs(seconds)),
+        };
+        self.bus.circles().renew(circle, device, lives).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn replace(
+        &self,
+        circle: Option<String>,
+        old: &str,
+        new: &str,
+    ) -> Result<Response, Failure> {
+        let circle = self.circle(circle.as_deref())?;
+        let old = self.member(old)?;
+        let new = match named(new)?.parse::<DeviceId>() {
+            Ok(id) => id,
+            Err(_) => self.stranger(new).await?.0,
+        };
+        // The new device gets what the lost one had.
+        let view = self.bus.circles().circles();
+        let member = view
+            .circles
+            .values()
+            .filter(|c| circle.is_none_or(|id| c.id == id))
+            .find_map(|c| c.members.get(&old))
+            .ok_or_else(|| Failure::not_found(format!("…{} is not in that circle", old.short())))?;
+        let grant = Grant { role: member.role, expires: member.expires, services: member.services.clone() };
+        self.bus.circles().replace(circle, old, new, grant).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn recover(
+        &self,
+        circle: Option<String>,
+        words: &str,
+        keep: &[String],
+    ) -> Result<Response, Failure> {
+        if words.len() > WORDS_BYTES {
+            return Err(Failure::usage("these are no recovery words: too long"));
+        }
+        let circle = self.circle(circle.as_deref())?;
+        let keep = keep.iter().map(|device| self.member(device)).collect::<Result<Vec<_>, _>>()?;
+        self.bus.circles().recover(circle, words, keep).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn set_rule(&self, service: &str, change: RuleChange) -> Result<Response, Failure> {
+        let service = named(service)?;
+        let rules = self.bus.circles().rules();
+        let mut rule =
+            rules.iter().find(|(name, _)| *name == service).map(|(_, r)| r.clone()).unwrap_or_default();
+        match change {
+            RuleChange::Least(role) => rule.least = Some(role),
+            RuleChange::Allow(device) => {
+                let device = self.member(&device)?;
+                rule.deny.remove(&device);
+                rule.allow.insert(device);
+            }
+            RuleChange::Deny(device) => {
+                let device = self.member(&device)?;
+                rule.allow.remove(&device);
+                rule.deny.insert(device);
+            }
+            RuleChange::Forget(device) => {
+                let device = self.member(&device)?;
+                rule.allow.remove(&device);
+                rule.deny.remove(&device);
+            }
+            RuleChange::Reset => rule = Rule::default(),
+        }
+        self.bus.circles().set_rule(service, rule).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    // Pairing.
+
+    pub(super) async fn open_pairing(&self, terms: PairTerms, events: &Events) -> Result<Response, Failure> {
+        let options = self.options(terms)?;
+        let mut state = self.bus.open_pairing(options).await.map_err(bus_failure)?;
+        // Whoever shows the PIN may go away: then nobody can read it any more.
+        let mut close = CloseOnDrop(Some(self.bus.clone()));
+        loop {
+            let now = state.borrow_and_update().clone();
+            let view = match now {
+                PairingState::Open { pin, lives, tries_left } => PairingView::Open {
+                    pin: pin.reveal().to_string(),
+                    lives_ms: u64::try_from(lives.as_millis()).unwrap_or(u64::MAX),
+                    tries_left,
+                },
+                PairingState::Settling { peer } => {
+                    // From here the pairing runs its course, watched or not.
+                    close.0 = None;
+                    PairingView::Settling { device: peer }
+                }
+                PairingState::Paired { peer, circle } => {
+                    close.0 = None;
+                    return Ok(Response::Paired(self.paired_view(peer, circle, false, None)));
+                }
+                PairingState::Expired => {
+                    return Err(Failure::timeout("nobody entered the PIN in time")
+                        .advise("open pairing again: softbus pair"));
+                }
+                PairingState::Cancelled | PairingState::Closed => {
+                    return Err(Failure::new(Kind::Refused, "pairing was cancelled"));
+                }
+                PairingState::Frozen { lasts } => {
+                    return Err(Failure::new(
+                        Kind::Refused,
+                        format!(
+                            "too many wrong PINs: pairing is frozen for {}",
+                            crate::output::duration(lasts)
+                        ),
+                    )
+                    .advise("somebody may be guessing; open pairing again after that time"));
+                }
+                PairingState::Failed { reason } => {
+                    return Err(Failure::failed(format!("the PIN was right, but: {reason}"))
+                        .advise("open pairing again: softbus pair"));
+                }
+            };
+            if !events.send(Event::Pairing(view)).await {
+                return Ok(Response::Done);
+            }
+            if state.changed().await.is_err() {
+                return Err(Failure::failed("the bus is shutting down"));
+            }
+        }
+    }
+
+    pub(super) async fn cancel_pairing(&self) -> Result<Response, Failure> {
+        self.bus.circles().close_pairing(true).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn invite(&self, seconds: u64, terms: PairTerms) -> Result<Response, Failure> {
+        let lives = Duration::from_secs(seconds);
+        if lives > INVITE || lives.is_zero() {
+            return Err(Failure::usage(format!("a link lives at most {}", crate::output::duration(INVITE))));
+        }
+        let options = self.options(terms)?;
+        let ticket = self.bus.circles().invite(options, lives).await.map_err(failed)?;
+        Ok(Response::Invitation(InvitationView { link: ticket.to_link().to_string(), seconds }))
+    }
+
+    pub(super) async fn pair(&self, with: &str, pin: &str, terms: PairTerms) -> Result<Response, Failure> {
+        let options = self.options(terms)?;
+        let pin = named(pin)?;
+        let paired = match named(with)?.parse::<SocketAddr>() {
+            Ok(address) => self.bus.circles().pair_with(address, None, pin, options).await.map_err(failed)?,
+            Err(_) => {
+                let (device, _) = self.stranger(with).await?;
+                self.bus.pair_with(device, pin, options).await.map_err(bus_failure)?
+            }
+        };
+        Ok(self.paired(paired))
+    }
+
+    pub(super) async fn pair_by_link(&self, link: &str, terms: PairTerms) -> Result<Response, Failure> {
+        if link.len() > LINK_BYTES {
+            return Err(Failure::usage("this is no pairing link: too long"));
+        }
+        let options = self.options(terms)?;
+        let paired = self.bus.circles().pair_by_ticket(link.trim(), options).await.map_err(failed)?;
+        Ok(self.paired(paired))
+    }
+
+    fn paired(&self, paired: Paired) -> Response {
+        tracing::info!(peer = %paired.peer, circle = %paired.circle, "paired");
+        Response::Paired(self.paired_view(paired.peer, paired.circle, paired.joined, paired.founded))
+    }
+
+    fn paired_view(
+        &self,
+        peer: DeviceId,
+        circle: CircleId,
+        joined: bool,
+        founded: Option<Founded>,
+    ) -> PairedView {
+        let name =
+            self.names().remove(&peer).filter(|n| !n.is_empty()).or_else(|| {
+                self.sightings().into_iter().find(|(id, _)| *id == Some(peer)).map(|(_, name)| name)
+            });
+        PairedView {
+            device: peer,
+            name: name.unwrap_or_default(),
+            circle,
+            circle_name: self.circle_name(circle),
+            joined,
+            founded: founded.map(|f| self.founded_view(f, None)),
+        }
+    }
+
+    fn options(&self, terms: PairTerms) -> Result<PairOptions, Failure> {
+        let circle = self.circle(terms.circle.as_deref())?;
+        let said = terms.role.is_some() || terms.expires.is_some() || !terms.services.is_empty();
+        let role = terms.role.unwrap_or(Role::Member);
+        let grant = said.then(|| grant(role, terms.expires, &terms.services)).transpose()?;
+        Ok(PairOptions { circle, grant, join: terms.join })
+    }
+
+    /// Ids and names that discovery sees.
+    fn sightings(&self) -> Vec<(Option<DeviceId>, String)> {
+        let seen = self.bus.nearby();
+        let seen = seen.borrow();
+        seen.iter()
+            .filter_map(|sighting| match sighting {
+                Sighting::Seen { announcement, .. } => {
+                    Some((announcement.id, announcement.name.clone().unwrap_or_default()))
+                }
+                Sighting::Gone { .. } => None,
+            })
+            .collect()
+    }
+
+    /// A device nearby that tells its id, which it does while its pairing is open. Waits a moment for it.
+    async fn stranger(&self, text: &str) -> Result<(DeviceId, String), Failure> {
+        let deadline = Instant::now() + SEE;
+        let mut nearby = self.bus.nearby();
+        loop {
+            nearby.mark_unchanged();
+            let seen = self.sightings();
+            let open: Vec<(DeviceId, String)> =
+                seen.iter().filter_map(|(id, name)| Some(((*id)?, name.clone()))).collect();
+            let missing = match resolve::device(text, &open, "nearby") {
+                Ok(id) => {
+                    let name = open.into_iter().find(|(known, _)| *known == id).map(|(_, name)| name);
+                    return Ok((id, name.unwrap_or_default()));
+                }
+                Err(failure) if failure.kind != Kind::NotFound => return Err(failure),
+                Err(failure) => failure,
+            };
+            match tokio::time::timeout_at(deadline, nearby.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Err(self.why_missing(text, &seen, missing)),
+            }
+        }
+    }
+
+    fn why_missing(&self, text: &str, seen: &[(Option<DeviceId>, String)], missing: Failure) -> Failure {
+        let text = clean(text);
+        if seen.iter().any(|(id, name)| id.is_none() && name.eq_ignore_ascii_case(&text)) {
+            return Failure::new(Kind::Refused, format!("{text} is nearby, but its pairing is not open"))
+                .advise(format!("on {text}: softbus pair"));
+        }
+        if self.member(&text).is_ok() {
+            return Failure::conflict(format!("{text} is in a common circle already"));
+        }
+        missing.advise(
+            "open pairing there (softbus pair); where discovery does not reach, give its address: softbus pair IP:PORT",
+        )
+    }
+}
+
+/// Closes pairing when whoever shows the PIN goes away.
+struct CloseOnDrop(Option<Bus>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        let Some(bus) = self.0.take() else { return };
+        tokio::spawn(async move {
+            if let Err(error) = bus.circles().close_pairing(false).await {
+                tracing::warn!(%error, "pairing could not be closed");
+            }
+        });
+    }
+}
+
+/// What an owner grants, from what a person said.
+fn grant(role: Role, expires: Option<Expiry>, services: &[String]) -> Result<Grant, Failure> {
+    if role != Role::Guest && !services.is_empty() {
+        return Err(Failure::usage(format!("services are named for guests; a {role} may open them anyway")));
+    }
+    let services = services
+        .iter()
+        .map(|s| s.parse::<ServiceName>().map_err(|e| Failure::usage(e.to_string())))
+        .collect::<Result<_, _>>()?;
+    let after = |span: Duration| Some(WallMs(wall().0).after(span));
+    let expires = match expires {
+        Some(Expiry::Never) if role == Role::Guest => {
+            return Err(Failure::usage("a guest's membership has an end").advise("--expires 30d"));
+        }
+        Some(Expiry::Never) => None,
+        Some(Expiry::InS(seconds)) => after(Duration::from_secs(seconds)),
+        None if role == Role::Guest => after(GUEST_LIVES),
+        None if role == Role::Owner => None,
+        None => after(MEMBER_LIVES),
+    };
+    Ok(Grant { role, expires, services })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_have_sensible_ends() {
+        let end = |role, expires| {
+            grant(role, expires, &[]).unwrap().expires.map(|e| (e.0 - wall().0 + 1000) / 86_400_000)
+        };
+        assert_eq!(end(Role::Member, None), Some(365));
+        assert_eq!(end(Role::Guest, None), Some(1));
+        assert_eq!(end(Role::Owner, None), None);
+        assert_eq!(end(Role::Member, Some(Expiry::Never)), None);
+        assert_eq!(end(Role::Member, Some(Expiry::InS(2 * 86_400))), Some(2));
+        assert!(grant(Role::Guest, Some(Expiry::Never), &[]).is_err());
+        assert!(grant(Role::Member, None, &["camera/1".into()]).is_err());
+        assert!(grant(Role::Guest, None, &["camera".into()]).is_err());
+        assert_eq!(grant(Role::Guest, None, &["camera/1".into()]).unwrap().services.len(), 1);
+    }
+}

@@ -1,0 +1,377 @@
+//! Tasks, as commands ask for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus::core::{DeviceId, TaskId};
+use softbus::task::{Buffer, Move, MoveReason, PlacementHints, TaskEvent, TaskState};
+use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Backend, bus_failure, named, resolve};
+use crate::control::{
+    Answer, Body, Event, Events, MoveView, PlaceRequest, PlacementView, Response, SubmittedView, TaskRequest,
+    TaskView,
+};
+use crate::failure::{Failure, Kind};
+use crate::tasks::{Job, prepare};
+
+/// Most settings of a task, and the longest of them in bytes.
+const PARAMS: usize = 64;
+const PARAM_BYTES: usize = 4096;
+/// Most devices that a request may name.
+const DEVICES: usize = 64;
+/// How long a move may take before the command says that it goes on.
+const MOVE: Duration = Duration::from_secs(60);
+/// How long "to the best device" waits for a sign of moving: it may be where it is best.
+const STAYS: Duration = Duration::from_secs(5);
+/// How often a watched list of tasks is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Longest wait for the word why a task was placed where it is.
+const PLACED: Duration = Duration::from_millis(500);
+
+fn failed(error: softbus::task::TaskError) -> Failure {
+    bus_failure(Error::from(error))
+}
+
+impl Backend {
+    /// How many tasks run here.
+    pub(super) fn running_here(&self) -> usize {
+        let me = self.bus.id();
+        let tasks = self.bus.tasks().list();
+        tasks.iter().filter(|t| t.runner == Some(me) && t.state == TaskState::Running).count()
+    }
+
+    /// A type's serialised input, from the file and settings that a person gave.
+    async fn input(
+        &self,
+        kind: &str,
+        params: BTreeMap<String, String>,
+        file: Body,
+    ) -> Result<Vec<u8>, Failure> {
+        let job = Job { file: Buffer(file), params: bounded(params)? };
+        let work = {
+            let kind = kind.to_string();
+            move || {
+                let job = prepare(&kind, job).map_err(|e| Failure::usage(e.to_string()))?;
+                postcard::to_allocvec(&job)
+                    .map_err(|e| Failure::failed(format!("the input has no wire form: {e}")))
+            }
+        };
+        // Decoding a picture takes a while: not on the threads that carry the network.
+        let compute = self.bus.net().seam().compute.clone();
+        let done = compute.run(softbus::net::seam::Lane::Work, 0, work).await;
+        done.unwrap_or_else(|| {
+            Err(Failure::failed("the input could not be prepared: the node is shutting down"))
+        })
+    }
+
+    pub(super) async fn run(&self, request: TaskRequest, file: Body) -> Result<Response, Failure> {
+        let kind = named(&request.task_type)?.to_string();
+        if request.only.len() > DEVICES {
+            return Err(Failure::usage(format!("at most {DEVICES} devices can be named with --only")));
+        }
+        let only = request.only.iter().map(|d| self.member(d)).collect::<Result<_, _>>()?;
+        let start_on = request.start_on.as_deref().map(|d| self.member(d)).transpose()?;
+        let input = self.input(&kind, request.params, file).await?;
+        let options = SubmitOptions {
+            name: request
+                .name
+                .map(|n| crate::config::parse_name(&n))
+                .transpose()
+                .map_err(Failure::usage)?
+                .unwrap_or_default(),
+            qos: QoS { privacy: request.privacy, ..QoS::default() },
+            policy: request.policy,
+            replicas: request.replicas,
+            hints: PlacementHints { only, start_on, stay: request.stay, ..PlacementHints::default() },
+            ..SubmitOptions::default()
+        };
+        let mut events = self.bus.tasks().events();
+        let handle = self.bus.tasks().submit(&kind, input, options).await.map_err(failed)?;
+        let id = handle.id();
+        tracing::info!(task = %id, %kind, "submitted");
+        let placed = async {
+            loop {
+                match events.next().await? {
+                    TaskEvent::Placed { task, on, explanation } if task == id => {
+                        return Some((on, explanation));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let placed = tokio::time::timeout(PLACED, placed).await.ok().flatten();
+        let status = handle.status().await.map_err(failed)?;
+        let names = self.names();
+        let placement = placed.map(|(on, text)| PlacementView {
+            chosen: Some(on),
+            chosen_name: name(&names, &on),
+            text,
+            explanation: None,
+        });
+        Ok(Response::Submitted(Box::new(SubmittedView { task: view(&status, &names), placement })))
+    }
+
+    /// All tasks, or one.
+    pub(super) async fn tasks(&self, which: Option<String>) -> Result<Vec<TaskView>, Failure> {
+        match which {
+            None => {
+                let names = self.names();
+                let all = self.bus.tasks().list_all().await;
+                Ok(all.iter().map(|status| view(status, &names)).collect())
+            }
+            Some(which) => {
+                let id = self.task(&which).await?;
+                Ok(vec![self.one(id).await?])
+            }
+        }
+    }
+
+    async fn one(&self, id: TaskId) -> Result<TaskView, Failure> {
+        let status = self.bus.tasks().status(id).await.map_err(failed)?;
+        Ok(view(&status, &self.names()))
+    }
+
+    /// From what a person calls a task to the task: of this device first, then of all in reach.
+    async fn task(&self, text: &str) -> Result<TaskId, Failure> {
+        let pairs = |all: &[Arc<TaskStatus>]| -> Vec<(TaskId, String)> {
+            all.iter().map(|s| (s.id, s.name.clone())).collect()
+        };
+        match resolve::task(text, &pairs(&self.bus.tasks().list())) {
+            Err(failure) if failure.kind == Kind::NotFound => {
+                resolve::task(text, &pairs(&self.bus.tasks().list_all().await))
+            }
+            found => found,
+        }
+    }
+
+    pub(super) async fn watch_tasks(
+        &self,
+        which: Option<String>,
+        events: &Events,
+    ) -> Result<Response, Failure> {
+        match which {
+            Some(which) => {
+                let id = self.task(&which).await?;
+                self.watch_one(id, events).await
+            }
+            None => self.watch_all(events).await,
+        }
+    }
+
+    async fn watch_one(&self, id: TaskId, events: &Events) -> Result<Response, Failure> {
+        let mut status = self.bus.tasks().watch(id).await.map_err(failed)?;
+        loop {
+            let now = status.borrow_and_update().clone();
+            let shown = view(&now, &self.names());
+            if !events.send(Event::Task(Box::new(shown.clone()))).await || now.state.is_final() {
+                return Ok(Response::Task(Box::new(shown)));
+            }
+            if status.changed().await.is_err() {
+                // Whoever told of it went away: somebody else may know.
+                status = self.bus.tasks().watch(id).await.map_err(failed)?;
+            }
+        }
+    }
+
+    async fn watch_all(&self, events: &Events) -> Result<Response, Failure> {
+        let mut shown: BTreeMap<TaskId, TaskView> = BTreeMap::new();
+        loop {
+            let mut now = self.tasks(None).await?;
+            for task in &mut now {
+                // Its age grows all the time; that alone is no news.
+                task.checkpoint_age_ms = None;
+                if shown.get(&task.id) != Some(task)
+                    && !events.send(Event::Task(Box::new(task.clone()))).await
+                {
+                    return Ok(Response::Done);
+                }
+            }
+            shown = now.into_iter().map(|task| (task.id, task)).collect();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    pub(super) async fn move_task(
+        &self,
+        task: &str,
+        device: Option<String>,
+        reason: Option<String>,
+    ) -> Result<Response, Failure> {
+        let id = self.task(task).await?;
+        let to = device.as_deref().map(|d| self.member(d)).transpose()?;
+        let mut status = self.bus.tasks().watch(id).await.map_err(failed)?;
+        let before = status.borrow_and_update().clone();
+        if before.state.is_final() {
+            return Err(Failure::conflict("the task has ended: there is nothing to move"));
+        }
+        if to.is_some() && before.runner == to {
+            return Ok(Response::Task(Box::new(view(&before, &self.names()))));
+        }
+        self.bus.tasks().move_to(id, to, &reason.unwrap_or_default()).await.map_err(failed)?;
+        let after = arrival(&mut status, &before, to).await?;
+        Ok(Response::Task(Box::new(view(&after, &self.names()))))
+    }
+
+    pub(super) async fn adopt(&self, task: &str, force: bool) -> Result<Response, Failure> {
+        let id = self.task(task).await?;
+        self.bus.tasks().adopt(id, force).await.map_err(failed)?;
+        tracing::warn!(task = %id, "adopted by force: a new branch begins here");
+        Ok(Response::Task(Box::new(self.one(id).await?)))
+    }
+
+    pub(super) async fn release(&self, task: &str) -> Result<Response, Failure> {
+        let id = self.task(task).await?;
+        self.bus.tasks().release(id).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn cancel(&self, task: &str) -> Result<Response, Failure> {
+        let id = self.task(task).await?;
+        self.bus.tasks().cancel(id).await.map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn result(&self, task: &str) -> Result<Answer, Failure> {
+        let id = self.task(task).await?;
+        let bytes = self.bus.tasks().result(id).await.map_err(failed)?;
+        let status = self.one(id).await?;
+        // The program's own tasks make a file; what others make is given as it is.
+        let body = match postcard::take_from_bytes::<Buffer>(&bytes) {
+            Ok((file, [])) => file.0,
+            _ => bytes,
+        };
+        Ok(Answer { response: Response::Result(Box::new(status)), body })
+    }
+
+    pub(super) async fn place(&self, request: PlaceRequest, file: Body) -> Result<PlacementView, Failure> {
+        let kind = named(&request.task_type)?.to_string();
+        let input = if file.is_empty() {
+            // Enough for an estimate; a picture could not be prepared from nothing.
+            let job = Job { params: bounded(request.params)?, ..Job::default() };
+            postcard::to_allocvec(&job)
+                .map_err(|e| Failure::failed(format!("the input has no wire form: {e}")))?
+        } else {
+            self.input(&kind, request.params, file).await?
+        };
+        let options = SubmitOptions {
+            qos: QoS { privacy: request.privacy, ..QoS::default() },
+            hints: PlacementHints {
+                ops: request.ops,
+                memory_bytes: request.memory_bytes,
+                cores: request.cores,
+                ..PlacementHints::default()
+            },
+            ..SubmitOptions::default()
+        };
+        let decision: Decision = self.bus.place(&kind, input, options).await.map_err(bus_failure)?;
+        let names = self.names();
+        Ok(PlacementView {
+            chosen: decision.chosen,
+            chosen_name: decision.chosen.map(|id| name(&names, &id)).unwrap_or_default(),
+            text: decision.explanation.to_string(),
+            explanation: serde_json::to_value(&decision.explanation).ok(),
+        })
+    }
+}
+
+fn bounded(params: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
+    if params.len() > PARAMS || params.iter().any(|(k, v)| k.len() + v.len() > PARAM_BYTES) {
+        return Err(Failure::usage(format!("at most {PARAMS} settings of {PARAM_BYTES} bytes are allowed")));
+    }
+    Ok(params)
+}
+
+/// Waits until a task that was told to move has moved, or shows that it does not.
+async fn arrival(
+    status: &mut watch::Receiver<Arc<TaskStatus>>,
+    before: &TaskStatus,
+    to: Option<DeviceId>,
+) -> Result<Arc<TaskStatus>, Failure> {
+    let began = Instant::now();
+    loop {
+        let now = status.borrow_and_update().clone();
+        let moved = now.epoch > before.epoch && now.runner != before.runner;
+        if now.state.is_final() || (moved && now.state == TaskState::Running) {
+            return Ok(now);
+        }
+        if now.error != before.error && now.state == TaskState::Running && now.epoch == before.epoch {
+            if let Some(error) = &now.error {
+                return Err(Failure::conflict(format!("it did not move: {error}"))
+                    .advise("it goes on where it was; `softbus tasks` shows it"));
+            }
+        }
+        let moving = now.state == TaskState::Moving || to.is_some();
+        let deadline = began + if moving { MOVE } else { STAYS };
+        match tokio::time::timeout_at(deadline, status.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => {
+                return Err(Failure::new(Kind::Unreachable, "the device that runs it went away meanwhile"));
+            }
+            Err(_) if !moving => return Ok(now),
+            Err(_) => {
+                return Err(
+                    Failure::timeout("it has not arrived yet").advise("`softbus tasks` shows how it goes on")
+                );
+            }
+        }
+    }
+}
+
+fn name(names: &BTreeMap<DeviceId, String>, id: &DeviceId) -> String {
+    match names.get(id).map(String::as_str) {
+        None | Some("") => format!("…{}", id.short()),
+        Some(name) => name.to_string(),
+    }
+}
+
+fn view(status: &TaskStatus, names: &BTreeMap<DeviceId, String>) -> TaskView {
+    TaskView {
+        id: status.id,
+        task_type: status.kind.clone(),
+        name: status.name.clone(),
+        state: status.state,
+        progress_permille: (status.progress.clamp(0.0, 1.0) * 1000.0) as u16,
+        progress_text: status.progress_text.clone(),
+        runner: status.runner,
+        runner_name: status.runner.map(|id| name(names, &id)).unwrap_or_default(),
+        epoch: status.epoch.0,
+        branch: status.branch,
+        policy: status.policy,
+        holders: status.holders.clone(),
+        submitter: status.submitter,
+        submitted_ms: status.spec.submitted.0,
+        checkpoint: status.checkpoint,
+        checkpoint_age_ms: status
+            .checkpoint_age()
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        error: status.error.clone(),
+        moves: status.moves.iter().map(|moved| move_view(moved, names)).collect(),
+    }
+}
+
+fn move_view(moved: &Move, names: &BTreeMap<DeviceId, String>) -> MoveView {
+    let (reason, because) = match &moved.reason {
+        MoveReason::Placed(why) => ("placed", why.clone()),
+        MoveReason::Person(words) => ("person", words.clone()),
+        MoveReason::Bus(why) => ("bus", why.clone()),
+        MoveReason::Drain => ("drain", String::new()),
+        MoveReason::Failover => ("failover", String::new()),
+        MoveReason::Adopted => ("adopted", String::new()),
+    };
+    MoveView {
+        from: moved.from,
+        from_name: name(names, &moved.from),
+        to: moved.to,
+        to_name: name(names, &moved.to),
+        reason: reason.into(),
+        because,
+        epoch: moved.epoch.0,
+        downtime_ms: moved.downtime_ms,
+        bytes: moved.bytes,
+        at_ms: moved.at.0,
+    }
+}
