@@ -108,8 +108,8 @@ mod tests {
                     Step::Done(out) => return (out, steps),
                     Step::More if moving => {
                         // As it travels: written and read.
-                        let state = serde_json::to_vec(task.state()).unwrap();
-                        task = Picture::resume(serde_json::from_slice(&state).unwrap()).unwrap();
+                        let state = postcard::to_allocvec(task.state()).unwrap();
+                        task = Picture::resume(postcard::from_bytes(&state).unwrap()).unwrap();
                     }
                     Step::More => {}
                 }
@@ -117,7 +117,7 @@ mod tests {
         };
         let whole = finish(job(), u64::MAX, false).0;
         assert_eq!(&whole.0[1..4], b"PNG");
-        let (moved, steps) = finish(prepare(job()).unwrap(), 1, true);
+        let (moved, steps) = finish(prepare(job()).unwrap(), 20_000, true);
         assert!(steps > 10, "{steps}");
         assert_eq!(moved, whole);
     }
