@@ -8,7 +8,8 @@ use softbus_core::{DeviceId, ErrorCode, Message, decode};
 use tokio::time::timeout;
 
 use super::Core;
-use super::hub::{Ends, close};
+use super::hub::close;
+use super::peer::Ends;
 use crate::NetError;
 use crate::channel::{read_envelope, read_message, write_message};
 use crate::link::Control;

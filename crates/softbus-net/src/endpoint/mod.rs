@@ -12,7 +12,9 @@ mod flood_tests;
 mod half_open;
 mod hub;
 mod neighbourhood;
+mod neighbours;
 mod open;
+mod peer;
 mod request;
 mod serve;
 

@@ -9,7 +9,7 @@ use softbus_core::{DeviceId, ErrorCode, ServiceName};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Core;
-use super::hub::Active;
+use super::peer::Active;
 use crate::channel::{Lease, read_message, write_message};
 use crate::{Caller, Channel, NetError, Standing};
 

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Core;
-use super::hub::Active;
 use super::open::{choose, refused};
+use super::peer::Active;
 use crate::channel::{read_bytes, read_message, write_error, write_message};
 use crate::{NetError, RequestError};
 
