@@ -6,6 +6,8 @@ use crate::control::Expiry;
 
 /// Longest span accepted: a hundred years.
 const SPAN_S: u64 = 100 * 365 * 86_400;
+/// Shortest membership: a day.
+const LEAST_S: u64 = 86_400;
 
 /// Splits `12.5 MiB` into its digits and its unit.
 fn split(text: &str) -> Result<(u64, u64, &str), String> {
@@ -78,13 +80,17 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms))
 }
 
-/// Reads `365d`, `12h`, `never`.
+/// Reads `365d`, `36h`, `never`.
 pub fn parse_expiry(text: &str) -> Result<Expiry, String> {
     if text == "never" {
         return Ok(Expiry::Never);
     }
     let seconds = parse_span(text).map_err(|e| format!("{e}; or write never"))?.as_secs();
-    if seconds == 0 { Err(format!("`{text}` is over at once")) } else { Ok(Expiry::InS(seconds)) }
+    if seconds < LEAST_S {
+        Err(format!("`{text}`: trust lasts at least a day (1d)"))
+    } else {
+        Ok(Expiry::InS(seconds))
+    }
 }
 
 /// Reads `NAME=VALUE`.
@@ -118,7 +124,7 @@ mod tests {
         assert_eq!(parse_span("1.5h"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_expiry("365d"), Ok(Expiry::InS(365 * 86_400)));
         assert_eq!(parse_expiry("never"), Ok(Expiry::Never));
-        for wrong in ["", "10", "0d", "101y", "5x", "0.1s", "forever", "9999999999999999999y"] {
+        for wrong in ["", "10", "0d", "101y", "5x", "23h", "forever", "9999999999999999999y"] {
             assert!(parse_expiry(wrong).is_err(), "{wrong}");
         }
     }

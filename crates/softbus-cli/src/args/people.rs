@@ -38,13 +38,13 @@ devices.")]
     /// Give a member another role
     #[command(after_help = "Examples:
   softbus circle set-role laptop owner
-  softbus circle set-role visitor guest --service camera/1 --expires 2h")]
+  softbus circle set-role visitor guest --service camera/1 --expires 2d")]
     SetRole {
         /// Name, id or end of the id of the device
         device: String,
         /// owner, member or guest
         role: Role,
-        /// Until when: 30d, 12h, never
+        /// Until when: 30d (at least 1d), never
         #[arg(long, value_parser = parse_expiry)]
         expires: Option<Expiry>,
         /// A service that a guest may open; may be given more than once
@@ -60,7 +60,7 @@ devices.")]
     Renew {
         /// Name, id or end of the id of the device
         device: String,
-        /// Until when: 365d, 12h, never
+        /// Until when: 365d (at least 1d), never
         #[arg(long, default_value = "365d", value_parser = parse_expiry)]
         expires: Expiry,
         /// In which circle
@@ -144,7 +144,7 @@ pub struct RuleArgs {
   softbus pair 192.168.1.20:4433        the same, where discovery does not reach
   softbus pair --qr                     draw a QR code that the other device reads
   softbus pair softbus:…                enter the link of a QR code
-  softbus pair --role guest --service camera/1 --expires 2h
+  softbus pair --role guest --service camera/1 --expires 2d
   softbus pair --cancel
 
 A PIN counts for 60 seconds and three tries. --circle, --role, --expires and
@@ -177,7 +177,7 @@ pub struct Terms {
     /// What the other device becomes: owner, member (the default) or guest
     #[arg(long)]
     pub role: Option<Role>,
-    /// Until when: 365d (the default), 12h, never
+    /// Until when: 365d (the default), 1d (the least), never
     #[arg(long, value_parser = parse_expiry)]
     pub expires: Option<Expiry>,
     /// A service that a guest may open; may be given more than once

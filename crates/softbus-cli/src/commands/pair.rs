@@ -31,6 +31,10 @@ pub(super) async fn pair(cx: Context, args: PairArgs) -> Result<(), Failure> {
 
 /// Shows a PIN and waits for the other device.
 async fn open(cx: Context, terms: PairTerms) -> Result<(), Failure> {
+    let name = match cx.client().call(Request::Status {}).await? {
+        Response::Status(status) => clean(&status.name),
+        other => return Err(unexpected(&other)),
+    };
     let mut stream = cx.client().stream(Request::OpenPairing(terms)).await?;
     let bar = Bar::spinner(&cx.out, "waiting for the other device");
     let mut shown = String::new();
@@ -54,7 +58,7 @@ async fn open(cx: Context, terms: PairTerms) -> Result<(), Failure> {
             Step::Event(Event::Pairing(PairingView::Open { pin, lives_ms, tries_left })) => {
                 ends = Instant::now() + Duration::from_millis(lives_ms);
                 if shown != pin {
-                    bar.above(&cx.out, &pin_text(&cx, &pin, lives_ms));
+                    bar.above(&cx.out, &pin_text(&cx, &pin, lives_ms, &name));
                     shown = pin;
                 } else if tries.is_some_and(|before| tries_left < before) {
                     let text = format!("A wrong PIN was entered; {tries_left} more tries.");
@@ -74,15 +78,21 @@ async fn open(cx: Context, terms: PairTerms) -> Result<(), Failure> {
     }
 }
 
-fn pin_text(cx: &Context, pin: &str, lives_ms: u64) -> String {
+fn pin_text(cx: &Context, pin: &str, lives_ms: u64, name: &str) -> String {
     let (first, last) = pin.split_at(pin.len() / 2);
     let spaced = format!("{first} {last}");
     format!(
         "\n    PIN   {}\n\nOn the other device, within {}:  softbus pair {}\n",
         cx.out.paint_err(Paint::Strong, &spaced),
         duration(Duration::from_millis(lives_ms)),
-        "NAME-OF-THIS-DEVICE",
+        shell_word(name),
     )
+}
+
+/// A name as one word of a command line.
+fn shell_word(name: &str) -> String {
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    if plain { name.to_string() } else { format!("'{}'", name.replace('\'', "'\\''")) }
 }
 
 /// Enters the PIN that the other device shows.
@@ -168,6 +178,13 @@ fn paired(cx: &Context, answer: Response) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_survive_the_shell() {
+        assert_eq!(shell_word("tv"), "tv");
+        assert_eq!(shell_word("kitchen tablet"), "'kitchen tablet'");
+        assert_eq!(shell_word("a'b; rm -rf $HOME"), "'a'\\''b; rm -rf $HOME'");
+    }
 
     #[test]
     fn a_link_becomes_a_code() {

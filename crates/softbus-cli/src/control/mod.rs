@@ -11,6 +11,8 @@ mod client;
 mod frame;
 mod proto;
 mod server;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use client::{Client, Reply as ClientReply, Step, Stream};
