@@ -46,6 +46,17 @@ pub enum MembershipError {
     /// Neither of the two devices may admit the other.
     #[error("neither device is an owner of a circle that the other could join: pair with an owner")]
     NobodyAdmits,
+    /// Neither was in a circle, so one was founded here; then the other device did not join.
+    #[error(
+        "a circle was founded here, but the other device did not join it: {why}; write down the recovery words, then \
+         pair again"
+    )]
+    Alone {
+        /// With its recovery words, which are kept nowhere else.
+        founded: super::Founded,
+        /// What happened.
+        why: String,
+    },
     /// Both are in that circle already.
     #[error("the two devices are in one circle already")]
     AlreadyMember,

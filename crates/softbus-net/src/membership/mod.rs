@@ -14,11 +14,14 @@ use zeroize::Zeroizing;
 
 use crate::Net;
 
+mod admission;
 mod changes;
 mod error;
 mod judge;
 mod keeper;
+mod opener;
 mod pairing;
+mod refusals;
 mod shelf;
 mod sync;
 #[cfg(test)]
@@ -80,7 +83,7 @@ impl Keeper {
     /// `net` is shut down.
     pub fn attach(self: &Arc<Self>, net: &Net) {
         *self.net.lock().unwrap_or_else(PoisonError::into_inner) = Some(net.clone());
-        net.router().serve(pair_service(), Arc::new(pairing::Answer(self.clone())));
+        net.router().serve(pair_service(), Arc::new(opener::Answer(self.clone())));
         net.router().answer(circle_service(), Arc::new(sync::Answer(self.clone())));
         let runtime = self.seam.sockets.runtime();
         runtime.spawn(Box::pin(self.clone().keep_in_step(net.clone())));

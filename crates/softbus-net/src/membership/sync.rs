@@ -142,11 +142,14 @@ impl Keeper {
                     return Err(MembershipError::Protocol("an answer about another circle"));
                 }
                 let (have, more, secret_known) = (answer.have.clone(), answer.more, answer.secret_known);
+                // Nothing came and nothing was taken: the two will not agree by saying it again.
+                let stuck = answer.statements.is_empty()
+                    && theirs.as_ref().is_some_and(|e| e.have == have && e.secret_known == secret_known);
                 self.absorb(answer.clone()).await?;
                 let next = self.exchange(circle, Some((&have, secret_known)));
                 let done = !more && next.is_none_or(|e| e.statements.is_empty() && e.secret.is_none());
                 theirs = Some(answer);
-                if done {
+                if done || stuck {
                     break;
                 }
             }

@@ -379,6 +379,77 @@ async fn the_admission_is_on_disk_before_it_is_sent_and_a_lost_welcome_is_said_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_words_of_a_circle_founded_on_the_way_are_never_lost() {
+    let world = World::new(13);
+    let (_ha, a, hb, b) = two(&world).await;
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = shown(&a);
+    let (mut there, mut tap_a) = pipe();
+    let (mut tap_b, mut here) = pipe();
+    let bound = binding(&a, &b);
+    let answering = a.answer_pairing(&mut there, bound);
+    let entering = b.enter_pairing(&mut here, bound, PairPassword::pin(&pin), PairOptions::default());
+    // The circle that the enterer founds never arrives.
+    let tap = async {
+        loop {
+            tokio::select! {
+                Some(bytes) = tap_a.1.recv() => drop(tap_b.0.send(bytes).await),
+                Some(bytes) = tap_b.1.recv() => {
+                    if softbus_core::peek(&bytes).unwrap().0.kind != Welcome::KIND {
+                        drop(tap_a.0.send(bytes).await);
+                    }
+                }
+                else => std::future::pending::<()>().await,
+            }
+        }
+    };
+    let both = async { tokio::join!(answering, entering).1 };
+    let outcome = tokio::select! { outcome = both => outcome, () = tap => unreachable!() };
+    let Err(MembershipError::Alone { founded, .. }) = outcome else { panic!("{outcome:?}") };
+    let b = crash(&hb, 2).await;
+    b.recover(Some(founded.circle), &founded.recovery_words, vec![]).await.unwrap();
+    // The other one may be paired after all.
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    pair(&a, &b, &shown(&a), PairOptions::default()).await.unwrap();
+    assert_eq!(trusts(&a, 2), Some(Role::Owner));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_after_the_proof_admits_nobody() {
+    let world = World::new(14);
+    let (_ha, a, _hb, b) = two(&world).await;
+    a.found("home").await.unwrap();
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = shown(&a);
+    let (mut there, mut tap_a) = pipe();
+    let (mut tap_b, mut here) = pipe();
+    let bound = binding(&a, &b);
+    let answering = a.answer_pairing(&mut there, bound);
+    let entering = b.enter_pairing(&mut here, bound, PairPassword::pin(&pin), PairOptions::default());
+    // Right after the opener has proven itself, its user cancels.
+    let tap = async {
+        loop {
+            tokio::select! {
+                Some(bytes) = tap_a.1.recv() => {
+                    if let Ok(Pair::Confirm(_)) = softbus_core::decode(&bytes) {
+                        assert_eq!(*a.pairing().borrow(), PairingState::Settling { peer: id(2) });
+                        a.close_pairing(false).await.unwrap();
+                    }
+                    drop(tap_b.0.send(bytes).await);
+                }
+                Some(bytes) = tap_b.1.recv() => drop(tap_a.0.send(bytes).await),
+                else => std::future::pending::<()>().await,
+            }
+        }
+    };
+    let both = async { tokio::join!(answering, entering).1 };
+    let outcome = tokio::select! { outcome = both => outcome, () = tap => unreachable!() };
+    assert!(matches!(outcome, Err(MembershipError::Cancelled)), "{outcome:?}");
+    assert_eq!(*a.pairing().borrow(), PairingState::Cancelled);
+    assert!(trusts(&a, 2).is_none() && b.circles().circles.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_false_opener_cannot_give_a_circle_that_does_not_admit() {
     let world = World::new(9);
     let (_ha, a, _hb, b) = two(&world).await;

@@ -287,11 +287,13 @@ impl Court<'_> {
 
     /// Of these statements those that write something (by `writes`) which no later one of them writes again.
     fn last(&self, statements: &[usize], writes: impl Fn(usize) -> bool) -> Vec<usize> {
-        let writers: Vec<usize> = statements.iter().copied().filter(|at| writes(*at)).collect();
-        writers
-            .iter()
-            .copied()
-            .filter(|at| !writers.iter().any(|later| self.entries[*later].past.has(*at)))
-            .collect()
+        let mut last: Vec<usize> = Vec::new();
+        // Backwards: what a later one covers is covered by one of the last, so only these need be asked.
+        for &at in statements.iter().rev().filter(|at| writes(**at)) {
+            if !last.iter().any(|later| self.entries[*later].past.has(at)) {
+                last.push(at);
+            }
+        }
+        last
     }
 }

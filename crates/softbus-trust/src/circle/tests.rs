@@ -345,6 +345,25 @@ fn a_full_circle_can_still_remove() {
 }
 
 #[test]
+fn a_long_history_is_still_quick_to_judge() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    let mut parent = set.heads();
+    let mut chain = Vec::new();
+    for n in 0..3000 {
+        let act = Act::Renew { device: id(2), expires: Some(WallMs(NOW.0 + DAY + n)) };
+        let statement = Statement { circle: Some(set.id()), parents: parent.clone(), issued: NOW, act };
+        let signed = statement.sign(&key(1 + (n % 2) as u8)).unwrap();
+        parent = vec![signed.hash()];
+        chain.push(signed);
+    }
+    assert_eq!(set.insert_all(chain), 3000);
+    assert_eq!(set.view().members[&id(2)].expires, Some(WallMs(NOW.0 + DAY + 2999)));
+    set.says(2, remove(1));
+    assert_eq!(set.who(), [(2, Owner)]);
+}
+
+#[test]
 fn the_secret_follows_removals() {
     let mut set = found();
     set.says(1, admit(2, Owner));

@@ -1,0 +1,232 @@
+//! After the proof: who admits whom, and how the circle gets to the joiner.
+
+use softbus_core::wire::circle::EXCHANGE_STATEMENT_BYTES;
+use softbus_core::wire::pair::{Offer, Pair, Refusal, Welcome};
+use softbus_core::{CircleId, DeviceId, Signed, limits};
+use softbus_trust::circle::{Act, CircleSet};
+use softbus_trust::{Grant, Member, Role};
+
+use super::keeper::{Circle, STATEMENT_OPS};
+use super::pairing::{STORING, Talk};
+use super::refusals::{breach, hear, hear_welcome, refused};
+use super::{CIRCLES, DEFAULT_GRANT, Keeper, MembershipError, PairOptions, Paired};
+use crate::seam::Lane;
+use crate::seam::store::StoreError;
+
+impl Keeper {
+    /// What this device brings to a pairing.
+    pub(super) fn offer(&self, options: &PairOptions) -> Offer {
+        let now = self.wall();
+        let me = self.id();
+        let view = self.circles();
+        // A circle in which our own time is over does not keep us from being admitted.
+        let member_of: Vec<CircleId> = view
+            .circles
+            .values()
+            .filter(|c| c.member(&me, now).is_some())
+            .map(|c| c.id)
+            .take(CIRCLES)
+            .collect();
+        let admits = self.admits(options).ok().flatten();
+        let join = options.join && member_of.len() < CIRCLES;
+        Offer { admits, member_of, join }
+    }
+
+    /// The circle that this device may admit others to, under these options.
+    fn admits(&self, options: &PairOptions) -> Result<Option<CircleId>, MembershipError> {
+        let now = self.wall();
+        let me = self.id();
+        let view = self.circles();
+        if let Some(id) = options.circle {
+            let circle = view.circles.get(&id).ok_or(MembershipError::NoCircle(id))?;
+            return if circle.is_owner(&me, now) { Ok(Some(id)) } else { Err(MembershipError::NotOwner) };
+        }
+        let mut owned =
+            view.circles.values().filter(|circle| circle.is_owner(&me, now)).map(|circle| circle.id);
+        match (owned.next(), owned.count()) {
+            (first, 0) => Ok(first),
+            (_, more) => Err(MembershipError::WhichCircle(1 + more)),
+        }
+    }
+
+    pub(super) fn check_options(&self, options: &PairOptions) -> Result<(), MembershipError> {
+        if let Some(grant) = &options.grant {
+            grant.check().map_err(|why| MembershipError::BadGrant(why.into()))?;
+            self.check_end(grant.expires)?;
+        }
+        self.admits(options).map(drop)
+    }
+
+    /// The admitter's part: the statement is on disk before the peer hears of it.
+    pub(super) async fn let_in(
+        &self,
+        talk: &mut impl Talk,
+        peer: DeviceId,
+        circle: CircleId,
+        options: &PairOptions,
+        theirs: &Offer,
+        since: Option<u64>,
+    ) -> Result<Paired, MembershipError> {
+        if let Err(error) = self.admit(peer, circle, options, theirs, since).await {
+            let refusal = match &error {
+                MembershipError::AlreadyMember => Refusal::AlreadyMember,
+                MembershipError::Limit(_) | MembershipError::BadGrant(_) => Refusal::Limit,
+                MembershipError::Store(_) => Refusal::Storage,
+                MembershipError::Cancelled => Refusal::Cancelled,
+                _ => Refusal::NobodyAdmits,
+            };
+            let _ = talk.say(&Welcome::Refusal(refusal)).await;
+            return Err(error);
+        }
+        let (statements, secret) = {
+            let state = self.read();
+            let kept = state.circles.get(&circle).ok_or(MembershipError::NoCircle(circle))?;
+            let statements: Vec<Signed> = kept.set.statements().cloned().collect();
+            (statements, kept.secret().map(|secret| secret.signed().clone()))
+        };
+        let mut parts = parts(statements).into_iter().peekable();
+        while let Some(statements) = parts.next() {
+            let more = parts.peek().is_some();
+            let secret = if more { None } else { secret.clone() };
+            talk.say(&Welcome::Part { circle, statements, more, secret }).await?;
+        }
+        let Pair::Joined = hear(talk, STORING).await? else {
+            return Err(MembershipError::Protocol("no word that it joined"));
+        };
+        Ok(Paired { peer, circle, joined: false, founded: None })
+    }
+
+    async fn admit(
+        &self,
+        peer: DeviceId,
+        circle: CircleId,
+        options: &PairOptions,
+        theirs: &Offer,
+        since: Option<u64>,
+    ) -> Result<(), MembershipError> {
+        let now = self.wall();
+        let grant = options.grant.clone().unwrap_or_else(|| Grant {
+            role: Role::Member,
+            expires: Some(now.after(DEFAULT_GRANT)),
+            services: Default::default(),
+        });
+        if grant.expires.is_some_and(|end| end <= now) {
+            return Err(MembershipError::BadGrant("the end of what was to be granted has passed".into()));
+        }
+        let present: Option<Member> =
+            self.circles().circles.get(&circle).and_then(|view| view.member(&peer, now).cloned());
+        if let Some(present) = present {
+            if theirs.member_of.contains(&circle) {
+                return Err(MembershipError::AlreadyMember);
+            }
+            // It was admitted before but did not store it: say it again. The grant stays unless it says otherwise.
+            if present.role == grant.role && present.services == grant.services {
+                return Ok(());
+            }
+        }
+        self.undisturbed(move |me| async move {
+            me.still_wanted(since)?;
+            let changed = me.state_act(circle, Act::Admit { device: peer, grant, replaces: None }).await?;
+            me.publish(changed);
+            tracing::info!(%circle, device = %peer, "admitted a device");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the user has not cancelled since. The enterer's user cancels by dropping the call.
+    fn still_wanted(&self, since: Option<u64>) -> Result<(), MembershipError> {
+        match since {
+            Some(since) if *self.cancels.borrow() != since => Err(MembershipError::Cancelled),
+            _ => Ok(()),
+        }
+    }
+
+    /// The joiner's part: takes the circle in and stores it. `expected` is not known if the peer founds it.
+    pub(super) async fn join(
+        &self,
+        talk: &mut impl Talk,
+        peer: DeviceId,
+        expected: Option<CircleId>,
+        since: Option<u64>,
+    ) -> Result<Paired, MembershipError> {
+        let (mut all, mut expected) = (Vec::new(), expected);
+        let (id, secret) = loop {
+            // The first part waits for the admitter's disk.
+            match hear_welcome(talk).await? {
+                Welcome::Refusal(refusal) => return Err(refused(refusal, &Offer::nothing())),
+                Welcome::Part { circle, statements, more, secret } => {
+                    if expected.is_some_and(|expected| expected != circle)
+                        || all.len() + statements.len() > limits::CIRCLE_STATEMENTS
+                        || (more && statements.is_empty())
+                    {
+                        return Err(breach(talk).await);
+                    }
+                    expected = Some(circle);
+                    all.extend(statements);
+                    if !more {
+                        break (circle, secret);
+                    }
+                }
+            }
+        };
+        let me = self.id();
+        let joined = self
+            .undisturbed(move |keeper| async move {
+                let known = keeper.read().circles.get(&id).cloned();
+                let weight = all.len() as u64;
+                let work = move || {
+                    let mut circle = match known {
+                        Some(circle) => circle,
+                        None => {
+                            let founding =
+                                all.iter().find(|signed| CircleId::from(signed.hash()) == id).cloned();
+                            let set = founding.and_then(|founding| CircleSet::begin(founding).ok())?;
+                            Circle { set, secrets: Vec::new() }
+                        }
+                    };
+                    circle.absorb(all, secret);
+                    let members = circle.set.view().members;
+                    let admitter = members.get(&peer).is_some_and(|member| member.role == Role::Owner);
+                    (admitter && members.contains_key(&me)).then_some(circle)
+                };
+                let ops = weight.saturating_mul(STATEMENT_OPS);
+                let circle = keeper.seam.compute.run(Lane::Work, ops, work).await;
+                let circle = circle.ok_or(MembershipError::Store(StoreError::Closed))?;
+                let circle = circle
+                    .ok_or(MembershipError::Protocol("the circle it sent does not admit this device"))?;
+                keeper.still_wanted(since)?;
+                keeper.adopt(circle).await
+            })
+            .await;
+        if let Err(error) = joined {
+            let refusal = match &error {
+                MembershipError::Limit(_) => Refusal::Limit,
+                MembershipError::Store(_) => Refusal::Storage,
+                MembershipError::Cancelled => Refusal::Cancelled,
+                _ => Refusal::Protocol,
+            };
+            let _ = talk.say(&Pair::Refusal(refusal)).await;
+            return Err(error);
+        }
+        tracing::info!(circle = %id, by = %peer, "joined a circle");
+        talk.say(&Pair::Joined).await?;
+        Ok(Paired { peer, circle: id, joined: true, founded: None })
+    }
+}
+
+/// Statements in parts that fit into messages.
+fn parts(statements: Vec<Signed>) -> Vec<Vec<Signed>> {
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for signed in statements {
+        let len = signed.body.len() + 100;
+        if bytes + len > EXCHANGE_STATEMENT_BYTES && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        bytes += len;
+        part.push(signed);
+    }
+    parts.push(part);
+    parts
+}
