@@ -1,5 +1,7 @@
 //! Membership over the whole network room, under virtual time on a network in memory.
 
+#![allow(clippy::unwrap_used)] // test helpers
+
 use std::sync::Arc;
 use std::time::Duration;
 

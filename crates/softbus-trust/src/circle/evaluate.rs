@@ -120,6 +120,11 @@ impl Court<'_> {
         on
     }
 
+    /// Rule 4: these count whatever is done to their signer.
+    fn can_be_disarmed(&self, at: usize) -> bool {
+        !matches!(self.act(at), Act::Found { .. } | Act::Leave | Act::Recover { .. })
+    }
+
     fn preceding<'s>(&'s self, device: &DeviceId, at: usize) -> impl Iterator<Item = usize> + 's {
         let past = &self.entries[at].past;
         let touching = self.touching.get(device).into_iter().flatten().copied();
@@ -134,6 +139,14 @@ impl Court<'_> {
 
     /// Settles statements that rest on each other in a circle, or a single one. All else they rest on is settled.
     fn settle(&mut self, component: &[usize]) {
+        if let [at] = *component {
+            // The common case: nothing open is left that it rests on.
+            let struck =
+                self.can_be_disarmed(at) && self.attackers(at).any(|by| takes_away(self.verdicts[by]));
+            let counts = !struck && self.authorised(at, &self.verdicts);
+            self.verdicts[at] = if counts { Verdict::Counts } else { Verdict::Not };
+            return;
+        }
         loop {
             while self.settle_clear_cases(component) {}
             let open: Vec<usize> =
@@ -165,7 +178,7 @@ impl Court<'_> {
             if self.verdicts[at] != Verdict::Open {
                 continue;
             }
-            let verdict = if !matches!(self.act(at), Act::Found { .. } | Act::Leave | Act::Recover { .. })
+            let verdict = if self.can_be_disarmed(at)
                 && self.attackers(at).any(|attacker| takes_away(self.verdicts[attacker]))
             {
                 Verdict::Not

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 /// The strongly connected components of a graph, each after all others that it rests on. Tarjan's algorithm,
 /// without recursion: foreign statements shape the graph, and they shall not exhaust the stack.
 pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>) -> Vec<Vec<usize>> {
@@ -14,17 +12,21 @@ pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>
         low: usize,
         stacked: bool,
     }
-    let mut marks: BTreeMap<usize, Option<Mark>> = nodes.iter().map(|node| (*node, None)).collect();
+    // Nodes are numbers of entries, so a table by number is small. Outer `None`: no node of this graph.
+    let mut marks: Vec<Option<Option<Mark>>> = vec![None; nodes.iter().max().map_or(0, |most| most + 1)];
+    for &node in nodes {
+        marks[node] = Some(None);
+    }
     let (mut found, mut stack, mut order) = (Vec::new(), Vec::new(), 0);
     for &root in nodes {
-        if !matches!(marks.get(&root), Some(None)) {
+        if !matches!(marks[root], Some(None)) {
             continue;
         }
         let mut visits: Vec<Visit> = Vec::new();
         let mut enter = Some(root);
         loop {
             if let Some(node) = enter.take() {
-                marks.insert(node, Some(Mark { order, low: order, stacked: true }));
+                marks[node] = Some(Some(Mark { order, low: order, stacked: true }));
                 order += 1;
                 stack.push(node);
                 visits.push(Visit { node, edges: rests_on(node), next: 0 });
@@ -33,7 +35,7 @@ pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>
             if let Some(&to) = visit.edges.get(visit.next) {
                 visit.next += 1;
                 let node = visit.node;
-                match marks.get(&to).copied() {
+                match marks.get(to).copied().flatten() {
                     Some(None) => enter = Some(to),
                     Some(Some(mark)) if mark.stacked => lower(&mut marks, node, mark.order),
                     _ => {}
@@ -42,14 +44,14 @@ pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>
             }
             let node = visit.node;
             visits.pop();
-            let Some(Some(mark)) = marks.get(&node).copied() else { continue };
+            let Some(Some(mark)) = marks[node] else { continue };
             if let Some(parent) = visits.last() {
                 lower(&mut marks, parent.node, mark.low);
             }
             if mark.low == mark.order {
                 let mut component = Vec::new();
                 while let Some(member) = stack.pop() {
-                    if let Some(Some(mark)) = marks.get_mut(&member) {
+                    if let Some(Some(mark)) = &mut marks[member] {
                         mark.stacked = false;
                     }
                     component.push(member);
@@ -64,8 +66,8 @@ pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>
     }
     return found;
 
-    fn lower(marks: &mut BTreeMap<usize, Option<Mark>>, node: usize, to: usize) {
-        if let Some(Some(mark)) = marks.get_mut(&node) {
+    fn lower(marks: &mut [Option<Option<Mark>>], node: usize, to: usize) {
+        if let Some(Some(mark)) = &mut marks[node] {
             mark.low = mark.low.min(to);
         }
     }
