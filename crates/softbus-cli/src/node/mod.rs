@@ -34,6 +34,11 @@ const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Runs a node until a signal or `softbus down`.
 pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
+    if args.die_with_parent {
+        let signal = Some(rustix::process::Signal::KILL);
+        rustix::process::set_parent_process_death_signal(signal)
+            .map_err(|e| Failure::io("end with the parent process", &e.into()))?;
+    }
     let config = configure(args)?;
     start_log(cx.log.as_deref().unwrap_or(&config.log))?;
     // Before anything is started, so that no signal is lost on the way.
