@@ -221,7 +221,7 @@ async fn a_kill_gives_no_free_try() {
     for n in 1..=3u8 {
         a.open_pairing(PairOptions::default()).await.unwrap();
         let pin = wrong(&shown(&a));
-        let (mut there, mut here) = pipe();
+        let (there, mut here) = pipe();
         let bound = binding(&a, &b);
         let mut there = Plug(there, ha.clone());
         let answering = a.answer_pairing(&mut there, bound);
