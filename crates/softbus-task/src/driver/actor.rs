@@ -87,9 +87,10 @@ pub(crate) struct Actor {
     persisting: Option<oneshot::Receiver<(u64, bool)>>,
     fetching: BTreeSet<Hash>,
     next_fetch: Option<(Hash, Vec<DeviceId>)>,
-    keep: Option<Vec<Hash>>,
-    /// Checkpoints that are here and of which the machine was not told yet.
-    untold: BTreeSet<Hash>,
+    /// Checkpoints that need not be kept.
+    doomed: BTreeSet<Hash>,
+    /// Whether there may be something to erase.
+    sweep: bool,
 
     roster: watch::Receiver<Arc<RosterView>>,
     present: BTreeMap<DeviceId, bool>,
@@ -151,8 +152,8 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         persisting: None,
         fetching: BTreeSet::new(),
         next_fetch: None,
-        keep: None,
-        untold: BTreeSet::new(),
+        doomed: BTreeSet::new(),
+        sweep: false,
         roster: inner.roster.watch(),
         present: BTreeMap::new(),
         preference: Vec::new(),
@@ -294,7 +295,14 @@ impl Actor {
             Action::WakeAt(at) => self.wake = Some(at.max(BootMs(boot.0))),
             Action::Fetch { checkpoint, from } => self.fetch(checkpoint, from),
             Action::ReleaseEffects { fence, through } => self.release(fence, through),
-            Action::Keep { manifests } => self.keep = Some(manifests),
+            Action::Keep { manifests } => {
+                // Judged now: what comes later the machine did not know when it said so.
+                let parts = self.shared.parts();
+                let known = parts.checkpoints.keys().filter(|hash| !parts.untold.contains(hash));
+                self.doomed = known.filter(|hash| !manifests.contains(hash)).copied().collect();
+                drop(parts);
+                self.sweep = true;
+            }
             Action::Notify(notice) => self.notice(notice),
         }
     }
@@ -432,7 +440,7 @@ impl Actor {
             Report::Stored { manifest } => {
                 self.shown.checkpoints += 1;
                 self.shown.checkpoint_at = Some(Instant::now());
-                self.untold.remove(&manifest.hash());
+                self.shared.parts().untold.remove(&manifest.hash());
                 self.set_load(true);
                 self.feed(Event::Checkpoint { manifest });
             }
@@ -440,7 +448,7 @@ impl Actor {
             Report::Stopped { last } => {
                 self.stop();
                 if let Some(last) = &last {
-                    self.untold.remove(&last.hash());
+                    self.shared.parts().untold.remove(&last.hash());
                 }
                 self.feed(Event::Stopped { last });
             }
@@ -455,7 +463,7 @@ impl Actor {
                     self.trouble(failure);
                 }
                 self.shown.permille = 1000;
-                self.untold.remove(&result.hash());
+                self.shared.parts().untold.remove(&result.hash());
                 self.feed(Event::Finished { result });
             }
         }
@@ -464,8 +472,13 @@ impl Actor {
     fn stop(&mut self) {
         self.instance = None;
         self.reports = None;
-        self.withheld.clear();
-        self.shared.parts().snapshot = None;
+        let mut parts = self.shared.parts();
+        if let Some(image) = parts.snapshot.take() {
+            // Chunks that no checkpoint names are in nobody's way; the rest is sorted out below.
+            parts.staged.extend(image.chunks.iter().copied());
+        }
+        drop(parts);
+        self.sweep = true;
         self.set_load(false);
     }
 
@@ -580,7 +593,7 @@ impl Actor {
 
     fn fetched(&mut self, manifest: Hash, result: Result<Signed, TaskError>) {
         self.fetching.remove(&manifest);
-        self.untold.remove(&manifest);
+        self.shared.parts().untold.remove(&manifest);
         match result {
             Ok(signed) => self.feed(Event::Fetched { manifest: signed }),
             Err(error) => {
@@ -599,18 +612,13 @@ impl Actor {
 
     /// Erases what need not be kept, unless chunks are being stored just now.
     fn erase(&mut self) {
-        let Some(keep) = self.keep.take() else { return };
-        let Ok(guard) = self.shared.chunks.try_write() else {
-            self.keep = Some(keep);
+        if !self.sweep {
             return;
-        };
+        }
+        let Ok(guard) = self.shared.chunks.try_write() else { return };
+        self.sweep = false;
         let mut parts = self.shared.parts();
-        let gone: Vec<Hash> = parts
-            .checkpoints
-            .keys()
-            .filter(|hash| !keep.contains(hash) && !self.untold.contains(hash))
-            .copied()
-            .collect();
+        let gone: Vec<Hash> = std::mem::take(&mut self.doomed).into_iter().collect();
         let removed: Vec<_> = gone.iter().filter_map(|hash| parts.checkpoints.remove(hash)).collect();
         let mut names: BTreeSet<Hash> = removed.iter().flat_map(|c| &c.image.chunks).copied().collect();
         names.append(&mut parts.staged);

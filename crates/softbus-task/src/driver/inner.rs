@@ -189,7 +189,9 @@ impl Inner {
         for name in &checkpoint.image.chunks {
             parts.staged.remove(name);
         }
-        parts.checkpoints.insert(checkpoint.manifest.hash(), Arc::new(checkpoint));
+        let manifest = checkpoint.manifest.hash();
+        parts.untold.insert(manifest);
+        parts.checkpoints.insert(manifest, Arc::new(checkpoint));
         Ok(())
     }
 

@@ -23,6 +23,8 @@ use crate::store::Checkpoint;
 
 /// Estimated cost of sealing or reading one chunk, in operations of the reference kernel.
 pub(crate) const CHUNK_OPS: u64 = 20_000;
+/// Bytes of a state that are compared, written or read back in the time of one such operation.
+const BYTES_PER_OP: u64 = 32;
 
 /// What the actor wants of the instance; the latest word counts.
 #[derive(Clone)]
@@ -204,7 +206,7 @@ impl Instance {
             _ => VecDeque::new(),
         };
         let restore = kind.clone();
-        let made = inner.seam.compute.run(Lane::Work, bytes.len() as u64 / 4, move || {
+        let made = inner.seam.compute.run(Lane::Work, bytes.len() as u64 / BYTES_PER_OP, move || {
             let program = match bytes.get(..state_len) {
                 _ if fresh => restore.start(&bytes),
                 Some(state) => restore.resume(state),
@@ -261,7 +263,10 @@ impl Instance {
             let control = self.control.borrow_and_update().clone();
             match control.end {
                 Some(End::Discard) => {
-                    // What is being stored may end in peace; no checkpoint will name it.
+                    // What is being stored ends in peace, and is erased with the rest: no checkpoint names it.
+                    if let Some(storing) = self.storing.take() {
+                        let _ = storing.await;
+                    }
                     return Report::Stopped { last: None };
                 }
                 Some(End::Stop { destination }) => {
@@ -400,7 +405,7 @@ impl Instance {
             std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));
         let tail: Vec<Effect> = self.tail.iter().cloned().collect();
         let size = snapshot.bytes().len() as u64;
-        let job = self.inner.seam.compute.run(Lane::Work, size / 8 + CHUNK_OPS, move || {
+        let job = self.inner.seam.compute.run(Lane::Work, size / BYTES_PER_OP + CHUNK_OPS, move || {
             let mut state_len = 0;
             let written = snapshot.write(|out| {
                 let mut counted = Counted { out, len: 0 };

@@ -305,6 +305,13 @@ async fn tell_watcher(
                 visible(inner, Caller { role: inner.role(&channel.peer.device), ..channel.peer }, watch.task)?;
                 let note = status.borrow_and_update().to_note();
                 let last = note.state.is_final();
+                if last {
+                    // Nothing comes after the last status.
+                    let kept: Vec<Released> = shared.parts().released.iter().cloned().collect();
+                    for released in kept {
+                        from = tell_effect(&mut channel, released, from).await?;
+                    }
+                }
                 say(&mut channel, &WatchNote::Status(note)).await?;
                 if last {
                     let _ = timeout(limits::ANSWER, channel.finish_and_wait()).await;

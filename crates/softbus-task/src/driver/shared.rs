@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub grant: Option<GrantRef>,
     pub key: Option<TaskKey>,
     pub checkpoints: BTreeMap<Hash, Arc<Checkpoint>>,
+    /// Those of them of which the machine was not told yet: they are not erased.
+    pub untold: BTreeSet<Hash>,
     /// Owner, holders and acceptors of the last decree.
     pub members: BTreeSet<DeviceId>,
     /// Devices that were asked to fetch a checkpoint.

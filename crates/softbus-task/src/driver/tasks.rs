@@ -398,7 +398,10 @@ impl Tasks {
             base,
             note: String::new(),
         };
-        TaskMachine::submit(inner.setup(), submission, inner.seam.clock.boot()).map_err(invalid)
+        let made =
+            TaskMachine::submit(inner.setup(), submission, inner.seam.clock.boot()).map_err(invalid)?;
+        shared.parts().untold.clear();
+        Ok(made)
     }
 
     // ---------------------------------------------------------------- looking

@@ -1,0 +1,325 @@
+//! Tasks among several devices: placed, moved, lost and found again.
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use softbus_net::seam::memory::World;
+use softbus_roster::SampleOverride;
+use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState};
+use tokio::time::{sleep, timeout};
+
+const SLOW: u64 = 2_000_000;
+const FAST: u64 = 10_000_000;
+
+#[tokio::test(start_paused = true)]
+async fn a_task_runs_on_the_best_device_and_its_output_comes_back() {
+    logs();
+    let world = World::new(1);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input::turns(30_000);
+    let handle = home[0].tasks.run::<Grind>(&input, options("sum")).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    let output: u64 = handle.output().await.unwrap();
+    assert_eq!(output, input.unmoved());
+    let status = handle.status().await.unwrap();
+    assert_eq!((status.state, status.progress), (TaskState::Done, 1.0));
+    assert_eq!(status.moves, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_moves_it_twice_and_the_result_is_the_same() {
+    logs();
+    let world = World::new(2);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+    let input = Input { ballast: 300_000, ..Input::turns(60_000) };
+    let mut options = options("mover");
+    options.hints.stay = true;
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    sleep(Duration::from_millis(700)).await;
+    handle.move_to(Some(home[2].id()), "to the car").await.unwrap();
+    until_running_on(&handle, &home[2]).await;
+    sleep(Duration::from_millis(700)).await;
+    handle.move_to(Some(home[0].id()), "to the phone").await.unwrap();
+    until_running_on(&handle, &home[0]).await;
+    let output: u64 = handle.output().await.unwrap();
+    assert_eq!(output, input.unmoved());
+    let status = handle.status().await.unwrap();
+    let moves: Vec<_> = status.moves.iter().map(|m| (m.from, m.to, m.reason.clone())).collect();
+    let person = |text: &str| MoveReason::Person(text.into());
+    assert_eq!(
+        moves,
+        [
+            (home[1].id(), home[2].id(), person("to the car")),
+            (home[2].id(), home[0].id(), person("to the phone")),
+        ]
+    );
+    for moved in &status.moves {
+        assert!(moved.bytes > 0 && moved.downtime_ms < 200, "{moved:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_quorum_it_goes_on_when_its_runner_is_killed() {
+    logs();
+    let world = World::new(3);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST - 1)]).await;
+    let input = Input { ballast: 100_000, ..Input::turns(60_000) };
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("tough") };
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    home[1].host.kill();
+    let status = until_moved(&handle, &home[2]).await;
+    let output: u64 = handle.output().await.unwrap();
+    assert_eq!(output, input.unmoved());
+    assert!(
+        status.moves.iter().any(|m| m.reason == MoveReason::Failover && m.from == home[1].id()),
+        "{:?}",
+        status.moves
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bus_moves_it_when_its_device_gets_busy_and_says_why() {
+    logs();
+    let world = World::new(4);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+    let input = Input::turns(150_000);
+    let mut options = options("wanderer");
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    sleep(Duration::from_secs(4)).await;
+    home[1].roster.inject(SampleOverride::load(950), Duration::from_secs(600)).await.unwrap();
+    let status = until_moved(&handle, &home[2]).await;
+    let [moved] = status.moves.as_slice() else { panic!("{:?}", status.moves) };
+    let MoveReason::Bus(explanation) = &moved.reason else { panic!("{moved:?}") };
+    assert!(explanation.contains("car") && explanation.contains("chosen"), "{explanation}");
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_moves_its_tasks_away_first() {
+    logs();
+    let world = World::new(5);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+    let input = Input { ballast: 100_000, ..Input::turns(60_000) };
+    let mut options = options("guest");
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    assert_eq!(home[1].tasks.drain().await, []);
+    home[1].tasks.shutdown().await;
+    home[1].host.kill();
+    let status = until_moved(&handle, &home[2]).await;
+    assert_eq!(status.moves.last().map(|m| m.reason.clone()), Some(MoveReason::Drain), "{:?}", status.moves);
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_submitter_may_be_away_and_fetch_the_result_later() {
+    logs();
+    let world = World::new(6);
+    let names = [("phone", SLOW), ("tv", FAST), ("car", FAST)];
+    let home = home(&world, &names).await;
+    let input = Input::turns(40_000);
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("later") };
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    let id = handle.id();
+    until_running_on(&handle, &home[1]).await;
+    home[0].host.crash();
+    sleep(Duration::from_secs(20)).await;
+    // Its runner is gone, too, by the time the submitter is back.
+    home[1].host.kill();
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let phone = start(&world, "phone", SLOW, &all, config()).await;
+    let handle = phone.tasks.handle(id).await.unwrap();
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_of_its_runner_under_owner_makes_it_wait_and_go_on_after_the_restart() {
+    logs();
+    let world = World::new(7);
+    let names = [("phone", SLOW), ("tv", FAST)];
+    let mut home = home(&world, &names).await;
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let input = Input { ballast: 100_000, ..Input::turns(60_000) };
+    let mut options = options("patient");
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    home[1].host.crash_torn(3);
+    until(&handle, "lost", |s| s.state == TaskState::Lost).await;
+    home[1] = start(&world, "tv", FAST, &all, config()).await;
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+    assert_eq!(home[1].tasks.list().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_runners_task_is_adopted_by_force_and_the_fork_is_told() {
+    logs();
+    let world = World::new(8);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input::turns(100_000);
+    let mut options = options("orphan");
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    world.cut(&home[0].host, &home[1].host);
+    until(&handle, "lost", |s| s.state == TaskState::Lost).await;
+    let warning = home[0].tasks.adopt(handle.id(), false).await.unwrap_err().to_string();
+    assert!(warning.contains("second branch"), "{warning}");
+    home[0].tasks.adopt(handle.id(), true).await.unwrap();
+    until(&handle, "adopted", |s| s.branch == 1 && s.state == TaskState::Running).await;
+    let mut events = home[1].tasks.events();
+    world.heal();
+    let forked = async {
+        loop {
+            if let TaskEvent::Forked { branch, .. } = events.next().await.unwrap() {
+                return branch;
+            }
+        }
+    };
+    assert_eq!(timeout(Duration::from_secs(60), forked).await, Ok(1));
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_crashes_is_quarantined_and_one_that_fails_says_so() {
+    logs();
+    let world = World::new(9);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let bad = Input { panic_at: 5_000, ..Input::turns(10_000) };
+    let handle = home[0].tasks.run::<Grind>(&bad, options("bad")).await.unwrap();
+    let status = until(&handle, "quarantined", |s| s.state == TaskState::Quarantined).await;
+    assert!(status.error.as_deref().is_some_and(|e| e.contains("the stone broke")), "{:?}", status.error);
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(0), options("empty")).await.unwrap();
+    let status = handle.finished().await.unwrap();
+    assert_eq!(status.state, TaskState::Failed);
+    let error = handle.result().await.unwrap_err();
+    assert!(matches!(&error, TaskError::NoResult { why, .. } if why.contains("nothing to grind")), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_ends_it_everywhere_and_erases_its_chunks() {
+    logs();
+    let world = World::new(10);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+    let input = Input { ballast: 1_000_000, ..Input::turns(1_000_000) };
+    let options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("unwanted") };
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    handle.cancel().await.unwrap();
+    assert_eq!(handle.finished().await.unwrap().state, TaskState::Cancelled);
+    sleep(Duration::from_secs(10)).await;
+    for device in &home {
+        let blobs = device.net.seam().storage.blobs().list().unwrap();
+        assert_eq!(blobs.len(), 0, "on {}", device.name());
+    }
+    assert!(matches!(handle.result().await, Err(TaskError::NoResult { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_does_not_stop_it() {
+    logs();
+    let world = World::new(11);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input { ballast: 200_000, ..Input::turns(60_000) };
+    let mut options = options("squeezed");
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    let used = home[1].host.disk().used_bytes();
+    home[1].host.disk().set_capacity(Some(used));
+    let status = until(&handle, "in trouble", |s| s.error.is_some()).await;
+    let before = status.progress;
+    assert!(status.error.as_deref().is_some_and(|e| e.contains("no space")), "{:?}", status.error);
+    until(&handle, "further", |s| s.progress > before).await;
+    home[1].host.disk().set_capacity(None);
+    until(&handle, "well again", |s| s.error.is_none()).await;
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_granted_neither_sees_nor_moves_nor_cancels() {
+    logs();
+    let world = World::new(12);
+    // The first device owns the circle; the task is the second one's.
+    let home = home(&world, &[("owner", SLOW), ("phone", SLOW), ("tv", FAST), ("nosy", SLOW)]).await;
+    let input = Input::turns(100_000);
+    let mut options = options("private");
+    options.hints.only = [home[1].id(), home[2].id()].into();
+    options.hints.start_on = Some(home[2].id());
+    let handle = home[1].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[2]).await;
+    let id = handle.id();
+    let nosy = &home[3].tasks;
+    assert!(matches!(nosy.status(id).await, Err(TaskError::NoSuchTask(_))));
+    assert!(matches!(nosy.move_to(id, None, "mine").await, Err(TaskError::NoSuchTask(_))));
+    assert!(matches!(nosy.cancel(id).await, Err(TaskError::NoSuchTask(_))));
+    assert!(nosy.result(id).await.is_err());
+    assert_eq!(nosy.list_all().await.len(), 0);
+    // The owner of the circle has no part in it, and may.
+    let seen = home[0].tasks.list_all().await;
+    assert_eq!(seen.iter().map(|s| s.id).collect::<Vec<_>>(), [id]);
+    home[0].tasks.move_to(id, Some(home[1].id()), "home with it").await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    home[0].tasks.cancel(id).await.unwrap();
+    assert_eq!(handle.finished().await.unwrap().state, TaskState::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_effect_arrives_once_across_a_move_and_a_loss() {
+    logs();
+    let world = World::new(13);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+    let input = Input { emit_every: 1000, ..Input::turns(60_000) };
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("talker") };
+    options.hints.start_on = Some(home[1].id());
+    let mut events = home[0].tasks.events();
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    let heard = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while heard.len() < 60 {
+            if let Some(TaskEvent::Effect { sequence, .. }) = events.next().await {
+                heard.push(sequence);
+            }
+        }
+        heard
+    });
+    until_running_on(&handle, &home[1]).await;
+    sleep(Duration::from_secs(1)).await;
+    handle.move_to(Some(home[2].id()), "").await.unwrap();
+    until_running_on(&handle, &home[2]).await;
+    sleep(Duration::from_secs(1)).await;
+    home[2].host.kill();
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+    let heard = timeout(Duration::from_secs(60), heard).await.unwrap().unwrap();
+    assert_eq!(heard, (1..=60).collect::<Vec<u64>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_64_mib_moves_with_a_short_stop() {
+    logs();
+    let world = World::new(14);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input { ballast: 64 << 20, ..Input::turns(40_000) };
+    let mut options = options("heavy");
+    options.hints.start_on = Some(home[0].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[0]).await;
+    handle.move_to(Some(home[1].id()), "").await.unwrap();
+    let status = until_moved(&handle, &home[1]).await;
+    let moved = status.moves.last().unwrap();
+    assert!(moved.bytes > 64 << 20 && moved.downtime_ms < 500, "{moved:?}");
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
