@@ -10,6 +10,7 @@
 //! | [`Fetch`] | [`Offer`] and [`ImagePart`]s back; then, until the fetcher has all, [`Want`]s there and [`Piece`]s back, each followed by its raw bytes |
 //! | [`EpochNote`] | more of them, one way |
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -374,7 +375,7 @@ pub enum Reply {
     /// Tasks, in order of their ids, at most [`LIST_TASKS`].
     Tasks(Vec<StatusNote>),
     /// One task.
-    Task(StatusNote),
+    Task(Box<StatusNote>),
     /// The lease is given for so long.
     Leased {
         /// Milliseconds.
@@ -407,7 +408,7 @@ pub struct Watch {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum WatchNote {
     /// The status changed.
-    Status(StatusNote),
+    Status(Box<StatusNote>),
     /// What its output looks like so far: provisional, may change or vanish.
     Preview(Vec<u8>),
     /// Something left the task.

@@ -49,7 +49,7 @@ impl Snapshot {
             self.bytes.truncate(len);
             self.resize_chunks();
             if let Some(last) = self.dirty.last_mut()
-                && len % CHUNK != 0
+                && !len.is_multiple_of(CHUNK)
             {
                 *last = true;
             }

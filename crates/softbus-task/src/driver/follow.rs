@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use softbus_core::wire::task_control::{StatusNote, Watch, WatchNote};
+use softbus_core::wire::task_control::{Watch, WatchNote};
 use softbus_core::{DeviceId, TaskId};
 use softbus_net::write_message;
 use tokio::sync::{mpsc, oneshot};
@@ -47,8 +47,7 @@ pub(crate) fn follow(
                         if let WatchNote::Effect { sequence, .. } = &note {
                             from = from.max(sequence.saturating_add(1));
                         }
-                        let last =
-                            matches!(&note, WatchNote::Status(StatusNote { state, .. }) if state.is_final());
+                        let last = matches!(&note, WatchNote::Status(status) if status.state.is_final());
                         if heard.send(Heard { from: runner, note }).await.is_err() {
                             return;
                         }

@@ -119,7 +119,9 @@ async fn answer(inner: &Arc<Inner>, caller: Caller, request: Request) -> Result<
             }
             Ok(Reply::Tasks(notes))
         }
-        Request::Status { task } => Ok(Reply::Task(visible(inner, caller, task)?.status.borrow().to_note())),
+        Request::Status { task } => {
+            Ok(Reply::Task(Box::new(visible(inner, caller, task)?.status.borrow().to_note())))
+        }
         Request::Act(signed) => act(inner, &signed).await,
         Request::Cancel(order) => {
             let parsed = decode::<softbus_core::wire::task::CancelOrder>(&order.body).map_err(protocol)?;
@@ -312,7 +314,7 @@ async fn tell_watcher(
                         from = tell_effect(&mut channel, released, from).await?;
                     }
                 }
-                say(&mut channel, &WatchNote::Status(note)).await?;
+                say(&mut channel, &WatchNote::Status(Box::new(note))).await?;
                 if last {
                     let _ = timeout(limits::ANSWER, channel.finish_and_wait()).await;
                     return Ok(());

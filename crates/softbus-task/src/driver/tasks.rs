@@ -511,7 +511,7 @@ impl Tasks {
                 let Ok(Some(news)) = news else { continue };
                 match news.note {
                     WatchNote::Status(note) if note.spec.task == id => {
-                        let status = TaskStatus::from_note(note);
+                        let status = TaskStatus::from_note(*note);
                         let runner = status.runner;
                         let over = status.state.is_final();
                         shared.status.send_replace(Arc::new(status));

@@ -115,7 +115,7 @@ impl Task for Grind {
                 let at = s.turn as usize % s.ballast.0.len();
                 s.ballast.0[at] ^= s.sum as u8;
             }
-            if s.emit_every > 0 && s.turn % s.emit_every == 0 {
+            if s.emit_every > 0 && s.turn.is_multiple_of(s.emit_every) {
                 cx.emit(s.sum.to_le_bytes().to_vec())?;
             }
             if !cx.spend(TURN_OPS) {

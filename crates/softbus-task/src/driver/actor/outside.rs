@@ -248,7 +248,7 @@ impl Actor {
                 }
                 self.shown.permille = note.progress_permille.min(1000);
                 self.shown.text = cut(note.progress_text.clone());
-                self.remote = Some(note);
+                self.remote = Some(*note);
             }
             WatchNote::Preview(bytes) => {
                 self.shared.preview.send_replace(Some(Arc::new(bytes.clone())));
