@@ -20,10 +20,7 @@ pub(super) async fn pair(cx: Context, args: PairArgs) -> Result<(), Failure> {
         None if args.qr => invite(cx, args.lives, terms).await,
         None => open(cx, terms).await,
         Some(link) if link.to_ascii_lowercase().starts_with("softbus:") => {
-            let bar = Bar::spinner(&cx.out, "pairing…");
-            let answer = cx.client().call(Request::PairByLink { link, terms }).await?;
-            drop(bar);
-            paired(&cx, answer)
+            finish(&cx, Request::PairByLink { link, terms }).await
         }
         Some(with) => enter(cx, with, args.pin, terms).await,
     }
@@ -39,8 +36,8 @@ async fn open(cx: Context, terms: PairTerms) -> Result<(), Failure> {
     let bar = Bar::spinner(&cx.out, "waiting for the other device");
     let mut shown = String::new();
     let mut tries = None;
-    let mut ends = Instant::now();
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut ends: Option<Instant> = None;
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         let step = tokio::select! {
             biased;
@@ -48,15 +45,17 @@ async fn open(cx: Context, terms: PairTerms) -> Result<(), Failure> {
             _ = tokio::signal::ctrl_c() => return Err(prompt::interrupted()),
             step = stream.next() => step?,
             _ = tick.tick() => {
-                let left = ends.saturating_duration_since(Instant::now());
-                bar.note(&format!("({} left)", duration(Duration::from_secs(left.as_secs()))));
+                if let Some(ends) = ends {
+                    let left = ends.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000);
+                    bar.note(&format!("({left} s left)"));
+                }
                 continue;
             }
         };
         match step {
             Step::Event(event) if cx.out.json => cx.out.json_line(&event)?,
             Step::Event(Event::Pairing(PairingView::Open { pin, lives_ms, tries_left })) => {
-                ends = Instant::now() + Duration::from_millis(lives_ms);
+                ends = Some(Instant::now() + Duration::from_millis(lives_ms));
                 if shown != pin {
                     bar.above(&cx.out, &pin_text(&cx, &pin, lives_ms, &name));
                     shown = pin;
@@ -112,10 +111,24 @@ async fn enter(cx: Context, with: String, pin: Option<String>, terms: PairTerms)
         return Err(Failure::usage("a PIN has six digits")
             .advise("read it on the other device, where `softbus pair` shows it"));
     }
+    finish(&cx, Request::Pair { with, pin: digits, terms }).await
+}
+
+/// Sends a request that pairs, and waits for what comes of it.
+async fn finish(cx: &Context, request: Request) -> Result<(), Failure> {
     let bar = Bar::spinner(&cx.out, "pairing…");
-    let answer = cx.client().call(Request::Pair { with, pin: digits, terms }).await?;
-    drop(bar);
-    paired(&cx, answer)
+    let mut stream = cx.client().stream(request).await?;
+    loop {
+        match stream.next().await? {
+            Step::Event(event) if cx.out.json => cx.out.json_line(&event)?,
+            Step::Event(Event::Founded(founded)) => circle::show_words(cx, &founded)?,
+            Step::Event(_) => {}
+            Step::Done(reply) => {
+                drop(bar);
+                return paired(cx, reply.response);
+            }
+        }
+    }
 }
 
 /// Draws a QR code with a link.

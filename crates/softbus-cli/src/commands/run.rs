@@ -166,10 +166,9 @@ async fn wait_for(cx: &Context, task: &TaskView) -> Result<TaskView, Failure> {
                 for moved in new_moves(&seen, &now) {
                     bar.above(&cx.out, &move_line(moved));
                 }
-                if now.error != seen.error && !now.state.is_final() {
-                    if let Some(error) = &now.error {
-                        bar.above(&cx.out, &cx.out.paint_err(Paint::Warn, &clean(error)));
-                    }
+                let trouble = now.error.as_ref().filter(|_| now.error != seen.error && !now.state.is_final());
+                if let Some(error) = trouble {
+                    bar.above(&cx.out, &cx.out.paint_err(Paint::Warn, &clean(error)));
                 }
                 let on = if now.runner_name.is_empty() {
                     String::new()

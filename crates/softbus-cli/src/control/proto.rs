@@ -347,6 +347,8 @@ pub enum Event {
     Pairing(PairingView),
     /// A task, as it is now.
     Task(Box<TaskView>),
+    /// A circle was founded on the way, and its recovery words are shown here and never again.
+    Founded(FoundedView),
 }
 
 /// The answer of a request.

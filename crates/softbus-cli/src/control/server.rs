@@ -184,7 +184,7 @@ async fn answer<H: Handle>(
             Some(event) = queue.recv() => write(writer, &Reply::event(event), &[]).await?,
             result = &mut work => break result,
             more = reader.fill_buf(), if watching => match more {
-                Ok(bytes) if bytes.is_empty() => return Ok(false),
+                Ok([]) => return Ok(false),
                 // The next call came early: it waits, and its sender's end shows after this answer.
                 Ok(_) => watching = false,
                 Err(e) => return Err(e.into()),

@@ -12,12 +12,12 @@ pub struct Bar(ProgressBar);
 impl Bar {
     /// A bar.
     pub fn new(out: &Out, what: &str) -> Self {
-        Self::start(out, what, 1000, "{msg:24!} [{bar:30}] {percent:>3} %  {prefix}")
+        Self::start(out, what, 1000, "{prefix:20!} [{bar:24}] {percent:>3} %  {wide_msg}")
     }
 
     /// A spinner, for work whose length nobody knows.
     pub fn spinner(out: &Out, what: &str) -> Self {
-        Self::start(out, what, 0, "{spinner} {msg} {prefix}")
+        Self::start(out, what, 0, "{spinner} {prefix} {wide_msg}")
     }
 
     fn start(out: &Out, what: &str, len: u64, template: &str) -> Self {
@@ -27,7 +27,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("█▓░"));
         }
-        bar.set_message(what.to_string());
+        bar.set_prefix(what.to_string());
         if !hidden {
             bar.enable_steady_tick(Duration::from_millis(120));
         }
@@ -37,12 +37,12 @@ impl Bar {
     /// How far it is, and what goes on.
     pub fn set(&self, permille: u16, note: &str) {
         self.0.set_position(u64::from(permille));
-        self.0.set_prefix(note.to_string());
+        self.0.set_message(note.to_string());
     }
 
     /// What goes on.
     pub fn note(&self, note: &str) {
-        self.0.set_prefix(note.to_string());
+        self.0.set_message(note.to_string());
     }
 
     /// Writes a line above the bar (on standard error), seen without a terminal too.

@@ -97,6 +97,9 @@ fn membership(e: &MembershipError, text: String) -> Failure {
         MembershipError::AlreadyMember | MembershipError::AlreadyInCircle | MembershipError::PeerInCircle => {
             failure(Kind::Conflict)
         }
+        MembershipError::Alone { .. } => {
+            failure(Kind::Failed).advise("the words are shown above: write them down, then pair again")
+        }
         MembershipError::Refused(code) => failure(kind_of(*code)),
         MembershipError::Net(e) => net(e, text),
         _ => failure(Kind::Failed),

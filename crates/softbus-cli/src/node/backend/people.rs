@@ -296,26 +296,57 @@ impl Backend {
         Ok(Response::Invitation(InvitationView { link: ticket.to_link().to_string(), seconds }))
     }
 
-    pub(super) async fn pair(&self, with: &str, pin: &str, terms: PairTerms) -> Result<Response, Failure> {
+    pub(super) async fn pair(
+        &self,
+        with: &str,
+        pin: &str,
+        terms: PairTerms,
+        events: &Events,
+    ) -> Result<Response, Failure> {
         let options = self.options(terms)?;
         let pin = named(pin)?;
         let paired = match named(with)?.parse::<SocketAddr>() {
-            Ok(address) => self.bus.circles().pair_with(address, None, pin, options).await.map_err(failed)?,
+            Ok(address) => {
+                self.bus.circles().pair_with(address, None, pin, options).await.map_err(softbus::Error::from)
+            }
             Err(_) => {
                 let (device, _) = self.stranger(with).await?;
-                self.bus.pair_with(device, pin, options).await.map_err(bus_failure)?
+                self.bus.pair_with(device, pin, options).await
             }
         };
-        Ok(self.paired(paired))
+        self.paired_or_alone(paired, events).await
     }
 
-    pub(super) async fn pair_by_link(&self, link: &str, terms: PairTerms) -> Result<Response, Failure> {
+    pub(super) async fn pair_by_link(
+        &self,
+        link: &str,
+        terms: PairTerms,
+        events: &Events,
+    ) -> Result<Response, Failure> {
         if link.len() > LINK_BYTES {
             return Err(Failure::usage("this is no pairing link: too long"));
         }
         let options = self.options(terms)?;
-        let paired = self.bus.circles().pair_by_ticket(link.trim(), options).await.map_err(failed)?;
-        Ok(self.paired(paired))
+        let paired = self.bus.circles().pair_by_ticket(link.trim(), options).await;
+        self.paired_or_alone(paired.map_err(softbus::Error::from), events).await
+    }
+
+    /// A circle may have been founded here although the other device did not join: its words must reach the
+    /// person all the same.
+    async fn paired_or_alone(
+        &self,
+        paired: Result<Paired, softbus::Error>,
+        events: &Events,
+    ) -> Result<Response, Failure> {
+        match paired {
+            Ok(paired) => Ok(self.paired(paired)),
+            Err(error) => {
+                if let softbus::Error::Membership(MembershipError::Alone { founded, .. }) = &error {
+                    events.send(Event::Founded(self.founded_view(founded.clone(), None))).await;
+                }
+                Err(bus_failure(error))
+            }
+        }
     }
 
     fn paired(&self, paired: Paired) -> Response {

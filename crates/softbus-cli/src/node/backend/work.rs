@@ -298,11 +298,10 @@ async fn arrival(
         if now.state.is_final() || (moved && now.state == TaskState::Running) {
             return Ok(now);
         }
-        if now.error != before.error && now.state == TaskState::Running && now.epoch == before.epoch {
-            if let Some(error) = &now.error {
-                return Err(Failure::conflict(format!("it did not move: {error}"))
-                    .advise("it goes on where it was; `softbus tasks` shows it"));
-            }
+        let stays = now.state == TaskState::Running && now.epoch == before.epoch;
+        if let Some(error) = now.error.as_ref().filter(|_| stays && now.error != before.error) {
+            return Err(Failure::conflict(format!("it did not move: {error}"))
+                .advise("it goes on where it was; `softbus tasks` shows it"));
         }
         let moving = now.state == TaskState::Moving || to.is_some();
         let deadline = began + if moving { MOVE } else { STAYS };
