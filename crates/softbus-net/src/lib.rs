@@ -6,6 +6,7 @@
 mod channel;
 mod endpoint;
 mod error;
+pub mod harness;
 mod judge;
 mod link;
 mod link_info;

@@ -1,4 +1,5 @@
-//! The parsers of foreign bytes of this room, for fuzzing: whatever the bytes, they return.
+//! The parsers of foreign bytes of this room, for fuzzing: whatever the bytes, they return, and say whether the bytes
+//! were understood.
 
 use softbus_core::wire::roster::Gossip;
 use softbus_core::{Signed, WallMs, decode, encode};
@@ -9,35 +10,51 @@ use crate::profile::Believed;
 ///
 /// # Panics
 /// If it does not: that is what a fuzzer looks for.
-pub fn gossip(bytes: &[u8]) {
-    if let Ok(gossip) = decode::<Gossip>(bytes)
-        && gossip.within_limits()
+pub fn gossip(bytes: &[u8]) -> bool {
+    let Ok(gossip) = decode::<Gossip>(bytes) else { return false };
+    if gossip.within_limits()
         && let Ok(again) = encode(&gossip)
     {
         assert_eq!(decode::<Gossip>(&again).as_ref(), Ok(&gossip), "a message changed on its way");
     }
+    gossip.within_limits()
 }
 
 /// Reads a signed profile as it lies on disk, and one whose signature holds.
-pub fn profile(bytes: &[u8]) {
+pub fn profile(bytes: &[u8]) -> bool {
+    let mut good = false;
     if let Ok(signed) = postcard::from_bytes::<Signed>(bytes) {
-        let _ = Believed::check(signed, WallMs(1_700_000_000_000));
+        good |= Believed::check(signed, WallMs(1_700_000_000_000)).is_ok();
     }
     if let Ok(profile) = decode::<softbus_core::StaticProfile>(bytes) {
-        let _ = profile.within_limits();
+        good |= profile.within_limits();
     }
+    good
+}
+
+/// Checks a signed profile, by a clock at `wall`.
+pub fn believed(signed: Signed, wall: WallMs) -> bool {
+    Believed::check(signed, wall).is_ok()
+}
+
+/// Reads the stored result of a calibration.
+pub fn calibration(bytes: &[u8]) -> bool {
+    postcard::from_bytes::<crate::calibrate::Calibration>(bytes).is_ok()
 }
 
 /// Feeds a message to the state machine as if a trusted neighbour had sent it.
-pub fn machine(bytes: &[u8]) {
+pub fn machine(bytes: &[u8]) -> bool {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use softbus_core::DeviceId;
+    use std::sync::Arc;
+
+    use softbus_core::{DeviceId, LinkId};
+    use softbus_net::{LinkInfo, Links, Presence};
     use softbus_trust::Role;
 
-    use crate::gossip::{Member, RosterMachine, Trust};
+    use crate::gossip::{Action, Member, RosterMachine, Trust};
 
-    let Ok(gossip) = decode::<Gossip>(bytes) else { return };
+    let Ok(gossip) = decode::<Gossip>(bytes) else { return false };
     let (me, peer) = (DeviceId([1; 32]), DeviceId([2; 32]));
     let now = tokio::time::Instant::now();
     let mut machine = RosterMachine::new(me, 1, crate::limits::TELL_EVERY);
@@ -48,11 +65,39 @@ pub fn machine(bytes: &[u8]) {
         groups: vec![BTreeSet::from([me, peer])],
     };
     machine.trust(trust, now);
-    let (answer, _) = machine.requested(peer, gossip, now, WallMs(1_700_000_000_000));
+    let link = LinkInfo {
+        peer,
+        id: LinkId([0; 16]),
+        generation: 1,
+        presence: Presence::Online,
+        address: None,
+        dialled: true,
+        rtt: std::time::Duration::from_millis(1),
+        loss_permille: 0,
+        rate_bytes_per_s: 0,
+        bytes: (0, 0),
+        last_down: None,
+    };
+    let wall = WallMs(1_700_000_000_000);
+    let sent = machine.links(Arc::new(Links::from([(peer, link)])), now);
+    let token = sent.iter().find_map(|action| match action {
+        Action::Send { token, .. } => Some(*token),
+        _ => None,
+    });
+    // As the answer to our first question, then as a word out of turn and as a question.
+    if let Some(token) = token {
+        machine.answered(peer, token, Ok(gossip.clone()), now, wall);
+    }
+    machine.told(peer, gossip.clone(), now);
+    let (answer, _) = machine.requested(peer, gossip, now, wall);
     if let Ok(answer) = answer {
         assert!(answer.within_limits(), "an answer beyond its limits");
     }
+    let much_later = now + std::time::Duration::from_secs(600);
+    let _ = machine.tick(much_later, WallMs(u64::MAX));
+    let _ = machine.deadline(much_later);
     let _ = machine.take_changes();
+    true
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod checkpoint;
 mod driver;
 pub mod epoch;
 mod error;
+pub mod harness;
 pub mod limits;
 mod native;
 mod status;

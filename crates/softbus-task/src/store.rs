@@ -238,3 +238,28 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     }
     postcard::from_bytes(body).map_err(|_| corrupt())
 }
+
+/// For harnesses: reads bytes as each of the records that lie in the database, and says whether they were one. What is
+/// read must survive being written and read again.
+///
+/// # Panics
+/// If it does not.
+pub fn read_stored(bytes: &[u8]) -> bool {
+    fn again<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
+        let Ok(value) = decode::<T>(bytes) else { return false };
+        let written = encode(&value).unwrap_or_default();
+        assert_eq!(decode::<T>(&written).ok().as_ref(), Some(&value), "a record changed on the disk");
+        true
+    }
+    let file = again::<TaskFile>(bytes);
+    let checkpoint = again::<Checkpoint>(bytes);
+    let record = match Durable::from_bytes(bytes) {
+        Ok(record) => {
+            let written = record.to_bytes().unwrap_or_default();
+            assert_eq!(Durable::from_bytes(&written).ok(), Some(record), "a record changed on the disk");
+            true
+        }
+        Err(_) => false,
+    };
+    file || checkpoint || record
+}

@@ -30,6 +30,7 @@ mod tests;
 pub use error::MembershipError;
 pub use keeper::Keeper;
 pub use pairing::default_end;
+pub use shelf::read_stored;
 pub use sync::read_exchange;
 
 /// Most circles of one device; most have one.

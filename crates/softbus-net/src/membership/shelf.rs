@@ -56,6 +56,23 @@ fn read<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, StoreError> 
     postcard::from_bytes(bytes).map_err(|_| corrupt(what))
 }
 
+/// For harnesses: reads bytes as each of the records that lie in the database, and says whether they were one.
+pub fn read_stored(bytes: &[u8]) -> bool {
+    let secrets = read::<Vec<Signed>>(bytes, "").map(|stored| {
+        stored.into_iter().take(4).filter_map(|s| CircleSecret::reread(s, CircleId([0; 32])).ok()).count()
+    });
+    let ticket = read::<TicketRecord>(bytes, "");
+    let gate = read::<GateRecord>(bytes, "").map(|record| {
+        use softbus_core::BootMs;
+        use softbus_trust::pairing::{Gate, Now};
+        let now = Now { wall: WallMs(1_800_000_000_000), boot: BootMs(5_000) };
+        Gate::restore(record, now).next_deadline()
+    });
+    let rules = read::<AccessRules>(bytes, "");
+    let statement = read::<Signed>(bytes, "");
+    secrets.is_ok() || ticket.is_ok() || gate.is_ok() || rules.is_ok() || statement.is_ok()
+}
+
 /// Reads everything.
 pub(super) async fn load(store: &Store) -> Result<Shelf, StoreError> {
     store

@@ -310,7 +310,7 @@ impl Instance {
     }
 
     async fn step(&mut self) -> Option<ErasedStep> {
-        let cx = StepContext::new(self.budget_ops, self.meta.effects + 1, self.stop.clone());
+        let cx = StepContext::new(self.budget_ops, self.meta.effects.saturating_add(1), self.stop.clone());
         // The program travels to the worker and back; in between a stand-in keeps its place.
         let mut program =
             std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));
@@ -652,7 +652,7 @@ fn backoff(last: Option<Duration>) -> Duration {
     last.map_or(limits::STORE_RETRY, |last| (last * 2).min(limits::STORE_RETRY_MAX))
 }
 
-fn write_tail(out: &mut dyn std::io::Write, tail: &[Effect]) -> std::io::Result<()> {
+pub(crate) fn write_tail(out: &mut dyn std::io::Write, tail: &[Effect]) -> std::io::Result<()> {
     out.write_all(&(tail.len() as u64).to_le_bytes())?;
     for effect in tail {
         out.write_all(&effect.sequence.to_le_bytes())?;
@@ -663,7 +663,7 @@ fn write_tail(out: &mut dyn std::io::Write, tail: &[Effect]) -> std::io::Result<
 }
 
 /// Reads what [`write_tail`] wrote; foreign bytes.
-fn read_tail(mut bytes: &[u8]) -> Option<VecDeque<Effect>> {
+pub(crate) fn read_tail(mut bytes: &[u8]) -> Option<VecDeque<Effect>> {
     fn number(bytes: &mut &[u8]) -> Option<u64> {
         let (head, rest) = bytes.split_first_chunk::<8>()?;
         *bytes = rest;

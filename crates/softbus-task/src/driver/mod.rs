@@ -1,11 +1,11 @@
 //! The driver: executes what the epoch machines decide, on the seam.
 
-mod access;
+pub(crate) mod access;
 mod actor;
 mod config;
 mod follow;
 mod inner;
-mod instance;
+pub(crate) mod instance;
 mod placing;
 mod service;
 mod shared;

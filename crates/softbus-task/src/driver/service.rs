@@ -366,7 +366,7 @@ async fn tell_effect(channel: &mut Channel, released: Released, from: u64) -> Re
     }
     let bytes = released.effect.bytes.clone();
     say(channel, &WatchNote::Effect { fence: released.fence, sequence, bytes }).await?;
-    Ok(sequence + 1)
+    Ok(sequence.saturating_add(1))
 }
 
 /// A watcher that does not read loses its stream.

@@ -300,7 +300,7 @@ async fn take(
                 from: source,
                 reason: handing.reason,
                 stopped,
-                bytes: handing.bytes + received,
+                bytes: handing.bytes.saturating_add(received),
             });
         }
         {

@@ -204,6 +204,9 @@ pub(super) fn anchor(root: &Link, certificate: &Certificate) -> Result<Link, Epo
     let Certificate::Voted { decree: bytes, votes } = certificate else {
         return Err(EpochError::Foreign { what: WHAT, why: "a root follows nothing" });
     };
+    if votes.len() > limits::ACCEPTORS {
+        return Err(EpochError::Limits { what: WHAT });
+    }
     let decree = parse_decree(bytes)?;
     if decree.task != root.decree.task
         || decree.branch != root.branch

@@ -402,7 +402,7 @@ impl TaskMachine {
         let all = branch != self.link.branch;
         let first_kept =
             self.d.chain.get(1).and_then(|c| parse_decree(c.decree_bytes()).ok()).map(|d| d.epoch.0);
-        let pruned = first_kept.is_some_and(|first| since + 1 < first);
+        let pruned = first_kept.is_some_and(|first| since.saturating_add(1) < first);
         let links: Vec<Certificate> = if all || pruned {
             self.d.chain.clone()
         } else {

@@ -82,7 +82,10 @@ impl StepContext {
             )));
         }
         let sequence = self.next_effect;
-        self.next_effect += 1;
+        // The number before came with the state, perhaps from another device.
+        let next = sequence.checked_add(1);
+        self.next_effect =
+            next.ok_or_else(|| crate::TaskFailure::new("there are no numbers left for effects"))?;
         self.report.effects.push(Effect { sequence, bytes });
         Ok(sequence)
     }
