@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use softbus_core::{DeviceId, DeviceKind, limits};
 use softbus_net::membership::Keeper;
@@ -117,6 +118,18 @@ impl Builder {
     /// Most live links kept; further ones open on demand. Default: 32.
     pub fn link_budget(mut self, links: usize) -> Self {
         self.net.link_budget = links;
+        self
+    }
+
+    /// How long a device may be silent until it counts as suspect, and until it counts as offline. Default: one
+    /// second and two.
+    pub fn silence(mut self, suspect_after: Duration, offline_after: Duration) -> Self {
+        if suspect_after.is_zero() || offline_after <= suspect_after {
+            let wrong = "a device is suspect after some silence, and offline only after more of it";
+            self.wrong.get_or_insert(Error::Config(wrong.into()));
+        }
+        self.net.suspect_after = suspect_after;
+        self.net.offline_after = offline_after;
         self
     }
 

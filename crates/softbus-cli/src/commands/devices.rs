@@ -48,6 +48,13 @@ async fn watch(cx: Context, long: bool) -> Result<(), Failure> {
 
 fn show(cx: &Context, view: &DevicesView, long: bool) -> Result<(), Failure> {
     cx.out.table(if long { long_table(view) } else { short_table(view) })?;
+    for device in &view.devices {
+        // Such as another protocol version: what to do about it stands in the reason.
+        let why = device.link.as_ref().and_then(|l| l.last_down.as_deref());
+        if let (PresenceView::Offline, Some(why)) = (device.presence, why) {
+            cx.out.note(format!("{} is offline: {}", name(device), clean(why)));
+        }
+    }
     if view.devices.len() <= 1 && view.nearby.is_empty() {
         cx.out.note(
             "\nNo other device yet. On the other device: `softbus up`, then `softbus pair` there and here.",

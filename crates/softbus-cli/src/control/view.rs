@@ -125,6 +125,9 @@ pub struct LinkView {
     pub rate_bytes_per_s: u64,
     /// How many connections have carried it.
     pub generation: u64,
+    /// Whether this device dialled the present connection.
+    #[serde(default)]
+    pub dialled: bool,
     /// Bytes sent since it began.
     pub sent_bytes: u64,
     /// Bytes received since it began.

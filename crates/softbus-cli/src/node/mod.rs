@@ -147,6 +147,10 @@ async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
         .discovery(config.discovery)
         .hide(!config.announce_name, !config.announce_kind)
         .link_budget(config.link_budget)
+        .silence(
+            Duration::from_millis(config.suspect_after_ms),
+            Duration::from_millis(config.offline_after_ms),
+        )
         .tasks(tasks)
         .task::<Picture>()
         .task::<Primes>()

@@ -174,6 +174,7 @@ fn device(entry: &RosterEntry, me: DeviceId) -> DeviceView {
             loss_permille: link.loss_permille,
             rate_bytes_per_s: link.rate_bytes_per_s,
             generation: link.generation,
+            dialled: link.dialled,
             sent_bytes: link.bytes.0,
             received_bytes: link.bytes.1,
             last_down: link.last_down.clone(),

@@ -1,0 +1,134 @@
+//! Several hosts, each a network namespace: real multicast over a bridge, cables that are cut, addresses that change
+//! under a running task, another subnet. Skipped, with the reason, where the process may not make namespaces.
+
+mod support;
+
+use softbus_cli::control::{LinkView, PresenceView, Request};
+use softbus_core::wire::task_control::{PolicyKind, TaskState};
+use support::lab::Lab;
+use support::{How, Node, Work, home, presence};
+
+/// Lasts some seconds, so that something can happen to it.
+fn long() -> Work {
+    Work::primes(20_000_000)
+}
+
+fn link(node_sees: &softbus_cli::control::DevicesView, other: &Node) -> LinkView {
+    let device = node_sees.devices.iter().find(|d| d.id == other.id).expect("in the roster");
+    device.link.clone().expect("a link")
+}
+
+/// Two hosts on one segment, paired by discovery and PIN.
+macro_rules! paired_on_a_bridge {
+    ($lab:ident, $only_ipv4:expr, $home:ident, $a:ident, $b:ident, $phone:ident, $tv:ident) => {
+        $lab.segment(1).unwrap();
+        let ($a, $b) = ($lab.host("a", 1, 1).unwrap(), $lab.host("b", 1, 2).unwrap());
+        if $only_ipv4 {
+            $a.only_ipv4("eth0").unwrap();
+            $b.only_ipv4("eth0").unwrap();
+        }
+        let $home = home();
+        let $phone = Node::start($home.path(), "phone", How::on(&$a)).await;
+        let $tv = Node::start($home.path(), "tv", How::on(&$b)).await;
+        $phone.found().await;
+        $phone.admit(&$tv).await;
+        $phone.until_online(&$tv).await;
+        $tv.until_online(&$phone).await;
+    };
+}
+
+#[tokio::test]
+async fn devices_on_one_bridge_find_each_other_and_survive_a_cut_cable() {
+    let Some(mut lab) = Lab::or_skip("bridge") else { return };
+    paired_on_a_bridge!(lab, false, home, a, b, phone, tv);
+    let address = link(&phone.devices().await, &tv).address.expect("an address");
+    assert!(!address.starts_with("127."), "over the bridge: {address}");
+
+    // The cable is cut under a running task.
+    let work = long();
+    let task = phone.run(&work, PolicyKind::Owner, &tv).await;
+    phone.until_task(task.id, "running", |t| t.state == TaskState::Running).await;
+    lab.cable(1, 2, false).unwrap();
+    phone.until_offline(&tv).await;
+    tv.until_offline(&phone).await;
+    lab.cable(1, 2, true).unwrap();
+    phone.until_online(&tv).await;
+    tv.until_online(&phone).await;
+    let done = phone.until_done(task.id, &work).await;
+    assert_eq!((done.branch, done.runner), (0, Some(tv.id)), "it went on where it was: {done:#?}");
+    drop((a, b));
+}
+
+#[tokio::test]
+async fn an_address_changes_mid_task_in_either_role() {
+    let Some(mut lab) = Lab::or_skip("address change") else { return };
+    paired_on_a_bridge!(lab, true, home, a, b, phone, tv);
+    // Whoever moves redials if it had been dialled; so in at most three moves each role is played.
+    let (mut as_dialler, mut as_listener) = (0, 0);
+    let moves = [
+        (&a, &phone, &tv, 1, 101),
+        (&a, &phone, &tv, 101, 111),
+        (&b, &tv, &phone, 2, 102),
+        (&b, &tv, &phone, 102, 112),
+    ];
+    for (host, mover, other, old, new) in moves {
+        if as_dialler > 0 && as_listener > 0 {
+            break;
+        }
+        if link(&mover.devices().await, other).dialled {
+            as_dialler += 1;
+        } else {
+            as_listener += 1;
+        }
+        let work = long();
+        let task = phone.run(&work, PolicyKind::Owner, &tv).await;
+        phone.until_task(task.id, "running", |t| t.state == TaskState::Running).await;
+        host.readdress("eth0", 1, old, new).unwrap();
+        let moved = format!("10.77.1.{new}:");
+        other
+            .until(&format!("linked with {} at its new address", mover.name), |view| {
+                presence(view, mover.id) == Some(PresenceView::Online)
+                    && link(view, mover).address.is_some_and(|a| a.starts_with(&moved))
+            })
+            .await;
+        mover.until_online(other).await;
+        let done = phone.until_done(task.id, &work).await;
+        assert_eq!((done.branch, done.runner), (0, Some(tv.id)), "it went on where it was: {done:#?}");
+    }
+    assert!(
+        as_dialler > 0 && as_listener > 0,
+        "as dialler {as_dialler} times, as listener {as_listener} times"
+    );
+}
+
+#[tokio::test]
+async fn a_static_peer_on_another_subnet_is_a_full_citizen() {
+    let Some(mut lab) = Lab::or_skip("second subnet") else { return };
+    lab.segment(1).unwrap();
+    lab.segment(2).unwrap();
+    let (a, b) = (lab.host("a", 1, 1).unwrap(), lab.host("b", 2, 1).unwrap());
+    let home = home();
+    let office = Node::start(home.path(), "office", How::on(&b).arg("--port").arg("4711")).await;
+    let how = How::on(&a).config("[network]\npeers = [\"10.77.2.1:4711\"]\n");
+    let mut phone = Node::start(home.path(), "phone", how).await;
+    phone.found().await;
+    phone.admit_at(&office, "10.77.2.1:4711").await;
+    phone.until_online(&office).await;
+    office.until_online(&phone).await;
+    let work = Work::primes(1_000);
+    let task = phone.run(&work, PolicyKind::Owner, &office).await;
+    phone.until_done(task.id, &work).await;
+    // No multicast crosses the subnets: what they know of each other they know by the address.
+    let view = phone.devices().await;
+    assert_eq!(presence(&view, office.id), Some(PresenceView::Online));
+    assert!(view.nearby.is_empty(), "{:?}", view.nearby);
+    // After a restart the address in the configuration is enough.
+    phone.restart().await;
+    phone.until_online(&office).await;
+    office.until_online(&phone).await;
+    // Removed: out at once, on both sides.
+    let removal = Request::Remove { circle: None, device: office.id.to_string() };
+    phone.client.call(removal).await.unwrap();
+    office.until("rid of the phone", |view| presence(view, phone.id).is_none()).await;
+    phone.until("rid of the office", |view| presence(view, office.id).is_none()).await;
+}
