@@ -119,7 +119,8 @@ async fn killed_while_a_pairing_settles() {
         }
         if !whole {
             // Whatever half was done, doing it again makes it whole.
-            phone.admit(&joiner).await;
+            let (mut shown, pin) = joiner.show_pin().await;
+            phone.enter(&joiner, &joiner.id.to_string(), &pin, &mut shown).await;
             phone.until_online(&joiner).await;
             joiner.until_online(&phone).await;
         }

@@ -186,7 +186,8 @@ impl Node {
         self.enter(joiner, address, &pin, &mut shown).await;
     }
 
-    async fn enter(&self, joiner: &Self, with: &str, pin: &str, shown: &mut Stream) {
+    /// Enters the PIN that `joiner` shows, and waits until both agree.
+    pub async fn enter(&self, joiner: &Self, with: &str, pin: &str, shown: &mut Stream) {
         let paired = self.pair(with, pin).await;
         assert!(
             matches!(&paired, Ok(Response::Paired(p)) if p.device == joiner.id),
