@@ -1,5 +1,10 @@
 //! Nodes that are killed, or put to sleep, at bad moments. What they were and what they promised is as it was, and
 //! their tasks end with the right result.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test outside of the seam; its helpers are tests, too"
+)]
 
 mod support;
 

@@ -1,5 +1,10 @@
 //! Strangers that mean harm, against a node with a friend: 200 of them at once for half a minute, and one who
 //! guesses PINs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test outside of the seam; its helpers are tests, too"
+)]
 
 mod support;
 
@@ -83,7 +88,7 @@ impl Attack {
             }
             let len = [1, 20, 41, 200, 1200, 1452][(noise.next() % 6) as usize];
             noise.fill(&mut buffer[..len]);
-            if n % 2 == 0 && len > 6 {
+            if n.is_multiple_of(2) && len > 6 {
                 // A long header of version 1: Initial, 0-RTT, Handshake or Retry.
                 buffer[0] = 0xc0 | (buffer[0] & 0x3f);
                 buffer[1..5].copy_from_slice(&1u32.to_be_bytes());
@@ -144,7 +149,7 @@ impl Attack {
             let opening = net.open_stranger(self.target, None, &pairing);
             if let Ok(Ok(mut channel)) = timeout(Duration::from_secs(10), opening).await {
                 noise.fill(&mut chunk);
-                if noise.next() % 3 == 0 {
+                if noise.next().is_multiple_of(3) {
                     // Announces a long message and lets it drip.
                     chunk[..4].copy_from_slice(&[0xff, 0xff, 0x3f, 0x01]);
                     for byte in chunk.iter().take(40) {
@@ -261,7 +266,7 @@ async fn two_hundred_hostile_connections() {
     let begun = Instant::now();
     let (mut peak, mut looks, mut online, mut tasks) = (before, 0u32, 0u32, 0u32);
     while begun.elapsed() < ATTACK {
-        let (submitter, runner) = if tasks % 2 == 0 { (&tv, &phone) } else { (&phone, &tv) };
+        let (submitter, runner) = if tasks.is_multiple_of(2) { (&tv, &phone) } else { (&phone, &tv) };
         let task = submitter.run(&work, PolicyKind::Owner, runner).await;
         submitter.until_done(task.id, &work).await;
         tasks += 1;

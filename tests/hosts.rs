@@ -1,5 +1,10 @@
 //! Several hosts, each a network namespace: real multicast over a bridge, cables that are cut, addresses that change
 //! under a running task, another subnet. Skipped, with the reason, where the process may not make namespaces.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test outside of the seam; its helpers are tests, too"
+)]
 
 mod support;
 

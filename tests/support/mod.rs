@@ -1,5 +1,10 @@
 //! What whole-system tests share: nodes as processes of the real program, spoken to over their control sockets.
-#![allow(dead_code)] // each test uses a part
+#![allow(dead_code, reason = "each test uses a part")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test outside of the seam, and says why it is skipped"
+)]
 
 pub mod lab;
 
