@@ -494,3 +494,72 @@ fn watching_tells_what_changes_and_links_pair_too() {
     a.json(&["circle", "rules", "reset", "camera/1"]);
     assert_eq!(a.json(&["circle", "rules"]).as_array().unwrap().len(), 0);
 }
+
+#[test]
+fn a_task_moves_there_and_back_survives_a_shutdown_and_is_adopted_after_a_loss() {
+    let home = home();
+    let (phone_name, tv_name) = (unique("mp"), unique("mt"));
+    let phone = Node::start(home.path().join("phone"), &phone_name);
+    let mut tv = Node::start(home.path().join("tv"), &tv_name);
+    let (phone_id, tv_id) = (phone.id(), tv.id());
+    phone.json(&["circle", "found", "home"]);
+    let (mut shown, _out, pin) = phone.show_pin();
+    tv.until_nearby(&phone_name);
+    tv.json(&["pair", &phone_name, "--pin", &pin]);
+    assert_eq!(shown.wait(), Some(0));
+    phone.until_presence(&tv_id, "online");
+    tv.until_presence(&phone_id, "online");
+    // Both know what the other can run.
+    phone.until("in possession of the tv's profile", &["devices"], |view| {
+        view["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|d| d["id"] == tv_id.as_str() && d["profile"]["now"].is_object())
+    });
+
+    // Long enough to be moved about; cancelled in the end. `--stay`: nobody but this test moves it.
+    let submitted =
+        phone.json(&["run", "primes/1", "--param", "upto=90000000000", "--on", &tv_name, "--stay"]);
+    let id = submitted["task"]["id"].as_str().unwrap();
+    let runs_on = |runner: &str| {
+        let runner = runner.to_string();
+        move |task: &Value| task["state"] == "running" && task["runner"] == runner.as_str()
+    };
+    phone.until("running on the tv", &["tasks", id], runs_on(&tv_id));
+    let moved = phone.json(&["move", id, &phone_name, "--reason", "a walk"]);
+    assert_eq!(moved["runner"], phone_id.as_str());
+    let last = moved["moves"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (last["reason"].as_str(), last["because"].as_str()),
+        (Some("person"), Some("a walk")),
+        "{last}"
+    );
+    let back = phone.json(&["move", id, &tv_name]);
+    assert_eq!(back["runner"], tv_id.as_str());
+    assert!(back["epoch"].as_u64() > moved["epoch"].as_u64());
+
+    // A graceful end moves it away first.
+    assert_eq!(tv.command(&["down"]).status.code(), Some(0), "{}", tv.log());
+    assert_eq!(tv.process.wait(), Some(0));
+    phone.until("running on the phone", &["tasks", id], runs_on(&phone_id));
+
+    // A loss does not, under policy `owner`: a person may adopt it, knowingly.
+    tv.process = Node::spawn(&tv.data, &tv.log, &tv_name);
+    phone.until_presence(&tv_id, "online");
+    phone.until("on the tv again", &["move", id, &tv_name], runs_on(&tv_id));
+    let checkpoint = phone.json(&["tasks", id])["checkpoint"].as_u64();
+    phone.until("with a checkpoint here", &["tasks", id], |task| task["checkpoint"].as_u64() > checkpoint);
+    tv.kill_9();
+    phone.until("known to be lost", &["tasks", id], |task| task["state"] == "lost");
+    let asked = phone.command(&["adopt", id]);
+    assert_eq!(asked.status.code(), Some(7), "{}", stderr(&asked));
+    assert!(stderr(&asked).contains("--force"), "{}", stderr(&asked));
+    let adopted = phone.json(&["adopt", id, "--force"]);
+    assert_eq!(adopted["branch"], 1, "{adopted:#}");
+    phone.until("going on here", &["tasks", id], runs_on(&phone_id));
+    assert_eq!(phone.command(&["cancel", id]).status.code(), Some(0));
+    phone.until("cancelled", &["tasks", id], |task| task["state"] == "cancelled");
+    let none = phone.command(&["result", id, "--out", "-"]);
+    assert_eq!(none.status.code(), Some(7), "{}", stderr(&none));
+}

@@ -27,6 +27,8 @@ const DEVICES: usize = 64;
 const MOVE: Duration = Duration::from_secs(60);
 /// How long "to the best device" waits for a sign of moving: it may be where it is best.
 const STAYS: Duration = Duration::from_secs(5);
+/// How long after an arrival the figures of the move may take.
+const TOLD: Duration = Duration::from_secs(2);
 /// How often a watched list of tasks is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longest wait for the word why a task was placed where it is.
@@ -292,11 +294,22 @@ async fn arrival(
     to: Option<DeviceId>,
 ) -> Result<Arc<TaskStatus>, Failure> {
     let began = Instant::now();
+    let mut arrived: Option<Instant> = None;
     loop {
         let now = status.borrow_and_update().clone();
-        let moved = now.epoch > before.epoch && now.runner != before.runner;
-        if now.state.is_final() || (moved && now.state == TaskState::Running) {
+        let moved =
+            now.epoch > before.epoch && now.runner != before.runner && now.state == TaskState::Running;
+        // What is measured of the move is told a moment after it.
+        let told = now.moves.last().is_some_and(|last| last.epoch == now.epoch);
+        if now.state.is_final() || (moved && told) {
             return Ok(now);
+        }
+        if moved {
+            let since = *arrived.get_or_insert_with(Instant::now);
+            return match tokio::time::timeout_at(since + TOLD, status.changed()).await {
+                Ok(Ok(())) => continue,
+                _ => Ok(now),
+            };
         }
         let stays = now.state == TaskState::Running && now.epoch == before.epoch;
         if let Some(error) = now.error.as_ref().filter(|_| stays && now.error != before.error) {
