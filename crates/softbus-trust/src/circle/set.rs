@@ -15,6 +15,10 @@ pub const PENDING: usize = 256;
 /// Of [`limits::CIRCLE_STATEMENTS`], how many are kept free for removals, leaving and recovery: a circle that
 /// is full can still get rid of whoever filled it.
 pub const RESERVED: usize = 256;
+/// Of these, how many are not for leaving: anybody who was ever admitted can sign that, as often as they like.
+const RESERVED_FROM_MEMBERS: usize = 128;
+/// Of these, how many are not for owners either, but for the recovery key alone.
+const RESERVED_FROM_OWNERS: usize = 16;
 /// Most hashes in a digest of a set.
 pub const DIGEST: usize = 64;
 
@@ -225,9 +229,13 @@ impl CircleSet {
         if !self.may_ever_sign(&signed.signer, &statement.act, &past) {
             return Err(InsertError::Stranger(signed.signer));
         }
-        let relief = matches!(statement.act, Act::Remove { .. } | Act::Leave | Act::Recover { .. });
-        let room = limits::CIRCLE_STATEMENTS - if relief { 0 } else { RESERVED };
-        if self.entries.len() >= room {
+        let reserved = match statement.act {
+            Act::Recover { .. } => 0,
+            Act::Remove { .. } => RESERVED_FROM_OWNERS,
+            Act::Leave => RESERVED_FROM_MEMBERS,
+            _ => RESERVED,
+        };
+        if self.entries.len() >= limits::CIRCLE_STATEMENTS - reserved {
             return Err(InsertError::Full);
         }
         for parent in &statement.parents {

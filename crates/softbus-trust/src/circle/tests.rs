@@ -345,6 +345,26 @@ fn a_full_circle_can_still_remove() {
 }
 
 #[test]
+fn whoever_leaves_again_and_again_leaves_room_to_remove_and_recover() {
+    let mut set = found();
+    set.says(1, admit(2, Plain));
+    let root = set.heads();
+    let flood: Vec<Signed> = (0..softbus_core::limits::CIRCLE_STATEMENTS as u64)
+        .map(|n| {
+            let issued = WallMs(NOW.0 + n);
+            let statement =
+                Statement { circle: Some(set.id()), parents: root.clone(), issued, act: Act::Leave };
+            statement.sign(&key(2)).unwrap()
+        })
+        .collect();
+    set.insert_all(flood);
+    assert!(set.len() < softbus_core::limits::CIRCLE_STATEMENTS);
+    // Another member, admitted on a device that had not heard of the flood.
+    assert_eq!(set.forge(1, &root, NOW, remove(2)), Ok(Inserted::New(1)));
+    assert_eq!(set.who(), [(1, Owner)]);
+}
+
+#[test]
 fn a_long_history_is_still_quick_to_judge() {
     let mut set = found();
     set.says(1, admit(2, Owner));
