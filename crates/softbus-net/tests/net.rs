@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use softbus_core::wire::link::{Open, Reply, Want};
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
 use softbus_net::seam::BoxFuture;
 use softbus_net::seam::memory::{Host, World};
 use softbus_net::testing::FixedJudge;
 use softbus_net::{
     Caller, Channel, LinkEvent, LinkInfo, Net, NetConfig, NetError, Presence, RequestError, Respond, Router,
-    Service,
+    Service, read_message, write_message,
 };
 use softbus_trust::{DeviceKey, Role};
 use tokio::time::{Instant, sleep, timeout};
@@ -467,6 +468,12 @@ async fn strangers_may_only_pair_and_only_while_it_is_open() {
     friend.judge.trust(b.id(), Role::Member);
     b.judge.trust(friend.id(), Role::Member);
     up(&friend, &b).await;
+    // The connection on which they met does not become a second link, which nothing would end with the trust.
+    let (mut send, mut recv) = met.connection.open_bi().await.unwrap();
+    let open = Open { services: vec![name("echo/1")], want: Want::Stream };
+    write_message(&mut send, &open).await.unwrap();
+    let reply = read_message::<Reply>(&mut recv).await.unwrap();
+    assert_eq!(reply, Some(Reply::Refused(ErrorCode::NotTrusted.number())));
     drop(met);
     sleep(Duration::from_secs(5)).await;
     up(&friend, &b).await;

@@ -102,10 +102,12 @@ impl Core {
 
     /// A connection with a trusted peer is through TLS. `attempt` names our dial.
     pub(super) fn adopt(self: &Arc<Self>, id: DeviceId, connection: quinn::Connection, attempt: Option<u64>) {
+        let mut hub = self.hub();
+        // Judged under the lock: whoever loses trust after this is found among the peers when the judge's news
+        // comes, and parted from then.
         if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
             return close(&connection, ErrorCode::NotTrusted);
         }
-        let mut hub = self.hub();
         let now = self.now();
         let live = hub.peers.values().filter(|p| !p.carriers.is_empty()).count();
         let key = hub.key();
@@ -179,8 +181,12 @@ impl Core {
                     }
                 }
                 Action::Drain { conn } => {
-                    if let Some(carrier) = peer.carriers.remove(&conn) {
-                        self.spawn(self.clone().drain(id, carrier));
+                    let Some(carrier) = peer.carriers.remove(&conn) else { continue };
+                    // A peer that supersedes its own connections again and again does not pile them up here.
+                    if Arc::strong_count(&peer.draining) > limits::PEER_CONNECTIONS {
+                        close(&carrier.connection, ErrorCode::Superseded);
+                    } else {
+                        self.spawn(self.clone().drain(id, carrier, peer.draining.clone()));
                     }
                 }
                 Action::Up { conn, link, generation, dialled, rebooted, version } => {
@@ -409,7 +415,7 @@ impl Core {
     }
 
     /// Lets the channels of a superseded connection end, as long as the peer is trusted.
-    async fn drain(self: Arc<Self>, id: DeviceId, carrier: Carrier) {
+    async fn drain(self: Arc<Self>, id: DeviceId, carrier: Carrier, _counted: Arc<()>) {
         let end = tokio::time::Instant::now() + DRAIN_MAX;
         let mut changed = self.judge.changed();
         // Requests move to the new connection at once; give their last answers a moment.

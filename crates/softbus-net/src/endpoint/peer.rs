@@ -23,6 +23,8 @@ pub(super) struct Peer {
     /// Where it may be, and when that was last heard; the present address of its link is always among them.
     pub(super) addresses: BTreeMap<SocketAddr, Address>,
     pub(super) carriers: BTreeMap<ConnKey, Carrier>,
+    /// Held by each superseded connection whose channels have not ended.
+    pub(super) draining: Arc<()>,
     pub(super) current: watch::Sender<Option<Active>>,
     pub(super) answers: Answers,
     pub(super) outgoing: Outgoing,
@@ -89,6 +91,7 @@ impl Peer {
             }),
             addresses: BTreeMap::new(),
             carriers: BTreeMap::new(),
+            draining: Arc::default(),
             current: watch::Sender::new(None),
             answers: Answers::default(),
             outgoing: Outgoing::default(),

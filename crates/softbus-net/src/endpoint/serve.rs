@@ -42,6 +42,11 @@ impl Core {
             Ok(Err(_)) => return,
             Err(_) => return abort(send, recv, ErrorCode::Timeout),
         };
+        // A stranger's connection is for pairing alone, also once the pairing made it trusted: nothing would end
+        // it when that trust is withdrawn, as links end.
+        if lease.is_none() && open.services.iter().any(|service| service.name() != "pair") {
+            return refuse(send, recv, ErrorCode::NotTrusted).await;
+        }
         let is_request = matches!(open.want, Want::Request { .. });
         let routed = self.router.route(&*self.judge, &peer, &open.services, is_request);
         let (choice, handler, caller) = match routed {

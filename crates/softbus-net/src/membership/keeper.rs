@@ -42,6 +42,8 @@ pub struct Keeper {
     pub(super) clockwork: Notify,
     /// Pairings that may be under way at once.
     pub(super) pairings: Arc<Semaphore>,
+    /// Exchanges of each peer that are in work.
+    pub(super) turns: Mutex<BTreeMap<DeviceId, u8>>,
 }
 
 /// A circle as kept.
@@ -70,7 +72,7 @@ pub(super) struct State {
 impl State {
     /// Whether a stranger may speak `pair/1` now.
     pub fn pairing_open(&self, now: Now) -> bool {
-        self.gate.is_open(now) || self.tickets.values().any(|ticket| now.wall < ticket.expires)
+        self.gate.is_open(now) || self.tickets.values().any(|ticket| ticket.counts_at(now.wall))
     }
 
     /// Whether a PIN is open, or else this device is in no circle: it shows itself.
@@ -113,6 +115,7 @@ impl Keeper {
             cancels: watch::Sender::new(0),
             clockwork: Notify::new(),
             pairings: Arc::new(Semaphore::new(PAIRINGS)),
+            turns: Mutex::default(),
         });
         keeper.refresh();
         Ok(keeper)

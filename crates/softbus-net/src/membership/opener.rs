@@ -10,12 +10,10 @@ use tokio::sync::watch;
 
 use super::pairing::{MESSAGE, Talk, binding_of};
 use super::refusals::{gate_refusal, hear, refused, seconds};
+use super::shelf::TICKET_TRIES;
 use super::{Keeper, MembershipError, PairOptions, Paired, shelf};
 use crate::seam::BoxFuture;
 use crate::{Channel, NetError, Service};
-
-/// Wrong tries after which a link is void.
-const TICKET_TRIES: u8 = 3;
 
 /// Answers `pair/1`.
 pub(super) struct Answer(pub Arc<Keeper>);
@@ -162,7 +160,7 @@ impl Keeper {
                 Ok((Invitation { options, which: Which::Pin { opening } }, password))
             }
             Password::Ticket(name) => {
-                let ticket = state.tickets.get(name).filter(|ticket| now.wall < ticket.expires);
+                let ticket = state.tickets.get(name).filter(|ticket| ticket.counts_at(now.wall));
                 let ticket = ticket.ok_or(Stop::Say(Refusal::Expired))?;
                 let options =
                     PairOptions { circle: ticket.circle, grant: ticket.grant.clone(), join: ticket.join };
@@ -190,17 +188,14 @@ impl Keeper {
             }
             Which::Ticket { name } => {
                 self.undisturbed(move |me| async move {
-                    let Some(mut ticket) = me.read().tickets.get(&name).cloned() else {
-                        return Ok(Some(Refusal::Expired));
-                    };
+                    let now = me.wall();
+                    let ticket = me.read().tickets.get(&name).filter(|t| t.counts_at(now)).cloned();
+                    let Some(mut ticket) = ticket else { return Ok(Some(Refusal::Expired)) };
+                    // It stays even when this was its last try: it may prove right, and then shows that no
+                    // other try was right before it.
                     ticket.wrong += 1;
-                    let kept = (ticket.wrong < TICKET_TRIES).then_some(ticket);
-                    shelf::put_tickets(&me.store, vec![(name, kept.clone())]).await?;
-                    let mut state = me.write();
-                    match kept {
-                        Some(ticket) => drop(state.tickets.insert(name, ticket)),
-                        None => drop(state.tickets.remove(&name)),
-                    }
+                    shelf::put_tickets(&me.store, vec![(name, Some(ticket.clone()))]).await?;
+                    me.write().tickets.insert(name, ticket);
                     Ok(None)
                 })
                 .await
@@ -236,6 +231,10 @@ impl Keeper {
             }
             Which::Ticket { name } => {
                 self.undisturbed(move |me| async move {
+                    // It pairs one device: another try was right before, or the user took the link back.
+                    if !me.read().tickets.contains_key(&name) {
+                        return Err(MembershipError::Cancelled);
+                    }
                     shelf::put_tickets(&me.store, vec![(name, None)]).await?;
                     me.write().tickets.remove(&name);
                     me.pairing.send_if_modified(|state| {

@@ -145,7 +145,7 @@ impl Keeper {
             let now = me.wall();
             let over: Vec<_> = {
                 let state = me.read();
-                state.tickets.iter().filter(|(_, old)| old.expires <= now).map(|(name, _)| *name).collect()
+                state.tickets.iter().filter(|(_, old)| !old.counts_at(now)).map(|(name, _)| *name).collect()
             };
             if me.read().tickets.len() - over.len() >= INVITATIONS {
                 return Err(MembershipError::Limit("16 links are out already: cancel them first"));

@@ -24,6 +24,9 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("membershi
 const GATE: &str = "gate";
 const RULES: &str = "rules";
 
+/// Wrong tries after which a link is void.
+pub(super) const TICKET_TRIES: u8 = 3;
+
 /// A link given out and not used yet.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct TicketRecord {
@@ -33,6 +36,13 @@ pub(super) struct TicketRecord {
     pub circle: Option<CircleId>,
     pub grant: Option<Grant>,
     pub join: bool,
+}
+
+impl TicketRecord {
+    /// Whether it may still be tried.
+    pub fn counts_at(&self, now: WallMs) -> bool {
+        now < self.expires && self.wrong < TICKET_TRIES
+    }
 }
 
 /// All that is stored.

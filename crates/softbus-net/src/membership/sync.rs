@@ -1,7 +1,7 @@
 //! `circle/1`: keeps circles in step with the peers, and minds the clock.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -26,6 +26,9 @@ const COMPARE: Duration = Duration::from_secs(300);
 /// Longest sleep of the clockwork: wall clocks jump.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 
+/// Exchanges of one peer that may be in work here at once; what they take in is done one after another.
+const EXCHANGES: u8 = 4;
+
 /// Answers `circle/1`.
 pub(super) struct Answer(pub Arc<Keeper>);
 
@@ -36,6 +39,35 @@ impl Respond for Answer {
     }
 }
 
+/// A peer's place among the exchanges in work. It is held until what the peer sent is taken in, also when the
+/// peer gave up before: whoever asks and gives up again and again piles nothing up here.
+struct Turn(Arc<Keeper>, DeviceId);
+
+impl Turn {
+    fn take(keeper: Arc<Keeper>, peer: DeviceId) -> Option<Self> {
+        let mut turns = keeper.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = turns.entry(peer).or_default();
+        if *taken >= EXCHANGES {
+            return None;
+        }
+        *taken += 1;
+        drop(turns);
+        Some(Self(keeper, peer))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = turns.get_mut(&self.1) {
+            *taken -= 1;
+            if *taken == 0 {
+                turns.remove(&self.1);
+            }
+        }
+    }
+}
+
 impl Keeper {
     /// Answers one message of `circle/1` from a device that is in the circle.
     pub(super) async fn answer_exchange(&self, from: DeviceId, request: &[u8]) -> Result<Vec<u8>, ErrorCode> {
@@ -43,8 +75,9 @@ impl Keeper {
         if !self.shares(theirs.circle, &from) {
             return Err(ErrorCode::Forbidden);
         }
+        let turn = self.me.upgrade().and_then(|me| Turn::take(me, from)).ok_or(ErrorCode::Busy)?;
         let (circle, have, known) = (theirs.circle, theirs.have.clone(), theirs.secret_known);
-        self.absorb(theirs).await.map_err(|error| {
+        self.absorb(theirs, Some(turn)).await.map_err(|error| {
             tracing::warn!(%circle, %error, "could not take in a circle's statements");
             ErrorCode::Storage
         })?;
@@ -88,7 +121,7 @@ impl Keeper {
     }
 
     /// Takes in what a peer sent, durably.
-    async fn absorb(&self, theirs: Exchange) -> Result<(), MembershipError> {
+    async fn absorb(&self, theirs: Exchange, turn: Option<Turn>) -> Result<(), MembershipError> {
         let nothing_new = {
             let state = self.read();
             let circle = state.circles.get(&theirs.circle);
@@ -104,6 +137,10 @@ impl Keeper {
             return Ok(());
         }
         self.undisturbed(move |me| async move {
+            // What was taken in meanwhile may have shut the sender out.
+            if turn.as_ref().is_some_and(|Turn(_, from)| !me.shares(theirs.circle, from)) {
+                return Ok(());
+            }
             let weight = theirs.statements.len();
             let changed = me
                 .change(theirs.circle, weight, move |circle| {
@@ -145,7 +182,7 @@ impl Keeper {
                 // Nothing came and nothing was taken: the two will not agree by saying it again.
                 let stuck = answer.statements.is_empty()
                     && theirs.as_ref().is_some_and(|e| e.have == have && e.secret_known == secret_known);
-                self.absorb(answer.clone()).await?;
+                self.absorb(answer.clone(), None).await?;
                 let next = self.exchange(circle, Some((&have, secret_known)));
                 let done = !more && next.is_none_or(|e| e.statements.is_empty() && e.secret.is_none());
                 theirs = Some(answer);

@@ -415,6 +415,32 @@ async fn the_words_of_a_circle_founded_on_the_way_are_never_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_tried_by_two_at_once_pairs_one() {
+    let world = World::new(15);
+    let (_ha, a, _hb, b) = two(&world).await;
+    let c = keeper(&world.host("c"), 3).await;
+    a.found("home").await.unwrap();
+    let password = PairPassword::ticket(&[9; 16]);
+    let softbus_core::wire::pair::Password::Ticket(name) = password.which else { panic!() };
+    let expires = a.wall().after(Duration::from_secs(600));
+    let (circle, grant) = (None, None);
+    let record = shelf::TicketRecord { secret: [9; 16], expires, wrong: 0, circle, grant, join: false };
+    a.write().tickets.insert(name, record);
+
+    let ((mut a1, mut b1), (mut a2, mut c1)) = (pipe(), pipe());
+    let (first, second) = (binding(&a, &b), binding(&a, &c));
+    let (_, _, one, other) = tokio::join!(
+        a.answer_pairing(&mut a1, first),
+        a.answer_pairing(&mut a2, second),
+        b.enter_pairing(&mut b1, first, password.clone(), PairOptions::default()),
+        c.enter_pairing(&mut c1, second, password.clone(), PairOptions::default()),
+    );
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    assert!(trusts(&a, 2).is_some() != trusts(&a, 3).is_some());
+    assert!(a.read().tickets.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn cancelled_after_the_proof_admits_nobody() {
     let world = World::new(14);
     let (_ha, a, _hb, b) = two(&world).await;
