@@ -71,7 +71,7 @@ devices.")]
     Replace {
         /// The lost device
         old: String,
-        /// The new device (its id: `softbus key` on it; or its name, if it is seen nearby)
+        /// The new device: its id (`softbus key` on it), or its name if it is in the circle already
         new: String,
         /// In which circle
         #[arg(long)]

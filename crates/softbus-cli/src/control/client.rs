@@ -1,5 +1,6 @@
 //! A command's end of the control socket.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,10 +96,26 @@ impl Client {
         Ok(stream)
     }
 
+    /// What a person types here (PINs, recovery words) is for their own node: a socket outside the data folder may
+    /// have been put there by somebody else.
+    fn check_node(&self, stream: UnixStream) -> Result<UnixStream, Failure> {
+        let node = stream.peer_cred().map_err(|e| Failure::io("who serves the control socket", &e))?.uid();
+        let us = rustix::process::getuid().as_raw();
+        let owner = std::fs::metadata(&self.data_dir).ok().map(|meta| meta.uid());
+        if node == us || node == 0 || (us == 0 && owner == Some(node)) {
+            return Ok(stream);
+        }
+        Err(Failure::new(
+            Kind::Refused,
+            format!("{} is served by another user ({node})", self.socket.display()),
+        )
+        .advise("remove that socket, or choose another folder with --data-dir DIR"))
+    }
+
     async fn connect(&self) -> Result<UnixStream, Failure> {
         let connecting = tokio::time::timeout(CONNECT, UnixStream::connect(&self.socket));
         match connecting.await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => self.check_node(stream),
             Ok(Err(e))
                 if matches!(
                     e.kind(),

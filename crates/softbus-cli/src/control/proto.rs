@@ -123,7 +123,7 @@ pub enum Request {
     },
     /// Removes a member; its links end on every device that learns of it.
     Remove {
-        /// Which circle; left out: every common one where this device is an owner.
+        /// Which circle; may be left out if there is only one.
         circle: Option<String>,
         /// Whom.
         device: String,
@@ -143,7 +143,7 @@ pub enum Request {
         circle: Option<String>,
         /// The lost device.
         old: String,
-        /// The new one, seen nearby or given by its whole id.
+        /// The new one: its whole id, or the name of a member.
         new: String,
     },
     /// Takes back a circle that lost its last owner, by its recovery words.

@@ -2,7 +2,7 @@
 //! copied from the data folder but names, sizes and permissions.
 
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -33,7 +33,11 @@ pub(super) fn write(
         .truncate(true)
         .mode(0o600)
         .open(path)
-        .and_then(|mut file| file.write_all(&text))
+        .and_then(|mut file| {
+            // One that was there before may have been open to others.
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            file.write_all(&text)
+        })
         .map_err(|e| Failure::io(what(), &e))
 }
 

@@ -166,9 +166,14 @@ impl Backend {
     ) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
         let old = self.member(old)?;
+        // A name seen nearby proves nothing: whoever announces it would be admitted, with no PIN asked.
         let new = match named(new)?.parse::<DeviceId>() {
             Ok(id) => id,
-            Err(_) => self.stranger(new).await?.0,
+            Err(_) => self.member(new).map_err(|failure| {
+                failure.advise(
+                    "a device that is not in the circle yet: its whole id, which `softbus key` shows on it",
+                )
+            })?,
         };
         // The new device gets what the lost one had.
         let view = self.bus.circles().circles();
