@@ -41,6 +41,8 @@ mod replicate;
 mod runner;
 #[cfg(test)]
 mod sabotage;
+#[cfg(test)]
+mod sim;
 mod status;
 mod tuning;
 

@@ -1,0 +1,106 @@
+//! Schedules: what goes wrong, and when. Plain data that proptest makes and shrinks.
+
+use proptest::prelude::*;
+
+use super::super::Tuning;
+
+/// Something that happens to the world.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Fault {
+    /// The program dies; what was not yet written is lost (or, by chance, was written after all).
+    Crash { device: usize },
+    /// It starts again; with `reboot` its boot clock begins anew.
+    Start { device: usize, reboot: bool },
+    /// Devices whose bits differ cannot reach each other.
+    Split { sides: u8 },
+    /// One direction between two devices is dead.
+    Deaf { from: usize, to: usize },
+    /// All can reach each other.
+    Heal,
+    /// The device stands still for this long; its boot clock goes on.
+    Freeze { device: usize, ms: u64 },
+    /// Each write takes up to this long.
+    SlowDisk { device: usize, ms: u64 },
+    /// Writes fail, or no longer do.
+    FailDisk { device: usize, fails: bool },
+    /// Messages are lost, and doubled, with these chances in a thousand.
+    Weather { loss: u64, double: u64, delay_ms: u64 },
+    /// The owner, whoever it is, is told to hand over.
+    Move { to: usize },
+    /// A hand-over is called off.
+    AbortMove,
+    /// The owner is told to name other holders.
+    Holders { without: usize },
+    /// The instance crashes.
+    Fail { device: usize },
+    /// Someone shuts down in good order, and starts again a few seconds later.
+    Drain { device: usize },
+    /// An old message of the device is sent once more.
+    Replay { device: usize },
+}
+
+/// When (ms after the one before) and what.
+pub(super) type Schedule = Vec<(u64, Fault)>;
+
+/// All that a run depends on.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) devices: usize,
+    pub(super) quorum: bool,
+    pub(super) seed: u64,
+    /// Clock drift of each device in ppm.
+    pub(super) drift_ppm: Vec<i64>,
+    pub(super) schedule: Schedule,
+    /// Steps until the task is done.
+    pub(super) steps: u64,
+    pub(super) replicas: u8,
+    pub(super) submitter: usize,
+    pub(super) tuning: Tuning,
+}
+
+fn fault(devices: usize) -> impl Strategy<Value = Fault> {
+    let device = 0..devices;
+    prop_oneof![
+        5 => device.clone().prop_map(|device| Fault::Crash { device }),
+        6 => (device.clone(), any::<bool>()).prop_map(|(device, reboot)| Fault::Start { device, reboot }),
+        4 => (1u8..=127).prop_map(|sides| Fault::Split { sides }),
+        2 => (device.clone(), device.clone()).prop_map(|(from, to)| Fault::Deaf { from, to }),
+        4 => Just(Fault::Heal),
+        3 => (device.clone(), 50u64..4000).prop_map(|(device, ms)| Fault::Freeze { device, ms }),
+        2 => (device.clone(), 0u64..1500).prop_map(|(device, ms)| Fault::SlowDisk { device, ms }),
+        1 => (device.clone(), any::<bool>()).prop_map(|(device, fails)| Fault::FailDisk { device, fails }),
+        3 => (0u64..400, 0u64..300, 1u64..800)
+            .prop_map(|(loss, double, delay_ms)| Fault::Weather { loss, double, delay_ms }),
+        6 => device.clone().prop_map(|to| Fault::Move { to }),
+        1 => Just(Fault::AbortMove),
+        2 => device.clone().prop_map(|without| Fault::Holders { without }),
+        1 => device.clone().prop_map(|device| Fault::Fail { device }),
+        1 => device.clone().prop_map(|device| Fault::Drain { device }),
+        1 => device.prop_map(|device| Fault::Replay { device }),
+    ]
+}
+
+/// Plans of one policy.
+pub(super) fn plans(quorum: bool) -> impl Strategy<Value = Plan> {
+    (3usize..=5).prop_flat_map(move |devices| {
+        (
+            any::<u64>(),
+            prop::collection::vec(-1000i64..=1000, devices),
+            prop::collection::vec((0u64..2500, fault(devices)), 0..25),
+            30u64..120,
+            0..devices,
+            if devices == 5 { 2u8..=4 } else { 2..=2 },
+        )
+            .prop_map(move |(seed, drift_ppm, schedule, steps, submitter, replicas)| Plan {
+                devices,
+                quorum,
+                seed,
+                drift_ppm,
+                schedule,
+                steps,
+                replicas,
+                submitter,
+                tuning: Tuning::default(),
+            })
+    })
+}

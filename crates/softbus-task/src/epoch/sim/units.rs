@@ -1,0 +1,1 @@
+//! Single walks through the protocol, step by step.
