@@ -270,6 +270,7 @@ impl TaskMachine {
         }
         self.drive_runner(now);
         self.drive_publish(now);
+        self.drive_check(now);
         self.drive_keep();
     }
 
@@ -306,6 +307,9 @@ impl TaskMachine {
 
     /// A message of a device that stands at the same epoch.
     fn on_equal(&mut self, from: DeviceId, body: EpochBody, now: BootMs) {
+        if from == self.link.decree.owner {
+            self.publish.owner_heard(now);
+        }
         match body {
             EpochBody::Ack { held } => self.on_ack(from, held),
             EpochBody::Offer { manifest } => self.on_offer(from, &manifest, now),
@@ -447,9 +451,6 @@ impl TaskMachine {
         self.moved();
         if ours {
             self.publish_tip(&before.decree.members(), now);
-            if self.link.decree.outcome == Outcome::Done {
-                self.release_last_effects();
-            }
         } else {
             self.publish.clear();
         }

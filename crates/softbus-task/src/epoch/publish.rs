@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use softbus_core::wire::task::{CheckpointRef, EpochBody};
-use softbus_core::{BootMs, DeviceId, Signed};
+use softbus_core::wire::task::{CheckpointRef, EpochBody, Outcome};
+use softbus_core::{BootMs, DeviceId, Signed, limits};
 
 use super::certificate::{majority, parse_decree};
 use super::outbox::Retry;
@@ -11,6 +11,8 @@ use super::{Action, Notice, TaskMachine};
 
 /// Most devices that a cancellation is sent to.
 const CANCEL_TARGETS: usize = 64;
+/// A member that did not hear from the owner for so long asks around whether the task has gone on without it.
+const CHECK_MS: u64 = 5_000;
 
 #[derive(Default)]
 pub(super) struct Publish {
@@ -20,6 +22,8 @@ pub(super) struct Publish {
     cancel: BTreeMap<DeviceId, Retry>,
     /// At the submitter: acceptors that hold root and input, until they are a majority.
     accepted_by: Option<BTreeSet<DeviceId>>,
+    /// As a member that is not the owner: when to ask whether we are behind.
+    check: Option<Retry>,
     /// This device keeps the state it began with until all have acknowledged, even if it is no member.
     keeps_state: bool,
 }
@@ -27,6 +31,11 @@ pub(super) struct Publish {
 impl Publish {
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
+    }
+
+    /// The owner lives, and stands where we stand.
+    pub(super) fn owner_heard(&mut self, now: BootMs) {
+        self.check = Some(Retry::at(BootMs(now.0.saturating_add(CHECK_MS))));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -56,6 +65,7 @@ impl Publish {
         if let Some(retry) = self.cancel.get_mut(&peer) {
             *retry = Retry::now(now);
         }
+        self.check = Some(Retry::now(now));
     }
 }
 
@@ -64,6 +74,8 @@ impl TaskMachine {
     pub(super) fn publish_tip(&mut self, before: &[DeviceId], now: BootMs) {
         let mut targets: BTreeSet<DeviceId> = self.link.decree.members().into_iter().collect();
         targets.extend(before);
+        // Who had not yet heard of the epoch before will not ask for this one.
+        targets.extend(self.publish.waiting.keys().take(limits::ACCEPTORS));
         targets.insert(self.link.decree.submitter);
         targets.remove(&self.me);
         let root = self.d.chain.len() == 1;
@@ -96,6 +108,31 @@ impl TaskMachine {
             self.publish.keeps_state = false;
             if !self.is_member() && self.d.held.take().is_some() {
                 self.out.touch();
+            }
+        }
+    }
+
+    /// A member that may have missed something (it was away, or the others could not reach it) asks.
+    pub(super) fn drive_check(&mut self, now: BootMs) {
+        let part = self.is_member() || self.d.held.is_some() || self.d.incoming.is_some();
+        let watches = part && self.link.decree.owner != self.me && self.link.decree.outcome == Outcome::Run;
+        if !watches || self.d.cancelled.is_some() {
+            return;
+        }
+        let first = Retry::at(now.after(self.setup.tuning.retry * 4));
+        let check = self.publish.check.get_or_insert(first);
+        let due = check.due(now);
+        if due {
+            check.again(now, &self.setup.tuning);
+            check.at = check.at.max(BootMs(now.0.saturating_add(CHECK_MS)));
+        }
+        let at = check.at;
+        self.wake_at(at);
+        if due {
+            let mut whom: BTreeSet<DeviceId> = self.link.decree.members().into_iter().collect();
+            whom.insert(self.link.decree.submitter);
+            for device in whom {
+                self.send(device, EpochBody::AskChain);
             }
         }
     }

@@ -88,6 +88,7 @@ impl TaskMachine {
 
     pub(super) fn drive_replicas(&mut self, now: BootMs) {
         self.drive_cover(now);
+        self.release_last_effects();
         self.drive_offers(now);
         self.drive_fetches(now);
     }
@@ -180,13 +181,14 @@ impl TaskMachine {
         })
     }
 
-    /// The task is done by our decision: what it had to say may leave, once the record says so.
-    pub(super) fn release_last_effects(&mut self) {
-        let through = self.d.held.as_ref().and_then(|held| manifest::parse(&held.manifest.body).ok());
-        if let Some(through) = through.map(|manifest| manifest.effects).filter(|through| *through > 0) {
-            let fence = self.fence();
-            self.out.when_durable(Action::ReleaseEffects { fence, through });
+    /// The task is done: whatever its result has yet to say may leave, from the device that ended it.
+    fn release_last_effects(&mut self) {
+        let done = self.link.decree.outcome == Outcome::Done && self.link.decree.owner == self.me;
+        if !done || !self.out.settled() || self.held_ref() != Some(self.link.decree.base) {
+            return;
         }
+        self.replicas.covered = self.held_ref();
+        self.release_effects();
     }
 
     // --- holders ---
@@ -344,6 +346,7 @@ impl TaskMachine {
         }
         if self.d.held.is_none() && self.is_member() && checkpoint == self.link.decree.base {
             self.adopt_held(held.clone(), false);
+            self.replicas.note_history(&held);
             self.ack_base();
         }
         if self.replicas.offer == Some(checkpoint) {

@@ -90,7 +90,10 @@ impl TaskMachine {
     }
 
     fn start(&mut self, until: BootMs, now: BootMs) {
-        let ready = self.may_run() && !self.worn_out() && !self.finished() && self.outgoing.is_none();
+        let ready = self.may_run()
+            && !self.worn_out()
+            && !self.finished()
+            && (self.outgoing.is_none() || broken!(self, RunAfterCommit));
         let held = if broken!(self, RunInDoubt) && self.d.incoming.is_some() {
             self.d.incoming.as_ref().map(|incoming| incoming.held.clone())
         } else {

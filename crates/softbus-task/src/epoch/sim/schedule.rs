@@ -1,5 +1,7 @@
 //! Schedules: what goes wrong, and when. Plain data that proptest makes and shrinks.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::super::Tuning;
@@ -35,6 +37,14 @@ pub(super) enum Fault {
     Fail { device: usize },
     /// Someone shuts down in good order, and starts again a few seconds later.
     Drain { device: usize },
+    /// The owner is cut off from all others.
+    SplitOwner,
+    /// The program on the owner's device dies.
+    CrashOwner,
+    /// The owner stands still for this long.
+    FreezeOwner { ms: u64 },
+    /// The program dies and starts again at once (`ms` later).
+    Blink { device: usize, ms: u64 },
     /// An old message of the device is sent once more.
     Replay { device: usize },
 }
@@ -76,6 +86,10 @@ fn fault(devices: usize) -> impl Strategy<Value = Fault> {
         2 => device.clone().prop_map(|without| Fault::Holders { without }),
         1 => device.clone().prop_map(|device| Fault::Fail { device }),
         1 => device.clone().prop_map(|device| Fault::Drain { device }),
+        2 => Just(Fault::SplitOwner),
+        2 => Just(Fault::CrashOwner),
+        2 => (50u64..6000).prop_map(|ms| Fault::FreezeOwner { ms }),
+        2 => (device.clone(), 5u64..400).prop_map(|(device, ms)| Fault::Blink { device, ms }),
         1 => device.prop_map(|device| Fault::Replay { device }),
     ]
 }
@@ -90,8 +104,9 @@ pub(super) fn plans(quorum: bool) -> impl Strategy<Value = Plan> {
             30u64..120,
             0..devices,
             if devices == 5 { 2u8..=4 } else { 2..=2 },
+            prop_oneof![Just(Duration::from_millis(120)), Just(Duration::from_millis(4))],
         )
-            .prop_map(move |(seed, drift_ppm, schedule, steps, submitter, replicas)| Plan {
+            .prop_map(move |(seed, drift_ppm, schedule, steps, submitter, replicas, stagger)| Plan {
                 devices,
                 quorum,
                 seed,
@@ -100,7 +115,35 @@ pub(super) fn plans(quorum: bool) -> impl Strategy<Value = Plan> {
                 steps,
                 replicas,
                 submitter,
-                tuning: Tuning::default(),
+                tuning: Tuning { stagger, ..Tuning::default() },
             })
     })
+}
+
+/// Plans around one fixed course of events; chance decides the rest.
+pub(super) fn course(
+    devices: usize,
+    replicas: u8,
+    stagger_ms: u64,
+    schedule: Schedule,
+) -> impl Strategy<Value = Plan> {
+    (any::<u64>(), prop::collection::vec(-1000i64..=1000, devices), 0..devices, 0u64..400).prop_map(
+        move |(seed, drift_ppm, submitter, shift)| {
+            let mut schedule = schedule.clone();
+            if let Some((gap, _)) = schedule.first_mut() {
+                *gap += shift;
+            }
+            Plan {
+                devices,
+                quorum: true,
+                seed,
+                drift_ppm,
+                schedule,
+                steps: 400,
+                replicas,
+                submitter,
+                tuning: Tuning { stagger: Duration::from_millis(stagger_ms), ..Tuning::default() },
+            }
+        },
+    )
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use softbus_core::wire::task::{
-    Certificate, CheckpointRef, EpochBody, EpochMessage, ManifestKind, Outcome, Policy,
+    Branch, Certificate, CheckpointRef, EpochBody, EpochMessage, ManifestKind, Outcome, Policy,
 };
 use softbus_core::{BootMs, Domain, Hash, TaskId};
 
+use super::super::certificate;
 use super::super::manifest::{self, Content};
 use super::super::{Action, Command, Event, Notice, Setup, Status, Submission, TaskMachine};
 use super::Random;
@@ -354,18 +355,24 @@ impl World {
                 Action::Notify(notice) => self.noticed(device, notice),
             }
         }
-        self.observe(device);
     }
 
-    fn observe(&mut self, device: usize) {
-        let Some(machine) = &self.devices[device].machine else { return };
-        let (branch, last) = (machine.branch(), machine.record().chain.last().cloned());
-        if let Some(certificate) = last {
+    /// A decision exists once a record of it is durable, or someone hears of it.
+    fn observe(&mut self, links: &[Certificate]) {
+        for certificate in links {
+            let branch = match certificate {
+                Certificate::Root(root) => certificate::parse_decree(&root.body)
+                    .map(|decree| Branch { fork: decree.branch.fork, root: root.hash() }),
+                Certificate::Voted { decree, .. } => {
+                    certificate::parse_decree(decree).map(|decree| decree.branch)
+                }
+            };
+            let Ok(branch) = branch else { continue };
             let known = self.observer.decided.len();
-            let result = self.observer.certificate(branch, &certificate);
+            let result = self.observer.certificate(branch, certificate);
             if self.observer.decided.len() > known {
                 self.tell(|world| {
-                    let decree = world.devices[device].machine.as_ref().unwrap().decree();
+                    let decree = certificate::parse_decree(certificate.decree_bytes()).unwrap();
                     let owner = world.index(decree.owner).unwrap();
                     format!(
                         "== epoch {} decided: {:?}, owner {owner}, {:?}",
@@ -422,6 +429,9 @@ impl World {
         // What is sent must have a form on the wire.
         let bytes = softbus_core::encode(&message).unwrap();
         assert_eq!(softbus_core::decode::<EpochMessage>(&bytes).unwrap(), message);
+        if let EpochBody::Chain { links } = &message.body {
+            self.observe(links);
+        }
         if self.sent[from].len() < REPLAY {
             self.sent[from].push((to, message.clone()));
         }
@@ -511,7 +521,9 @@ impl World {
         if let Some((_, record)) = newest {
             let bytes = record.to_bytes().unwrap();
             assert_eq!(super::super::Durable::from_bytes(&bytes).unwrap(), record);
+            let links = record.chain.clone();
             current.disk.record = Some(record);
+            self.observe(&links);
             self.give(device, Event::Persisted { token });
         }
     }
@@ -664,13 +676,16 @@ impl World {
         current.instance = None;
         current.wake = None;
         current.frozen_until_us = 0;
+        let mut links = Vec::new();
         // What was being written is lost, or the first of it was written after all.
         if lucky && let Some((_, record)) = current.disk.writing.pop_front() {
+            links = record.chain.clone();
             current.disk.record = Some(record);
         }
         current.disk.writing.clear();
         current.disk.last_due_us = 0;
         self.statuses[device] = None;
+        self.observe(&links);
     }
 
     pub(super) fn start(&mut self, device: usize, reboot: bool) {
@@ -755,6 +770,21 @@ impl World {
                 self.give(device, Event::Command(Command::Drain));
                 self.after(4_000_000, What::Fault(Fault::Crash { device }));
                 self.after(5_000_000, What::Fault(Fault::Start { device, reboot: false }));
+            }
+            Fault::SplitOwner => self.split = self.owner().map_or(0, |owner| 1 << owner),
+            Fault::CrashOwner => {
+                if let Some(owner) = self.owner() {
+                    self.crash(owner);
+                }
+            }
+            Fault::FreezeOwner { ms } => {
+                if let Some(owner) = self.owner() {
+                    self.devices[owner].frozen_until_us = self.now_us + ms * 1000;
+                }
+            }
+            Fault::Blink { device, ms } => {
+                self.crash(device);
+                self.after(ms * 1000, What::Fault(Fault::Start { device, reboot: false }));
             }
             Fault::Replay { device } => {
                 if !self.sent[device].is_empty() {
