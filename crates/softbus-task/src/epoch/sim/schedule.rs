@@ -122,6 +122,7 @@ pub(super) fn plans(quorum: bool) -> impl Strategy<Value = Plan> {
 
 /// Plans around one fixed course of events; chance decides the rest.
 pub(super) fn course(
+    quorum: bool,
     devices: usize,
     replicas: u8,
     stagger_ms: u64,
@@ -135,7 +136,7 @@ pub(super) fn course(
             }
             Plan {
                 devices,
-                quorum: true,
+                quorum,
                 seed,
                 drift_ppm,
                 schedule,

@@ -195,10 +195,10 @@ noticed! {
     acknowledging_after_a_promise_is_noticed: AckAfterPromise, late_checkpoints();
     releasing_uncovered_effects_is_noticed: ReleaseUncovered, plans(true);
     starting_from_the_oldest_checkpoint_is_noticed: OldestBase, plans(true);
-    running_in_doubt_is_noticed: RunInDoubt, plans(false);
+    running_in_doubt_is_noticed: RunInDoubt, lost_answers();
     running_after_the_commit_is_noticed: RunAfterCommit, plans(true);
     an_implied_lease_without_a_lease_is_noticed: LeaseForNothing, late_votes();
-    granting_after_a_promise_is_noticed: GrantAfterPromise, plans(true);
+    granting_after_a_promise_is_noticed: GrantAfterPromise, split_council();
     a_base_that_moves_is_noticed: NoFreeze, plans(true);
 }
 
@@ -218,7 +218,7 @@ fn forgetful_acceptor() -> impl Strategy<Value = Plan> {
         }
         schedule.push((0, Fault::Heal));
     }
-    course(3, 2, 4, schedule)
+    course(true, 3, 2, 4, schedule)
 }
 
 /// Several take over at once over a slow network.
@@ -232,7 +232,7 @@ fn duels() -> impl Strategy<Value = Plan> {
             schedule.push((0, Fault::Start { device, reboot: false }));
         }
     }
-    course(5, 4, 4, schedule)
+    course(true, 5, 4, 4, schedule)
 }
 
 /// The owner comes back with a checkpoint after others were promised.
@@ -244,7 +244,7 @@ fn late_checkpoints() -> impl Strategy<Value = Plan> {
         schedule.push((150, Fault::Heal));
         schedule.push((4_000, Fault::Weather { loss: 0, double: 0, delay_ms: 3 }));
     }
-    course(3, 2, 100, schedule)
+    course(true, 3, 2, 100, schedule)
 }
 
 /// The owner asks for other acceptors, and stands still until the answers are old.
@@ -256,5 +256,52 @@ fn late_votes() -> impl Strategy<Value = Plan> {
         schedule.push((45, Fault::FreezeOwner { ms: 9_000 }));
         schedule.push((10_000, Fault::Heal));
     }
-    course(4, 2, 10, schedule)
+    course(true, 4, 2, 10, schedule)
+}
+
+/// An acceptor that voted for a successor is left alone with the old owner.
+fn split_council() -> impl Strategy<Value = Plan> {
+    let mut schedule = vec![(300, Fault::Heal)];
+    for device in 0..4 {
+        schedule.push((0, Fault::SlowDisk { device, ms: 150 }));
+    }
+    for (at, sides) in
+        [(1_700, 3), (1_850, 5), (2_000, 6), (1_800, 3), (1_950, 5), (2_100, 6), (2_050, 3), (1_900, 6)]
+    {
+        schedule.push((1_500, Fault::SplitOwner));
+        schedule.push((at, Fault::Split { sides }));
+        schedule.push((5_000, Fault::Heal));
+    }
+    course(true, 4, 2, 10, schedule)
+}
+
+/// A destination says that it is ready, and nobody hears it.
+fn lost_answers() -> impl Strategy<Value = Plan> {
+    let mut schedule = Vec::new();
+    for (to, cut) in [(0, 250), (1, 300), (2, 350), (0, 400), (1, 450), (2, 500)] {
+        for device in 0..3 {
+            schedule.push((0, Fault::SlowDisk { device, ms: if device == to { 300 } else { 5 } }));
+        }
+        schedule.push((700, Fault::Move { to }));
+        schedule.push((cut, Fault::SplitOwner));
+        schedule.push((4_000, Fault::Heal));
+    }
+    course(false, 3, 2, 10, schedule)
+}
+
+/// The courses break nothing as long as every safeguard is in place.
+#[test]
+fn hard_courses_are_survived() {
+    let each = schedules(150) / 5;
+    let runs = [
+        search(forgetful_acceptor(), each, None),
+        search(duels(), each, None),
+        search(late_checkpoints(), each, None),
+        search(late_votes(), each, None),
+        search(split_council(), each, None),
+        search(lost_answers(), each, None),
+    ];
+    for story in runs.into_iter().filter_map(Result::err) {
+        panic!("{story}");
+    }
 }

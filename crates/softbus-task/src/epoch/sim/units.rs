@@ -1,1 +1,289 @@
-//! Single walks through the protocol, step by step.
+//! Single walks through the protocol: what a person would tell of it.
+
+use softbus_core::wire::task::{Outcome, Why};
+
+use super::super::{Command, Event, Notice, Status, Tuning, manifest};
+use super::schedule::{Fault, Plan};
+use super::world::World;
+
+fn plan(devices: usize, quorum: bool, steps: u64) -> Plan {
+    Plan {
+        devices,
+        quorum,
+        seed: 4,
+        drift_ppm: vec![0; devices],
+        schedule: Vec::new(),
+        steps,
+        replicas: 2,
+        submitter: 0,
+        tuning: Tuning::default(),
+    }
+}
+
+fn world(devices: usize, quorum: bool, steps: u64) -> World {
+    let mut world = World::new(plan(devices, quorum, steps), true);
+    world.run_until(1_000_000);
+    world
+}
+
+#[track_caller]
+fn sound(world: &World) {
+    if let Some(broken) = &world.broken {
+        panic!("{broken}\n{}", world.story.as_deref().unwrap_or_default().join("\n"));
+    }
+}
+
+fn says(world: &World, found: impl Fn(&Notice) -> bool) -> bool {
+    world.notices.iter().any(|(_, notice)| found(notice))
+}
+
+#[test]
+fn a_task_runs_to_its_end_and_everyone_has_the_result() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 60);
+        assert!(world.accepted);
+        world.run_until(10_000_000);
+        sound(&world);
+        assert!(world.ended());
+        let decree = world.devices[0].machine.as_ref().unwrap().decree().clone();
+        assert_eq!(decree.outcome, Outcome::Done);
+        for device in world.devices.iter().filter(|device| decree.members().contains(&device.id)) {
+            let machine = device.machine.as_ref().unwrap();
+            assert_eq!(machine.status(), Status::Done { result: decree.base, here: true });
+            // Checkpoints are erased, the result stays.
+            assert_eq!(device.disk.checkpoints.keys().collect::<Vec<_>>(), [&decree.base.manifest]);
+        }
+    }
+}
+
+#[test]
+fn a_hand_over_loses_no_step_and_takes_one_epoch() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 100);
+        let owner = world.owner().unwrap();
+        let to = (owner + 1) % 4;
+        world.fault(Fault::Move { to });
+        world.run_until(3_000_000);
+        sound(&world);
+        assert_eq!(world.owner(), Some(to));
+        let decree = world.devices[to].machine.as_ref().unwrap().decree();
+        assert_eq!((decree.epoch.0, decree.why), (2, Why::HandOver));
+        assert_eq!(decree.note, "a person walks");
+        assert!(decree.holders.contains(&world.devices[owner].id), "the source stays a holder");
+        assert!(says(&world, |notice| matches!(notice, Notice::Moved { .. })));
+        world.run_until(15_000_000);
+        sound(&world);
+        assert!(world.ended());
+    }
+}
+
+#[test]
+fn a_lost_owner_is_replaced_under_quorum_only() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 150);
+        let owner = world.owner().unwrap();
+        world.crash(owner);
+        world.run_until(8_000_000);
+        sound(&world);
+        let others: Vec<&Status> = world.statuses.iter().flatten().collect();
+        if quorum {
+            assert_eq!(world.observer.failovers, 1);
+            assert!(world.owner().is_some_and(|new| new != owner));
+        } else {
+            assert_eq!(world.observer.failovers, 0);
+            assert!(
+                others.iter().any(|status| matches!(status, Status::WaitingForOwner { .. })),
+                "{others:?}"
+            );
+        }
+        world.start(owner, false);
+        world.run_until(30_000_000);
+        sound(&world);
+        assert!(world.ended());
+    }
+}
+
+#[test]
+fn a_destination_in_doubt_waits_and_learns_what_became_of_it() {
+    let mut world = world(3, false, 200);
+    let owner = world.owner().unwrap();
+    let to = (owner + 1) % 3;
+    world.fault(Fault::Move { to });
+    let ready = |world: &World| world.devices[to].machine.as_ref().unwrap().record().incoming.is_some();
+    while !ready(&world) {
+        world.run_until(world.now_us + 500);
+    }
+    world.crash(owner); // the promise is on its way; whether it is decided nobody here knows
+    world.run_until(world.now_us + 20_000_000);
+    sound(&world);
+    let source = world.devices[owner].id;
+    assert_eq!(world.statuses[to], Some(Status::InDoubt { source }));
+    assert!(world.devices.iter().all(|device| device.instance.is_none()), "in doubt nobody runs");
+    // The destination's own restart changes nothing.
+    world.crash(to);
+    world.start(to, true);
+    world.run_until(world.now_us + 1_000_000);
+    assert_eq!(world.statuses[to], Some(Status::InDoubt { source }));
+    world.start(owner, true);
+    world.run_until(world.now_us + 40_000_000);
+    sound(&world);
+    assert!(world.ended());
+}
+
+#[test]
+fn an_isolated_owner_pauses_and_its_task_goes_on_elsewhere() {
+    let mut world = world(4, true, 150);
+    let owner = world.owner().unwrap();
+    world.fault(Fault::SplitOwner);
+    world.run_until(2_600_000);
+    sound(&world);
+    assert_eq!(world.statuses[owner], Some(Status::Paused));
+    world.run_until(8_000_000);
+    assert_eq!(world.observer.failovers, 1);
+    world.fault(Fault::Heal);
+    world.run_until(25_000_000);
+    sound(&world);
+    assert!(world.ended());
+}
+
+#[test]
+fn adoption_by_force_starts_a_branch_and_the_old_owner_stops() {
+    let mut world = world(3, false, 250);
+    let owner = world.owner().unwrap();
+    world.fault(Fault::SplitOwner);
+    world.run_until(4_000_000);
+    let adopter = (owner + 1) % 3;
+    world.give(adopter, Event::Command(Command::Adopt { note: "the car is stolen".into() }));
+    world.run_until(6_000_000);
+    sound(&world);
+    let runs = |world: &World, device: usize| world.devices[device].instance.is_some();
+    assert!(
+        runs(&world, adopter) && runs(&world, owner),
+        "two branches, for as long as they cannot hear each other"
+    );
+    world.fault(Fault::Heal);
+    world.run_until(9_000_000);
+    sound(&world);
+    assert!(runs(&world, adopter) && !runs(&world, owner));
+    let machine = world.devices[owner].machine.as_ref().unwrap();
+    assert_eq!(machine.branch().fork, 1);
+    assert_eq!(machine.view().forks.len(), 1);
+    assert!(world.notices.iter().any(|(device, notice)| {
+        *device == owner && matches!(notice, Notice::Forked { lost: Some(_), .. })
+    }));
+    world.run_until(30_000_000);
+    sound(&world);
+    assert!(world.ended());
+}
+
+#[test]
+fn a_cancelled_task_ends_everywhere_even_where_it_was_heard_late() {
+    let mut world = world(4, true, 300);
+    let late = (world.owner().unwrap() + 1) % 4;
+    world.crash(late);
+    world.cancel(world.plan.submitter.max(usize::from(late == 0)));
+    world.run_until(6_000_000);
+    world.start(late, true);
+    world.run_until(12_000_000);
+    sound(&world);
+    for device in &world.devices {
+        if let Some(machine) = &device.machine {
+            assert!(matches!(machine.status(), Status::Cancelled { .. }));
+            assert!(device.instance.is_none() && device.disk.checkpoints.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_task_that_crashes_three_times_is_quarantined_with_its_error_and_can_be_released() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 100);
+        let owner = world.owner().unwrap();
+        for _ in 0..3 {
+            while world.devices[owner].instance.is_none() {
+                world.run_until(world.now_us + 5_000);
+            }
+            world.fault(Fault::Fail { device: owner });
+        }
+        world.run_until(world.now_us + 5_000_000);
+        sound(&world);
+        let error = "a bug in the task".to_string();
+        assert_eq!(world.statuses[owner], Some(Status::Quarantined { error }));
+        assert!(world.devices.iter().all(|device| device.instance.is_none()));
+        world.give(owner, Event::Command(Command::Release));
+        world.run_until(world.now_us + 15_000_000);
+        sound(&world);
+        assert_eq!(world.devices[owner].machine.as_ref().unwrap().decree().outcome, Outcome::Done);
+    }
+}
+
+#[test]
+fn a_device_that_shuts_down_hands_its_task_away_first() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 150);
+        let owner = world.owner().unwrap();
+        world.give(owner, Event::Command(Command::Drain));
+        world.run_until(6_000_000);
+        sound(&world);
+        assert!(world.owner() != Some(owner));
+        assert!(world.notices.iter().any(|(device, notice)| *device == owner && *notice == Notice::Drained));
+        let decree = world.devices[world.owner().unwrap()].machine.as_ref().unwrap().decree();
+        assert!(!decree.members().contains(&world.devices[owner].id), "it is replaced as holder, too");
+        world.crash(owner);
+        world.run_until(20_000_000);
+        sound(&world);
+        assert_eq!(world.observer.failovers, 0);
+    }
+}
+
+#[test]
+fn a_holder_that_is_gone_is_replaced_while_there_is_time() {
+    let mut world = world(5, true, 500);
+    let owner = world.owner().unwrap();
+    let holder = world.devices[owner].machine.as_ref().unwrap().decree().holders[0];
+    let gone = world.devices.iter().position(|device| device.id == holder).unwrap();
+    world.crash(gone);
+    world.run_until(15_000_000);
+    sound(&world);
+    let decree = world.devices[owner].machine.as_ref().unwrap().decree();
+    assert_eq!(decree.why, Why::Holders);
+    assert!(!decree.holders.contains(&holder) && decree.holders.len() == 2);
+    assert!(world.devices[owner].instance.is_some(), "the owner runs on across the change");
+}
+
+#[test]
+fn a_full_disk_stops_nothing_that_is_not_written() {
+    let mut world = world(4, true, 200);
+    let owner = world.owner().unwrap();
+    world.fault(Fault::FailDisk { device: owner, fails: true });
+    world.run_until(4_000_000);
+    sound(&world);
+    assert!(says(&world, |notice| *notice == Notice::StorageFailing));
+    assert!(world.devices[owner].instance.is_some());
+    world.fault(Fault::FailDisk { device: owner, fails: false });
+    world.run_until(25_000_000);
+    sound(&world);
+    assert!(world.ended());
+}
+
+#[test]
+fn a_manifest_or_certificate_with_one_flipped_bit_is_refused() {
+    let world = world(3, true, 100);
+    let device = &world.devices[world.owner().unwrap()];
+    let record = device.machine.as_ref().unwrap().record();
+    let signed = record.held.as_ref().unwrap().manifest.clone();
+    assert!(manifest::open(&signed).is_ok());
+    for bit in 0..signed.body.len() * 8 {
+        let mut flipped = signed.clone();
+        flipped.body[bit / 8] ^= 1 << (bit % 8);
+        assert!(manifest::open(&flipped).is_err(), "bit {bit}");
+    }
+    let bytes = postcard::to_allocvec(&record.chain).unwrap();
+    for bit in (0..bytes.len() * 8).step_by(7) {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(chain) = postcard::from_bytes::<Vec<_>>(&flipped) {
+            assert!(super::super::certificate::verify_chain(&chain).is_err(), "bit {bit}");
+        }
+    }
+}
