@@ -10,6 +10,7 @@ use crate::checkpoint::{Assembly, TaskKey, WrapKey, check, missing_bits, wanted}
 use crate::driver::access::{OpenGrant, open_act};
 use crate::driver::instance::{read_tail, write_tail};
 
+pub use crate::driver::parse_opening as opening;
 pub use crate::store::read_stored as stored;
 
 /// Opens `body` as a grant that `key` has signed, and asks it who may.

@@ -17,7 +17,7 @@ mod status;
 mod store;
 
 pub use checkpoint::SealError;
-pub use driver::{TaskEvents, TaskHandle, Tasks, TasksConfig, parse_grant};
+pub use driver::{TaskEvents, TaskHandle, Tasks, TasksConfig};
 pub use error::TaskError;
 pub use native::{Buffer, Estimate, RegistryError, Step, StepContext, Task, TaskFailure, TaskRegistry};
 pub use softbus_core::wire::task_control::{

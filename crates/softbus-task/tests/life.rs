@@ -1,5 +1,7 @@
 //! Tasks among several devices: placed, moved, lost and found again.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::time::Duration;
@@ -322,4 +324,89 @@ async fn a_state_of_64_mib_moves_with_a_short_stop() {
     let moved = status.moves.last().unwrap();
     assert!(moved.bytes > 64 << 20 && moved.downtime_ms < 500, "{moved:?}");
     assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_lossy_network_it_still_moves_and_ends_well() {
+    logs();
+    let world = World::new(15);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+    world.net().set_conditions(softbus_net::seam::memory::Conditions::bad());
+    let input = Input { ballast: 300_000, ..Input::turns(80_000) };
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("rough") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    handle.move_to(Some(home[2].id()), "").await.unwrap();
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_device_promises_room_once() {
+    logs();
+    let world = World::new(16);
+    let mut config = config();
+    config.leases.jobs = 1;
+    config.rebalance = false;
+    let home = home_with(&world, &[("phone", SLOW), ("tv", 50 * FAST)], config).await;
+    // Both tasks want the TV at the same moment; it promises room for one and the other runs here.
+    let input = Input::turns(20_000);
+    let phone = &home[0].tasks;
+    let (a, b) =
+        tokio::join!(phone.run::<Grind>(&input, options("a")), phone.run::<Grind>(&input, options("b")));
+    let (a, b) = (a.unwrap(), b.unwrap());
+    let runners = [a.status().await.unwrap().runner, b.status().await.unwrap().runner];
+    assert!(runners.contains(&Some(home[0].id())) && runners.contains(&Some(home[1].id())), "{runners:?}");
+    assert_eq!(a.output::<u64>().await.unwrap(), input.unmoved());
+    assert_eq!(b.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_leaves_the_circle_erases_what_it_keeps() {
+    logs();
+    let world = World::new(17);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", SLOW)]).await;
+    let input = Input { ballast: 300_000, ..Input::turns(1_000_000) };
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("kept") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    let blobs = home[2].net.seam().storage.blobs();
+    assert!(!blobs.list().unwrap().is_empty());
+    for other in &home[..2] {
+        home[2].judge.distrust(&other.id());
+        other.judge.distrust(&home[2].id());
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(blobs.list().unwrap().len(), 0);
+    assert_eq!(home[2].tasks.list().len(), 0);
+    until_running_on(&handle, &home[1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
+    logs();
+    let world = World::new(18);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let tasks = &home[0].tasks;
+    assert!(matches!(
+        tasks.submit("no such/type", vec![], options("")).await,
+        Err(TaskError::UnknownType(_))
+    ));
+    let nowhere = tasks.submit("weave/1", vec![], options("")).await;
+    assert!(matches!(&nowhere, Err(TaskError::NoPlace(why)) if why.contains("weave/1")));
+    let lonely = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("") };
+    let lonely = tasks.run::<Grind>(&Input::turns(10), lonely).await;
+    assert!(matches!(&lonely, Err(TaskError::NoPlace(why)) if why.contains("quorum")));
+    let long = options(&"x".repeat(100));
+    assert!(matches!(tasks.run::<Grind>(&Input::turns(10), long).await, Err(TaskError::BadSubmission(_))));
+    let handle = tasks.run::<Grind>(&Input::turns(100_000), options("one")).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    assert!(matches!(handle.move_to(Some(home[1].id()), "").await, Err(TaskError::Refused { .. })));
+    assert!(matches!(tasks.result(handle.id()).await, Err(TaskError::NoResult { .. })));
+    assert!(matches!(tasks.status(softbus_core::TaskId([0; 16])).await, Err(TaskError::NoSuchTask(_))));
+    // What could not be submitted left nothing behind but this one task.
+    assert_eq!(tasks.list().len(), 1);
 }

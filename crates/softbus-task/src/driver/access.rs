@@ -71,7 +71,7 @@ impl OpenGrant {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn parse_grant(body: &[u8]) -> Result<Grant, String> {
+fn parse_grant(body: &[u8]) -> Result<Grant, String> {
     let grant: Grant = decode(body).map_err(|e| e.to_string())?;
     let devices = softbus_core::wire::task_control::GRANT_DEVICES;
     if !grant.spec.within_limits()

@@ -98,6 +98,8 @@ pub(crate) struct Actor {
     looked: Instant,
     /// A move is being prepared: no other one is thought of.
     asking: bool,
+    /// Why the machine did not do the last command.
+    refused: Option<String>,
     draining: Option<oneshot::Sender<()>>,
 
     /// The runner as last known, and when it was last heard.
@@ -123,7 +125,6 @@ struct Shown {
     checkpoints: u64,
     checkpoint_at: Option<Instant>,
     progress_told: Instant,
-    adopted: bool,
 }
 
 /// How often things are looked at that tell of no change themselves.
@@ -159,6 +160,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         preference: Vec::new(),
         looked: now,
         asking: false,
+        refused: None,
         draining: None,
         owner,
         heard_owner: now,
@@ -174,7 +176,6 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
             checkpoints: 0,
             checkpoint_at: None,
             progress_told: now,
-            adopted: false,
         },
         ended: seed.ended,
         gone: false,
@@ -221,6 +222,13 @@ impl Actor {
         }
         // Dropping the instance's handle ends it. What is being written is written.
         self.inner.set_load(self.shared.task, None);
+    }
+
+    /// Gives the machine a command; the error says why it does not do it.
+    fn order(&mut self, command: Command) -> Result<(), TaskError> {
+        self.refused = None;
+        self.feed(Event::Command(command));
+        self.refused.take().map_or(Ok(()), |reason| Err(TaskError::Conflict(reason)))
     }
 
     /// Gives an event to the machine and does what it says.
@@ -396,6 +404,7 @@ impl Actor {
     fn start(&mut self, fence: Fence, checkpoint: CheckpointRef, manifest: &Signed, until: BootMs) {
         let found = {
             let mut parts = self.shared.parts();
+            parts.leaving = None;
             let checkpoint = parts.checkpoints.get(&checkpoint.manifest).cloned();
             let warm = parts.warm.take().and_then(|(_, assembly)| assembly);
             let bytes = warm.and_then(|assembly| {
@@ -411,7 +420,7 @@ impl Actor {
         };
         tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
         self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
-        let control = Control { right: self.right(), until, paused: false, end: None };
+        let control = Control { right: self.right(), until, paused: false, end: None, released: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), bytes, sequence, key, control };
         self.withheld.clear();
@@ -534,6 +543,9 @@ impl Actor {
     }
 
     fn release(&mut self, fence: Fence, through: u64) {
+        if let Some(instance) = &self.instance {
+            instance.set(|control| control.released = control.released.max(through));
+        }
         while self.withheld.front().is_some_and(|effect| effect.sequence <= through) {
             let Some(effect) = self.withheld.pop_front() else { break };
             self.effect(fence, effect);
@@ -643,7 +655,8 @@ impl Actor {
             Notice::Status(_) | Notice::Accepted => {}
             Notice::Moved { to, epoch } => {
                 tracing::info!(%task, to = %to.short(), %epoch, "the task was handed over");
-                // The destination may still fetch; its account is in what it has by now.
+                // The destination has all it needs, the account of the move included.
+                self.shared.parts().leaving = None;
                 self.asking = false;
             }
             Notice::MoveAborted { to, reason } => {
@@ -655,7 +668,7 @@ impl Actor {
                 tracing::warn!(%task, fork = by.branch.fork, ?lost, "the task was adopted elsewhere");
                 self.inner.tell(TaskEvent::Forked { task, branch: by.branch.fork });
             }
-            Notice::Refused { reason } => self.trouble(Some(reason)),
+            Notice::Refused { reason } => self.refused = Some(reason),
             Notice::StorageFailing => {
                 self.trouble(Some("the task's record cannot be stored: free some space".into()));
             }

@@ -18,7 +18,7 @@ use crate::TaskError;
 use crate::checkpoint::{Snapshot, TaskKey};
 use crate::epoch::manifest::{self, Content};
 use crate::limits;
-use crate::native::{Effect, ErasedStep, Runnable, StepContext, TaskType};
+use crate::native::{EFFECTS_PER_STEP, Effect, ErasedStep, Runnable, StepContext, TaskType};
 use crate::store::Checkpoint;
 
 /// Estimated cost of sealing or reading one chunk, in operations of the reference kernel.
@@ -35,6 +35,8 @@ pub(crate) struct Control {
     pub until: BootMs,
     pub paused: bool,
     pub end: Option<End>,
+    /// Effects up to this one have left.
+    pub released: u64,
 }
 
 /// How an instance is ended.
@@ -281,6 +283,15 @@ impl Instance {
                 self.rest(Duration::from_millis(20)).await;
                 continue;
             }
+            if self.is_clogged(control.released) {
+                // Nothing more comes out of it until what came out before may leave.
+                self.harvest(false).await;
+                if self.is_due() {
+                    self.begin_checkpoint().await;
+                }
+                self.rest(Duration::from_millis(20)).await;
+                continue;
+            }
             if !started {
                 started = true;
                 self.tell(Report::Started).await;
@@ -300,10 +311,8 @@ impl Instance {
             }
             self.adjust(began.elapsed());
             self.harvest(false).await;
-            if self.is_due()
-                && let Some(report) = self.begin_checkpoint().await
-            {
-                return report;
+            if self.is_due() {
+                self.begin_checkpoint().await;
             }
             self.throttle(began.elapsed()).await;
         }
@@ -336,13 +345,24 @@ impl Instance {
             self.meta.effects = report.effects.last().map_or(self.meta.effects, |e| e.sequence);
             self.effects_wait = true;
             self.tail.extend(report.effects.iter().cloned());
+            // Those that left some time ago need no longer be kept for a fail-over.
+            let released = self.control.borrow().released;
             let mut bytes: usize = self.tail.iter().map(|e| e.bytes.len()).sum();
-            while self.tail.len() > limits::EFFECTS || bytes > limits::EFFECT_BYTES {
+            while (self.tail.len() > limits::EFFECTS / 2 || bytes > limits::EFFECT_BYTES / 2)
+                && self.tail.front().is_some_and(|effect| effect.sequence <= released)
+            {
                 bytes -= self.tail.pop_front().map_or(0, |e| e.bytes.len());
             }
             self.tell(Report::Effects(report.effects)).await;
         }
         Some(step)
+    }
+
+    /// Whether so many effects wait to leave that a step more could be too much for a checkpoint.
+    fn is_clogged(&self, released: u64) -> bool {
+        let waiting = self.tail.iter().filter(|effect| effect.sequence > released);
+        let (count, bytes) = waiting.fold((0, 0), |(n, b), effect| (n + 1, b + effect.bytes.len()));
+        count > limits::EFFECTS - EFFECTS_PER_STEP || bytes > limits::EFFECT_BYTES
     }
 
     /// Makes the next step take about [`limits::STEP`].
@@ -425,21 +445,21 @@ impl Instance {
     }
 
     /// Takes a checkpoint and begins to store it beside the next steps.
-    async fn begin_checkpoint(&mut self) -> Option<Report> {
+    async fn begin_checkpoint(&mut self) {
         let began = Instant::now();
         self.last = began;
         let kind = match self.take().await {
             Ok(Some(kind)) => kind,
-            Ok(None) => return None,
+            Ok(None) => return,
             Err(error) => {
                 // It can go on, but neither move nor survive: say so, and try again later.
                 self.stepped = true;
                 self.retry = Some(backoff(self.retry));
                 self.tell(Report::Trouble(Some(error))).await;
-                return None;
+                return;
             }
         };
-        let snapshot = self.snapshot.take()?;
+        let Some(snapshot) = self.snapshot.take() else { return };
         let (inner, shared, key) = (self.inner.clone(), self.shared.clone(), self.key.clone());
         let (done, storing) = oneshot::channel();
         self.storing = Some(storing);
@@ -447,7 +467,6 @@ impl Instance {
             let (snapshot, stored) = store_snapshot(&inner, &shared, &key, snapshot, kind).await;
             let _ = done.send(Kept { snapshot, stored: stored.map(|image| (image, began.elapsed())) });
         });
-        None
     }
 
     /// Takes in what the storing job gave; waits for it if `wait`.
@@ -671,7 +690,7 @@ pub(crate) fn read_tail(mut bytes: &[u8]) -> Option<VecDeque<Effect>> {
     }
     let count = number(&mut bytes)?;
     let mut tail = VecDeque::new();
-    if count > limits::EFFECTS as u64 {
+    if count > (limits::EFFECTS + EFFECTS_PER_STEP) as u64 {
         return None;
     }
     for _ in 0..count {

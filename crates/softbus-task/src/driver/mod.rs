@@ -12,7 +12,7 @@ mod shared;
 mod tasks;
 mod transfer;
 
-pub use access::parse_grant;
 pub use config::TasksConfig;
 pub(crate) use inner::Inner;
+pub use service::parse_opening;
 pub use tasks::{TaskEvents, TaskHandle, Tasks};

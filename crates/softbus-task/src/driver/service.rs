@@ -376,3 +376,34 @@ async fn say(channel: &mut Channel, note: &WatchNote) -> Result<(), TaskError> {
         Err(_) => Err(TaskError::Unreachable(channel.peer.device)),
     }
 }
+
+/// Parses the first envelope of a `task/1` channel, and what it carries, as a device does before it acts (a harness
+/// for fuzzing).
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_opening(bytes: &[u8]) -> Result<(), String> {
+    let text = |e: softbus_core::DecodeError| e.to_string();
+    let (header, payload) = softbus_core::peek(bytes).map_err(text)?;
+    match header.kind {
+        Request::KIND => match header.payload::<Request>(payload).map_err(text)? {
+            Request::Act(signed) => open_act(&signed).map(|_| ()).map_err(|e| e.to_string()),
+            Request::Cancel(signed) => decode::<softbus_core::wire::task::CancelOrder>(&signed.body)
+                .map_err(text)
+                .and_then(|order| certificate::open_cancel(order.task, &signed).map_err(|e| e.to_string()))
+                .map(|_| ()),
+            _ => Ok(()),
+        },
+        EpochNote::KIND => {
+            let note = header.payload::<EpochNote>(payload).map_err(text)?;
+            let message: EpochMessage = decode(&note.message).map_err(text)?;
+            if let Some(grant) = note.grant {
+                OpenGrant::open(grant).map_err(|e| e.to_string())?;
+            }
+            if message.within_limits() { Ok(()) } else { Err("beyond its limits".into()) }
+        }
+        Fetch::KIND => header.payload::<Fetch>(payload).map(|_| ()).map_err(text),
+        Watch::KIND => header.payload::<Watch>(payload).map(|_| ()).map_err(text),
+        kind => Err(format!("a message of kind {kind:#06x} opens nothing")),
+    }
+}

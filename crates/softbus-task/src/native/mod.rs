@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use context::StepContext;
-pub(crate) use context::{Effect, StepReport};
+pub(crate) use context::{EFFECTS_PER_STEP, Effect, StepReport};
 pub(crate) use registry::{ErasedStep, Runnable, TaskType};
 pub use registry::{RegistryError, TaskRegistry};
 

@@ -1,5 +1,5 @@
 //! A home of several devices in a world in memory, under virtual time.
-#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "for tests; each test file uses some of it")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,11 @@ pub struct Input {
 impl Input {
     pub fn turns(turns: u64) -> Self {
         Self { turns, ballast: 0, panic_at: u64::MAX, emit_every: 0 }
+    }
+
+    /// What its ballast looks like at the start.
+    pub fn unmoved_ballast(&self) -> Vec<u8> {
+        noise(self.ballast)
     }
 
     /// What comes out if nothing ever moves.

@@ -30,11 +30,8 @@ impl Actor {
                 self.feed(Event::Message { from, message });
             }
             Input::Order { command, done } => {
-                if matches!(command, Command::Adopt { .. }) {
-                    self.shown.adopted = true;
-                }
-                self.feed(Event::Command(command));
-                answer(done, Ok(()));
+                let result = self.order(command);
+                answer(done, result);
             }
             Input::Move { to, reason, epoch, done } => self.consider(to, reason, epoch, done),
             Input::Promised { to, reason, given, done } => self.promised(to, reason, given, done),
@@ -46,7 +43,9 @@ impl Actor {
             Input::Drain { left } => {
                 self.draining = Some(left);
                 self.look();
-                self.feed(Event::Command(Command::Drain));
+                if let Err(error) = self.order(Command::Drain) {
+                    self.trouble(Some(error.to_string()));
+                }
             }
             Input::TrustChanged => {
                 self.look();
@@ -123,9 +122,13 @@ impl Actor {
             MoveReason::Bus(text) => MoveReason::Bus(cut(text)),
             other => other,
         };
-        self.shared.parts().leaving = Some(Leaving { to, reason: kept, stopped: None, bytes: 0 });
-        self.feed(Event::Command(Command::MoveTo { destination: to, note }));
-        answer(done, Ok(()));
+        let leaving = Leaving { to, reason: kept, stopped: None, bytes: 0 };
+        let before = self.shared.parts().leaving.replace(leaving);
+        let result = self.order(Command::MoveTo { destination: to, note });
+        if result.is_err() {
+            self.shared.parts().leaving = before;
+        }
+        answer(done, result);
     }
 
     /// The type and state version a device must know to go on with the task.
@@ -277,9 +280,10 @@ impl Actor {
             self.inner.save_file_soon(&self.shared);
             return;
         };
-        let holds = !self.shared.parts().checkpoints.is_empty();
-        let submitted = self.machine.decree().submitter == self.inner.me;
-        let keep = if holds || submitted { self.inner.config.keep_results } else { limits::TRACE_KEEP };
+        // Who was only asked to take it, and then was not given it, has no part in it.
+        let (decree, me) = (self.machine.decree(), self.inner.me);
+        let part = decree.submitter == me || decree.members().contains(&me);
+        let keep = if part { self.inner.config.keep_results } else { limits::TRACE_KEEP };
         if now >= ended.after(keep) {
             self.forget();
         }
