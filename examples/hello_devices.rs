@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p softbus --example hello_devices [FOLDER]`: run two at a time, with two folders, and they see each
 //! other.
+#![allow(clippy::print_stdout)] // an example talks to whoever runs it
 
 use std::time::Duration;
 

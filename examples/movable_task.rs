@@ -1,6 +1,7 @@
 //! A task that moves: it adds up on one device, is handed over in the middle, and goes on where it was.
 //!
 //! `cargo run -p softbus --example movable_task`
+#![allow(clippy::print_stdout)] // an example talks to whoever runs it
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! Two strangers become a pair: one shows a PIN, a person types it on the other.
 //!
 //! `cargo run -p softbus --example pair`: both devices live in this process, each in a folder of its own.
+#![allow(clippy::print_stdout)] // an example talks to whoever runs it
 
 use softbus::{Bind, Bus, PairOptions, PairingState, Presence, RosterEntry};
 

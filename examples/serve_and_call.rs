@@ -1,6 +1,7 @@
 //! One device offers a service, another calls it. Access is checked before the handler runs.
 //!
 //! `cargo run -p softbus --example serve_and_call`
+#![allow(clippy::print_stdout)] // an example talks to whoever runs it
 
 mod common;
 
