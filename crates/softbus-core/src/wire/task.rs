@@ -576,3 +576,6 @@ impl EpochMessage {
         }
     }
 }
+
+#[cfg(test)]
+mod golden;

@@ -3,7 +3,7 @@
 mod outside;
 mod show;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::follow::{Follow, Heard};
 use super::instance::{self, Begin, Control, End, Report};
 use super::shared::{Leaving, Released, TaskShared};
 use super::transfer;
-use crate::epoch::{Action, Command, Durable, Event, Notice, TaskMachine, View};
+use crate::epoch::{Action, Command, Durable, EffectGate, EffectInbox, Event, Notice, TaskMachine, View};
 use crate::native::Effect;
 use crate::status::TaskEvent;
 use crate::{TaskError, limits};
@@ -76,9 +76,9 @@ pub(crate) struct Actor {
     instance: Option<instance::Handle>,
     reports: Option<mpsc::Receiver<Report>>,
     /// Effects that may not leave yet.
-    withheld: VecDeque<Effect>,
-    /// Number of the last effect that left, as far as is known here.
-    last_effect: (Option<Fence>, u64),
+    withheld: EffectGate<Effect>,
+    /// What is known here of the effects that left.
+    heard_effects: EffectInbox,
     ops_done: u64,
     since: Instant,
 
@@ -144,8 +144,8 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         born: seed.born,
         instance: None,
         reports: None,
-        withheld: VecDeque::new(),
-        last_effect: (None, 0),
+        withheld: EffectGate::default(),
+        heard_effects: EffectInbox::default(),
         ops_done: 0,
         since: now,
         wake: None,
@@ -445,7 +445,7 @@ impl Actor {
                 self.shared.preview.send_replace(Some(bytes.clone()));
                 self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes: bytes.to_vec() });
             }
-            Report::Effects(effects) => self.withheld.extend(effects),
+            Report::Effects(effects) => self.withhold(effects),
             Report::Stored { manifest } => {
                 self.shown.checkpoints += 1;
                 self.shown.checkpoint_at = Some(Instant::now());
@@ -542,23 +542,32 @@ impl Actor {
         self.shared.parts().error = error;
     }
 
+    /// Effects wait until a covered checkpoint contains them.
+    fn withhold(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Err(full) = self.withheld.hold(effect) {
+                // Memory has an end: the task starts again from its last checkpoint.
+                self.stop();
+                self.trouble(Some(full.to_string()));
+                return self.feed(Event::Failed { error: full.to_string() });
+            }
+        }
+    }
+
     fn release(&mut self, fence: Fence, through: u64) {
         if let Some(instance) = &self.instance {
             instance.set(|control| control.released = control.released.max(through));
         }
-        while self.withheld.front().is_some_and(|effect| effect.sequence <= through) {
-            let Some(effect) = self.withheld.pop_front() else { break };
+        while let Some(effect) = self.withheld.release(through) {
             self.effect(fence, effect);
         }
     }
 
     /// An effect left the task: each number once, and none of an older right than is known.
     fn effect(&mut self, fence: Fence, effect: Effect) {
-        let (known, last) = &mut self.last_effect;
-        if known.is_some_and(|known| fence < known) || effect.sequence <= *last {
+        if !self.heard_effects.accept(fence, effect.sequence) {
             return;
         }
-        (*known, *last) = (Some(fence), effect.sequence);
         let effect = Arc::new(effect);
         self.inner.tell(TaskEvent::Effect {
             task: self.shared.task,

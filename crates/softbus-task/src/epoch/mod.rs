@@ -4,8 +4,8 @@
 //! # The driver's duties
 //! - Give each [`Event`] with the boot clock's `now`; do the [`Action`]s in order.
 //! - A message of an unknown task: if it is a [`Chain`](softbus_core::wire::task::EpochBody::Chain), check its
-//!   [`authority`] and [`TaskMachine::join`]; else answer [`EpochMessage::ask`](softbus_core::wire::task::EpochMessage::ask)
-//!   and forget it.
+//!   [`authority`] and [`TaskMachine::join`]; else (or if it cannot be joined) answer
+//!   [`EpochMessage::ask`](softbus_core::wire::task::EpochMessage::ask) and forget it; never answer an `AskChain`.
 //! - A message with an [`authority`]: pass it on only if its signer may (a chain whose root is known needs no asking).
 //! - [`Action::Run`] and the others that carry `until`: the instance compares the boot clock before each step and
 //!   before it lets an effect out. A [`Tick`](Event::Tick) that comes late must not let it run on.
@@ -27,6 +27,7 @@ mod adopt;
 mod api;
 pub mod certificate;
 mod durable;
+mod effects;
 mod ending;
 mod failover;
 mod handover;
@@ -51,5 +52,6 @@ pub use api::{
 };
 pub use certificate::{authority, cancel_order};
 pub use durable::{DURABLE_FORMAT, Durable, Held, Incoming, Next};
+pub use effects::{EffectGate, EffectInbox, GateFull, Numbered, WITHHELD, WITHHELD_BYTES};
 pub use machine::TaskMachine;
 pub use tuning::{Tuning, epsilon};

@@ -22,6 +22,16 @@ pub(crate) struct Effect {
     pub bytes: Vec<u8>,
 }
 
+impl crate::epoch::Numbered for Effect {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// What a step said.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct StepReport {

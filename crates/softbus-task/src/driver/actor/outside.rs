@@ -217,7 +217,7 @@ impl Actor {
         if !wanted {
             self.follow = None;
         } else if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {
-            let from = self.last_effect.1.saturating_add(1);
+            let from = self.heard_effects.next();
             self.follow = Some(follow::follow(
                 &self.inner,
                 self.shared.task,
