@@ -15,7 +15,8 @@ use crate::output::Out;
 
 /// What a device of the demo claims to be. All four run on the same machine, so what differs between real devices
 /// is declared in their configuration (and marked as declared in their profiles); a declared slower device really
-/// works slower.
+/// works slower. Their load is declared too: that of the one machine they share is not any one device's own, and says
+/// nothing until the story itself injects a sample.
 pub struct Cast {
     /// Its name.
     pub name: &'static str,
@@ -27,19 +28,19 @@ pub struct Cast {
 pub const CAST: [Cast; 4] = [
     Cast {
         name: "phone",
-        config: "cores = 4\nmemory_mib = 6144\nrate_permille = 450\nbattery_permille = 720\npower = \"battery\"\n",
+        config: "load_permille = 150\ncores = 4\nmemory_mib = 6144\nrate_permille = 450\nbattery_permille = 720\npower = \"battery\"\n",
     },
     Cast {
         name: "tv",
-        config: "cores = 8\nmemory_mib = 16384\nrate_permille = 1000\npower = \"mains\"\ncapabilities = [\"display\", \"audio\"]\n",
+        config: "load_permille = 80\ncores = 8\nmemory_mib = 16384\nrate_permille = 1000\npower = \"mains\"\ncapabilities = [\"display\", \"audio\"]\n",
     },
     Cast {
         name: "car",
-        config: "cores = 6\nmemory_mib = 8192\nrate_permille = 800\npower = \"mains\"\ncapabilities = [\"display\", \"location\"]\n",
+        config: "load_permille = 100\ncores = 6\nmemory_mib = 8192\nrate_permille = 900\npower = \"mains\"\ncapabilities = [\"display\", \"location\"]\n",
     },
     Cast {
         name: "sensor",
-        config: "cores = 1\nmemory_mib = 8\nrate_permille = 50\nbattery_permille = 910\npower = \"battery\"\n",
+        config: "load_permille = 50\ncores = 1\nmemory_mib = 8\nrate_permille = 50\nbattery_permille = 910\npower = \"battery\"\n",
     },
 ];
 

@@ -43,7 +43,7 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
         () = stopped() => Err(Failure::new(Kind::Interrupted, "the demo was stopped")),
     };
     timeline.clear();
-    if told.is_err() {
+    if told.as_ref().is_err_and(|failure| failure.kind != Kind::Interrupted) {
         home.print_last_words(out);
     }
     home.close(out).await;
