@@ -224,7 +224,7 @@ fn sign_all_again(body: &mut EpochBody) {
 }
 
 fn policy(byte: u8) -> Policy {
-    if byte % 2 == 0 { Policy::Owner } else { Policy::Quorum { lease_ms: 2000 } }
+    if byte.is_multiple_of(2) { Policy::Owner } else { Policy::Quorum { lease_ms: 2000 } }
 }
 
 fn machine(script: &[u8]) -> bool {

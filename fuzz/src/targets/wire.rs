@@ -31,7 +31,7 @@ fn read<M: Message + PartialEq + Debug>(bytes: &[u8]) -> Option<M> {
     assert!(bytes.len() <= softbus_core::HEADER_LEN + M::MAX_BYTES, "read beyond its bound");
     // Canonical bytes are never longer than foreign ones, so that writing cannot fail for length.
     let again = encode(&message);
-    assert_eq!(again.and_then(|b| Ok(decode::<M>(&b))), Ok(Ok(message)), "a message changed on its way");
+    assert_eq!(again.map(|b| decode::<M>(&b)), Ok(Ok(message)), "a message changed on its way");
     decode(bytes).ok()
 }
 
@@ -156,6 +156,7 @@ messages! {
     WATCH: Watch, "watch", |_| true, [Watch { task: TASK, effects_from: u64::MAX }];
     WATCH_NOTE: WatchNote, "watch-note", |note| match note {
         WatchNote::Status(note) => {
+            let _ = note.within_limits();
             let again = softbus_task::TaskStatus::from_note(*note).to_note();
             again.progress_permille <= 1000
         }

@@ -7,6 +7,7 @@ mod read;
 mod tests;
 mod unit;
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -141,14 +142,14 @@ impl Config {
     /// Reads a configuration file.
     pub fn load(path: &Path) -> Result<Self, Failure> {
         let what = || format!("configuration file {}", path.display());
-        let size = std::fs::metadata(path).map_err(|e| Failure::io(what(), &e))?.len();
-        if size > CONFIG_BYTES as u64 {
-            return Err(Failure::usage(format!(
-                "{}: {size} bytes, at most {CONFIG_BYTES} are allowed",
-                what()
-            )));
+        let mut text = String::new();
+        // Read with a bound, not measured before: devices and pipes have no length.
+        std::fs::File::open(path)
+            .and_then(|file| file.take(CONFIG_BYTES as u64 + 1).read_to_string(&mut text))
+            .map_err(|e| Failure::io(what(), &e))?;
+        if text.len() > CONFIG_BYTES {
+            return Err(Failure::usage(format!("{}: at most {CONFIG_BYTES} bytes are allowed", what())));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::io(what(), &e))?;
         Self::parse(&text).map_err(|errors| {
             let lines: Vec<String> =
                 errors.iter().map(|e| format!("{}:{}: {}", path.display(), e.line, e.message)).collect();
@@ -157,7 +158,8 @@ impl Config {
         })
     }
 
-    /// Parses a configuration, which is foreign bytes. All errors are found, in order of their lines.
+    /// Parses a configuration, which is foreign bytes. Not only the first error is told, but up to 50, in
+    /// order of their lines.
     pub fn parse(text: &str) -> Result<Self, Vec<ConfigError>> {
         read::parse(text)
     }

@@ -13,6 +13,8 @@ use super::{Config, ConfigError, Interfaces, parse_interfaces, parse_name, parse
 
 /// Most static peers.
 const PEERS: usize = 256;
+/// Most errors that are told at once.
+const ERRORS: usize = 50;
 
 pub(super) fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
     let table = DeTable::parse(text).map_err(|e| {
@@ -104,13 +106,23 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong(&mut self, span: Range<usize>, message: String) {
-        self.errors.push(ConfigError { line: line_of(self.text, span.start), message });
+        if !self.is_full() {
+            self.errors.push(ConfigError { line: line_of(self.text, span.start), message });
+        }
+    }
+
+    /// Enough is wrong for one time: each error costs a walk through the text.
+    fn is_full(&self) -> bool {
+        self.errors.len() >= ERRORS
     }
 
     /// Complains of all that is not in the list of keys.
     fn unknown(&mut self) {
         let table = self.table;
         for (section, content) in table.iter() {
+            if self.is_full() {
+                return;
+            }
             let name = section.get_ref().as_ref();
             if !sections().any(|s| s == name) {
                 let hint = match (KEYS.iter().find(|k| k.name == name), closest(name, sections())) {
@@ -129,6 +141,9 @@ impl<'a> Reader<'a> {
                 continue;
             };
             for (key, _) in keys.iter() {
+                if self.is_full() {
+                    return;
+                }
                 let word = key.get_ref().as_ref();
                 if KEYS.iter().any(|k| k.section == name && k.name == word) {
                     continue;

@@ -121,6 +121,21 @@ fn interfaces_and_peers() {
     );
 }
 
+#[test]
+fn a_file_full_of_errors_is_refused_in_time() {
+    // Each error costs a walk through the text and a look for what was meant: not thousands of times.
+    let text: String = (0..20_000).map(|n| format!("k{n}=1\n")).collect();
+    let errors = Config::parse(&text).unwrap_err();
+    assert_eq!(errors.len(), 50);
+    assert!(errors.is_sorted_by_key(|error| error.line));
+}
+
+#[test]
+fn an_endless_file_is_refused() {
+    let failure = Config::load(std::path::Path::new("/dev/zero")).unwrap_err();
+    assert!(failure.message.contains("at most"), "{failure}");
+}
+
 proptest! {
     #[test]
     fn foreign_text_never_panics(text in "\\PC{0,200}") {

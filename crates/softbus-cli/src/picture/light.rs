@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, GenericImageView, ImageDecoder, ImageFormat, ImageReader};
 
 use super::PictureError;
 use super::vector::{V3, v};
@@ -70,7 +70,7 @@ fn broken(error: image::ImageError) -> PictureError {
 
 /// Averages blocks of pixels (as light adds up, so of squares), on black where the picture is transparent.
 fn shrink(picture: &DynamicImage) -> Small {
-    let picture = picture.to_rgba8();
+    // Pixel by pixel: the picture may take all the memory it is allowed, and a converted copy would take as much again.
     let (from_w, from_h) = picture.dimensions();
     let longest = from_w.max(from_h);
     let scaled = |side: u32| match longest {

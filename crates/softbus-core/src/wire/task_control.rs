@@ -307,6 +307,17 @@ pub struct StatusNote {
     pub result: Option<Hash>,
 }
 
+impl StatusNote {
+    /// Whether every text and list is within its limit. A foreign note that is not is dropped.
+    pub fn within_limits(&self) -> bool {
+        self.spec.within_limits()
+            && self.progress_text.len() <= TEXT_BYTES
+            && self.error.as_ref().is_none_or(|error| error.len() <= TEXT_BYTES)
+            && self.holders.len() <= limits::ACCEPTORS
+            && self.moves.len() <= STATUS_MOVES
+    }
+}
+
 /// What a person wants done with a running task; signed ([`ACT`]) by the device they used, so that it can be
 /// relayed. (Ending a task is a [`CancelOrder`](super::task::CancelOrder).)
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

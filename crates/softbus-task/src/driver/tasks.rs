@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use softbus_core::wire::task::{CancelOrder, ManifestKind, Policy};
 use softbus_core::wire::task_control::{
-    Act, Grant, ImageKind, PolicyKind, Reply, Request, Right, StateMeta, TaskSpec, Verb, WatchNote,
+    Act, Grant, ImageKind, PolicyKind, Reply, Request, Right, StateMeta, StatusNote, TaskSpec, Verb,
+    WatchNote,
 };
 use softbus_core::{DeviceId, Hash, ServiceName, TaskId, limits as core_limits};
 use softbus_net::seam::Lane;
@@ -558,6 +559,7 @@ impl Tasks {
                 Ok(Ok(Reply::Tasks(notes))) => notes
                     .into_iter()
                     .take(softbus_core::wire::task_control::LIST_TASKS)
+                    .filter(StatusNote::within_limits)
                     .map(|note| (device, TaskStatus::from_note(note)))
                     .collect(),
                 _ => Vec::new(),

@@ -105,3 +105,17 @@ impl StepContext {
         self.report
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effects_end_before_their_numbers_repeat() {
+        // The number to go on with comes with a saved state, which may come from anywhere.
+        let mut cx = StepContext::new(10, u64::MAX - 1, Arc::default());
+        assert_eq!(cx.emit(vec![1]).ok(), Some(u64::MAX - 1));
+        assert!(cx.emit(vec![2]).is_err());
+        assert_eq!(cx.finish().effects.len(), 1);
+    }
+}

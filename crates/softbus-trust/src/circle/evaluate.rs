@@ -107,17 +107,16 @@ impl Court<'_> {
     }
 
     /// Statements whose verdict this one's rests on.
-    fn rests_on(&self, at: usize) -> Vec<usize> {
-        let mut on: Vec<usize> = match self.act(at) {
-            Act::Found { .. } | Act::Leave | Act::Recover { .. } => return Vec::new(),
-            Act::Renew { device, .. } | Act::ChangeRole { device, .. } => {
-                self.preceding(device, at).collect()
-            }
-            _ => Vec::new(),
+    fn rests_on(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
+        let (signer, device) = match self.act(at) {
+            Act::Found { .. } | Act::Leave | Act::Recover { .. } => (false, None),
+            Act::Renew { device, .. } | Act::ChangeRole { device, .. } => (true, Some(device)),
+            _ => (true, None),
         };
-        on.extend(self.preceding(&self.signer(at), at));
-        on.extend(self.attackers(at));
-        on
+        let of_device = device.into_iter().flat_map(move |device| self.preceding(device, at));
+        let of_signer =
+            signer.then(|| self.preceding(&self.entries[at].signed.signer, at).chain(self.attackers(at)));
+        of_device.chain(of_signer.into_iter().flatten())
     }
 
     /// Rule 4: these count whatever is done to their signer.
@@ -158,7 +157,8 @@ impl Court<'_> {
             let circles: Vec<Vec<usize>> = components(&open, |at| self.open_rests(at))
                 .into_iter()
                 .filter(|circle| {
-                    circle.iter().all(|at| self.open_rests(*at).iter().all(|on| circle.contains(on)))
+                    // A circle is sorted; of many statements that attack one another it has very many arrows.
+                    circle.iter().all(|at| self.open_rests(*at).all(|on| circle.binary_search(&on).is_ok()))
                 })
                 .collect();
             for circle in circles {
@@ -167,8 +167,8 @@ impl Court<'_> {
         }
     }
 
-    fn open_rests(&self, at: usize) -> Vec<usize> {
-        self.rests_on(at).into_iter().filter(|on| self.verdicts[*on] == Verdict::Open).collect()
+    fn open_rests(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
+        self.rests_on(at).filter(|on| self.verdicts[*on] == Verdict::Open)
     }
 
     /// Settles each open statement whose verdict is certain whatever the open ones come to. Whether any was.
@@ -182,7 +182,7 @@ impl Court<'_> {
                 && self.attackers(at).any(|attacker| takes_away(self.verdicts[attacker]))
             {
                 Verdict::Not
-            } else if self.open_rests(at).is_empty() {
+            } else if self.open_rests(at).next().is_none() {
                 if self.authorised(at, &self.verdicts) { Verdict::Counts } else { Verdict::Not }
             } else {
                 continue;
@@ -270,6 +270,7 @@ impl Court<'_> {
                 Verdict::TakesAway => matches!(self.act(*at), Act::ChangeRole { .. }),
                 _ => false,
             })
+            .filter(|at| removals.last().is_none_or(|last| at > last))
             .filter(|at| removals.iter().all(|removal| self.entries[*at].past.has(*removal)))
             .collect();
         if !stay.iter().any(|at| self.act(*at).admits(self.signer(*at)) == Some(*device)) {
@@ -300,13 +301,17 @@ impl Court<'_> {
 
     /// Of these statements those that write something (by `writes`) which no later one of them writes again.
     fn last(&self, statements: &[usize], writes: impl Fn(usize) -> bool) -> Vec<usize> {
-        let mut last: Vec<usize> = Vec::new();
-        // Backwards: what a later one covers is covered by one of the last, so only these need be asked.
+        // What follows a statement stands behind it, so one look from the end suffices: somebody may have written
+        // thousands of them.
+        let mut overwritten = Past::default();
+        let mut last = Vec::new();
         for &at in statements.iter().rev().filter(|at| writes(**at)) {
-            if !last.iter().any(|later| self.entries[*later].past.has(at)) {
+            if !overwritten.has(at) {
+                overwritten.add_all(&self.entries[at].past);
                 last.push(at);
             }
         }
+        last.reverse();
         last
     }
 }

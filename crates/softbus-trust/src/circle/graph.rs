@@ -1,10 +1,13 @@
 /// The strongly connected components of a graph, each after all others that it rests on. Tarjan's algorithm,
-/// without recursion: foreign statements shape the graph, and they shall not exhaust the stack.
-pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>) -> Vec<Vec<usize>> {
-    struct Visit {
+/// without recursion: foreign statements shape the graph, and they shall not exhaust the stack. Nor the memory: of
+/// a node under visit only its place among its arrows is held.
+pub(super) fn components<I: Iterator<Item = usize>>(
+    nodes: &[usize],
+    rests_on: impl Fn(usize) -> I,
+) -> Vec<Vec<usize>> {
+    struct Visit<I> {
         node: usize,
-        edges: Vec<usize>,
-        next: usize,
+        edges: I,
     }
     #[derive(Clone, Copy)]
     struct Mark {
@@ -22,18 +25,17 @@ pub(super) fn components(nodes: &[usize], rests_on: impl Fn(usize) -> Vec<usize>
         if !matches!(marks[root], Some(None)) {
             continue;
         }
-        let mut visits: Vec<Visit> = Vec::new();
+        let mut visits: Vec<Visit<I>> = Vec::new();
         let mut enter = Some(root);
         loop {
             if let Some(node) = enter.take() {
                 marks[node] = Some(Some(Mark { order, low: order, stacked: true }));
                 order += 1;
                 stack.push(node);
-                visits.push(Visit { node, edges: rests_on(node), next: 0 });
+                visits.push(Visit { node, edges: rests_on(node) });
             }
             let Some(visit) = visits.last_mut() else { break };
-            if let Some(&to) = visit.edges.get(visit.next) {
-                visit.next += 1;
+            if let Some(to) = visit.edges.next() {
                 let node = visit.node;
                 match marks.get(to).copied().flatten() {
                     Some(None) => enter = Some(to),
@@ -81,14 +83,14 @@ mod tests {
     fn components_come_after_what_they_rest_on() {
         let edges = [vec![1], vec![2], vec![0, 3], vec![4], vec![3, 5], vec![], vec![0]];
         let all: Vec<usize> = (0..edges.len()).collect();
-        let found = components(&all, |node| edges[node].clone());
+        let found = components(&all, |node| edges[node].iter().copied());
         assert_eq!(found, [vec![5], vec![3, 4], vec![0, 1, 2], vec![6]]);
     }
 
     #[test]
     fn a_long_chain_does_not_exhaust_the_stack() {
         let all: Vec<usize> = (0..100_000).collect();
-        let found = components(&all, |node| if node + 1 < 100_000 { vec![node + 1] } else { vec![] });
+        let found = components(&all, |node| (node + 1 < 100_000).then_some(node + 1).into_iter());
         assert_eq!(found.len(), 100_000);
         assert_eq!(found[0], [99_999]);
     }

@@ -560,3 +560,54 @@ proptest! {
         let _ = set.insert(Signed::new(&key(1), Domain::CIRCLE, bytes));
     }
 }
+
+/// Whoever was ever an owner can sign as much as a circle holds. What that costs everybody else must not grow with the
+/// third power of it: a few hundred statements in each of these shapes, and thousands take seconds, not hours.
+#[test]
+fn a_flood_of_statements_is_judged_in_time() {
+    const MANY: u64 = 250;
+    let mut base = found();
+    base.says(1, admit(2, Owner));
+    base.says(1, admit(3, Plain));
+    let state = |n: u8, parents: Vec<Hash>, late: u64, act: Act| {
+        let statement = Statement { circle: Some(base.id()), parents, issued: WallMs(NOW.0 + late), act };
+        statement.sign(&key(n)).unwrap()
+    };
+    // All of two owners' removals of each other, each concurrent to all of the other's.
+    let heads = base.heads();
+    let feud = (0..MANY)
+        .flat_map(|i| [state(1, heads.clone(), i, remove(2)), state(2, heads.clone(), i, remove(1))]);
+    let mut set = base.clone();
+    assert_eq!(set.insert_all(feud), 2 * MANY as usize);
+    assert_eq!(set.who(), [(3, Plain)]);
+
+    // One renewal after another.
+    let mut set = base.clone();
+    let mut parent = base.heads();
+    let chain: Vec<Signed> = (0..MANY)
+        .map(|i| {
+            let act = Act::Renew { device: id(3), expires: Some(WallMs(NOW.0 + DAY + i)) };
+            let signed = state(1, parent.clone(), i, act);
+            parent = vec![signed.hash()];
+            signed
+        })
+        .collect();
+    assert_eq!(set.insert_all(chain), MANY as usize);
+    assert_eq!(set.view().members[&id(3)].expires, Some(WallMs(NOW.0 + DAY + MANY - 1)));
+
+    // An owner that is removed and let in again, time after time, and says something each time.
+    let mut set = base.clone();
+    let mut parent = base.heads();
+    let mut turns = Vec::new();
+    for i in 0..MANY / 3 {
+        let words = Act::Renew { device: id(3), expires: Some(WallMs(NOW.0 + DAY + i)) };
+        for (n, act) in [(2, words), (1, remove(2)), (1, admit(2, Owner))] {
+            let signed = state(n, parent.clone(), i, act);
+            parent = vec![signed.hash()];
+            turns.push(signed);
+        }
+    }
+    let count = turns.len();
+    assert_eq!(set.insert_all(turns), count);
+    assert_eq!(set.who(), [(1, Owner), (2, Owner), (3, Plain)]);
+}

@@ -235,7 +235,10 @@ impl Actor {
         self.heard_owner = Instant::now();
         match heard.note {
             WatchNote::Status(note) => {
-                if note.spec.task != self.shared.task || note.epoch < self.machine.decree().epoch {
+                if note.spec.task != self.shared.task
+                    || note.epoch < self.machine.decree().epoch
+                    || !note.within_limits()
+                {
                     return;
                 }
                 let news: Vec<_> = {
