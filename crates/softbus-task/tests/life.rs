@@ -410,3 +410,50 @@ async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
     // What could not be submitted left nothing behind but this one task.
     assert_eq!(tasks.list().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_declared_slower_really_is() {
+    logs();
+    let mut took = Vec::new();
+    for (seed, name) in [(19, "hare"), (20, "turtle")] {
+        let world = World::new(seed);
+        let home = home(&world, &[(name, FAST)]).await;
+        let begun = tokio::time::Instant::now();
+        let handle = home[0].tasks.run::<Grind>(&Input::turns(50_000), options("race")).await.unwrap();
+        handle.finished().await.unwrap();
+        took.push(begun.elapsed().as_millis());
+    }
+    let times = took[1] as f64 / took[0] as f64;
+    assert!((3.5..4.5).contains(&times), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn previews_and_events_reach_the_submitter_in_order() {
+    logs();
+    let world = World::new(21);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let mut events = home[0].tasks.events();
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(50_000), options("shown")).await.unwrap();
+    let mut previews = home[0].tasks.previews(handle.id()).await.unwrap();
+    let shown = previews.wait_for(Option::is_some).await.unwrap().clone();
+    assert_eq!(shown.map(|bytes| bytes.len()), Some(8));
+    handle.finished().await.unwrap();
+    let mut seen = Vec::new();
+    let mut last_progress = 0.0;
+    while !matches!(seen.last(), Some(&TaskState::Done)) {
+        match events.next().await.unwrap() {
+            TaskEvent::State { state, .. } if seen.last() != Some(&state) => seen.push(state),
+            TaskEvent::Placed { on, explanation, .. } => {
+                assert_eq!(on, home[1].id());
+                assert!(explanation.contains("tv"), "{explanation}");
+            }
+            TaskEvent::Progress { progress, .. } => {
+                assert!(progress >= last_progress);
+                last_progress = progress;
+            }
+            TaskEvent::Lagged { .. } => panic!("nobody was slow"),
+            _ => {}
+        }
+    }
+    assert_eq!(seen, [TaskState::Running, TaskState::Done]);
+}

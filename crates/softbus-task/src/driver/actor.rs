@@ -125,6 +125,7 @@ struct Shown {
     checkpoints: u64,
     checkpoint_at: Option<Instant>,
     progress_told: Instant,
+    preview_told: Instant,
 }
 
 /// How often things are looked at that tell of no change themselves.
@@ -176,6 +177,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
             checkpoints: 0,
             checkpoint_at: None,
             progress_told: now,
+            preview_told: now,
         },
         ended: seed.ended,
         gone: false,
@@ -440,7 +442,10 @@ impl Actor {
                 }
                 self.ops_done = ops_done;
             }
+            // One of several in short order is enough: the next shows more.
+            Report::Preview(_) if self.shown.preview_told.elapsed() < limits::PROGRESS_GAP => {}
             Report::Preview(bytes) => {
+                self.shown.preview_told = Instant::now();
                 let bytes = Arc::new(bytes);
                 self.shared.preview.send_replace(Some(bytes.clone()));
                 self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes: bytes.to_vec() });

@@ -10,7 +10,7 @@ use softbus_core::{DeviceId, Header, Message, Signed, TaskId, decode, limits as 
 use softbus_net::seam::BoxFuture;
 use softbus_net::{Caller, Channel, Service};
 use softbus_placement::LeaseRequest;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::access::{OpenGrant, open_act};
@@ -283,13 +283,13 @@ async fn tell_watcher(
     inner: &Arc<Inner>,
     mut channel: Channel,
     shared: &Arc<TaskShared>,
-    watch: Watch,
+    asked: Watch,
 ) -> Result<(), TaskError> {
     let mut status = shared.status.subscribe();
     let mut preview = shared.preview.subscribe();
     let mut effects = shared.effects.subscribe();
     status.mark_changed();
-    let mut from = watch.effects_from;
+    let mut from = asked.effects_from;
     let earlier: Vec<Released> = shared.parts().released.iter().cloned().collect();
     for released in earlier {
         from = tell_effect(&mut channel, released, from).await?;
@@ -304,7 +304,7 @@ async fn tell_watcher(
                     return Ok(());
                 }
                 // Trust may have been withdrawn since.
-                visible(inner, Caller { role: inner.role(&channel.peer.device), ..channel.peer }, watch.task)?;
+                visible(inner, Caller { role: inner.role(&channel.peer.device), ..channel.peer }, asked.task)?;
                 let note = status.borrow_and_update().to_note();
                 let last = note.state.is_final();
                 if last {
@@ -320,23 +320,32 @@ async fn tell_watcher(
                     return Ok(());
                 }
                 let told = Instant::now();
-                // Effects do not wait for the next status.
+                // Effects and previews do not wait for the next status, however often that changes.
                 while told.elapsed() < limits::STATUS_GAP {
                     tokio::select! {
                         biased;
-                        effect = effects.recv() => from = tell_received(&mut channel, effect, shared, from).await?,
+                        effect = effects.recv() => {
+                            from = tell_received(&mut channel, effect, shared, from).await?;
+                        }
+                        Ok(()) = preview.changed() => tell_preview(&mut channel, &mut preview).await?,
                         () = sleep(limits::STATUS_GAP.saturating_sub(told.elapsed())) => break,
                     }
                 }
             }
             effect = effects.recv() => from = tell_received(&mut channel, effect, shared, from).await?,
-            Ok(()) = preview.changed() => {
-                let bytes = preview.borrow_and_update().clone();
-                if let Some(bytes) = bytes {
-                    say(&mut channel, &WatchNote::Preview(bytes.to_vec())).await?;
-                }
-            }
+            Ok(()) = preview.changed() => tell_preview(&mut channel, &mut preview).await?,
         }
+    }
+}
+
+async fn tell_preview(
+    channel: &mut Channel,
+    preview: &mut watch::Receiver<Option<Arc<Vec<u8>>>>,
+) -> Result<(), TaskError> {
+    let bytes = preview.borrow_and_update().clone();
+    match bytes {
+        Some(bytes) => say(channel, &WatchNote::Preview(bytes.to_vec())).await,
+        None => Ok(()),
     }
 }
 
