@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     roster::MACHINE,
     roster::CALIBRATION,
     // task
+    task::OPENING,
     task::MANIFEST_OPEN,
     task::ROOT_OPEN,
     task::VOTE_OPEN,

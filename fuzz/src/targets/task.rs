@@ -1,7 +1,9 @@
 //! What is signed of a task, and the pieces of its state.
 
-use softbus_core::wire::task::{Certificate, Decree, Manifest, Why};
-use softbus_core::wire::task_control::{Image, ImageKind};
+use softbus_core::wire::task::{Certificate, Decree, EpochMessage, Manifest, Why};
+use softbus_core::wire::task_control::{
+    ACT as ACT_DOMAIN, EpochNote, Fetch, Image, ImageKind, Request, Watch,
+};
 use softbus_core::{Domain, Epoch, Signed, encode, limits};
 use softbus_task::epoch::certificate::{
     check_successor, encode_decree, open_cancel, open_root, open_vote, parse_decree, parse_vote,
@@ -13,6 +15,29 @@ use softbus_task::harness;
 use super::wire::{acts, cancel_order, decrees, grant, manifests, moved, state_meta, vote};
 use super::{NOW, TASK, hash, id, key, signed, with_nasty};
 use crate::Target;
+
+/// The first message of a channel of `task/1`, whatever it is.
+pub const OPENING: Target = Target { name: "opening", run: opening, cost: 4, seeds: openings };
+
+fn opening(bytes: &[u8]) -> bool {
+    softbus_task::parse_opening(bytes).is_ok()
+}
+
+fn openings() -> Vec<Vec<u8>> {
+    let sign = |domain, body: Option<Vec<u8>>| Signed::new(&key(1), domain, body.unwrap_or_default());
+    let act = sign(ACT_DOMAIN, acts().first().and_then(|act| encode(act).ok()));
+    let order = sign(Domain::GRANT, encode(&cancel_order()).ok());
+    let note = EpochNote {
+        grant: Some(sign(Domain::GRANT, encode(&grant()).ok())),
+        message: encode(&EpochMessage::ask(TASK)).unwrap_or_default(),
+    };
+    let requests = [Request::Act(act), Request::Cancel(order), Request::List];
+    let mut seeds: Vec<Vec<u8>> = requests.iter().flat_map(encode).collect();
+    seeds.extend(encode(&note));
+    seeds.extend(encode(&Fetch { task: TASK, manifest: Some(hash(1)), base: None }));
+    seeds.extend(encode(&Watch { task: TASK, effects_from: u64::MAX }));
+    with_nasty(seeds)
+}
 
 pub const MANIFEST_OPEN: Target =
     Target { name: "manifest-open", run: manifest_open, cost: 6, seeds: manifest_seeds };
