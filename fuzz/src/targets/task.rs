@@ -20,7 +20,7 @@ use crate::Target;
 pub const OPENING: Target = Target { name: "opening", run: opening, cost: 4, seeds: openings };
 
 fn opening(bytes: &[u8]) -> bool {
-    softbus_task::parse_opening(bytes).is_ok()
+    harness::opening(bytes).is_ok()
 }
 
 fn openings() -> Vec<Vec<u8>> {
