@@ -179,7 +179,9 @@ impl TaskMachine {
         let least = if self.is_quorum() { 2 } else { 0 };
         let wanted = usize::from(self.link.decree.replicas).max(least);
         let likely: Vec<DeviceId> = likely.collect();
-        let here = |device: &&DeviceId| **device == self.me || !self.lost.contains_key(device);
+        let here = |device: &&DeviceId| {
+            **device == self.me || !(self.lost.contains_key(device) || self.members.is_leaving(device))
+        };
         let away = |device: &&DeviceId| !here(device);
         let preferred = self.preference.iter().filter(|device| Some(**device) != last_resort);
         let order = likely

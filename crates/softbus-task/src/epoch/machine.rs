@@ -281,21 +281,27 @@ impl TaskMachine {
             return;
         }
         match message.body {
-            EpochBody::Chain { links } => return self.on_chain(from, links, now),
+            EpochBody::Chain { links } => {
+                self.on_chain(from, links, now);
+                return self.answer_chain(from, message.branch, message.epoch);
+            }
             EpochBody::Cancel { order } => {
                 if self.cancel(&order, now).is_ok() {
                     self.send(from, EpochBody::Cancelled);
-                } else if self.link.decree.outcome == Outcome::Done {
+                } else if self.link.decree.outcome == Outcome::Done && message.branch <= self.link.branch {
                     self.send_chain(from, message.branch, message.epoch.0);
                 }
                 return;
             }
             EpochBody::Cancelled => return self.publish.cancel_heard(from),
-            EpochBody::AskChain => return self.send_chain(from, message.branch, message.epoch.0),
+            EpochBody::AskChain => {
+                self.send_chain(from, message.branch, message.epoch.0);
+                return self.tell_cancelled(from);
+            }
             _ => {}
         }
-        if let Some(order) = self.d.cancelled.clone() {
-            return self.send(from, EpochBody::Cancel { order });
+        if self.d.cancelled.is_some() {
+            return self.tell_cancelled(from);
         }
         let (theirs, ours) = ((message.branch, message.epoch), (self.link.branch, self.link.decree.epoch));
         match theirs.cmp(&ours) {
@@ -333,7 +339,7 @@ impl TaskMachine {
             EpochBody::Voted { vote } => self.on_voted(from, vote),
             EpochBody::Hold { checkpoint, from: sources } => self.on_hold(from, checkpoint, sources, now),
             EpochBody::Holding { checkpoint } => self.on_holding(from, checkpoint),
-            EpochBody::Leave => self.on_leave(from),
+            EpochBody::Leave => self.on_leave(from, now),
             EpochBody::AskChain
             | EpochBody::Chain { .. }
             | EpochBody::Cancel { .. }
@@ -348,9 +354,9 @@ impl TaskMachine {
             _ => false,
         };
         if greater {
-            if self.d.cancelled.is_none()
-                && self.link.decree.outcome != Outcome::Done
-                && let Ok(link) = verify_chain(&links)
+            // A cancelled task stays so in any branch, unless it was done there.
+            if let Ok(link) = verify_chain(&links)
+                && (self.d.cancelled.is_none() || link.decree.outcome == Outcome::Done)
             {
                 self.switch_branch(link, links, now);
             }
@@ -370,9 +376,16 @@ impl TaskMachine {
         if self.link.decree.outcome == Outcome::Done && self.d.cancelled.take().is_some() {
             self.out.touch(); // a result that was reached stands
         }
-        match self.d.cancelled.clone() {
-            Some(order) => self.send(from, EpochBody::Cancel { order }),
-            None => self.ack(from),
+    }
+
+    /// Answers whoever sent a chain, but only if that leads on: two devices that cannot convince each other stay silent.
+    fn answer_chain(&mut self, from: DeviceId, branch: Branch, epoch: softbus_core::Epoch) {
+        if self.d.cancelled.is_some() {
+            self.tell_cancelled(from);
+        } else if (branch, epoch) == (self.link.branch, self.link.decree.epoch) {
+            self.ack(from);
+        } else if branch == self.link.branch && epoch < self.link.decree.epoch {
+            self.send_chain(from, branch, epoch.0);
         }
     }
 
@@ -581,6 +594,6 @@ impl TaskMachine {
         if let Some(proposal) = &mut self.proposal {
             proposal.hurry(now);
         }
-        self.members.hurry(now);
+        self.members.hurry(peer, now);
     }
 }

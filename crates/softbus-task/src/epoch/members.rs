@@ -1,6 +1,7 @@
 //! Who holds: replacing holders that are gone or want to leave, and leaving in good order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use softbus_core::wire::task::{EpochBody, HOLDERS, Outcome, Policy};
 use softbus_core::{BootMs, DeviceId};
@@ -8,10 +9,15 @@ use softbus_core::{BootMs, DeviceId};
 use super::outbox::Retry;
 use super::proposer::{Intent, Proposal};
 use super::runner::Instance;
+use super::tuning::LOST_PEERS;
 use super::{Action, Notice, TaskMachine};
 
 /// How long a holder that leaves waits for the owner to replace it.
 const LEAVE_PATIENCE_MS: u64 = 2_000;
+/// For how long a device that said it leaves is not made a holder, unless it comes back before.
+const LEAVE_MEMORY: Duration = Duration::from_secs(60);
+/// Least time between two changes of holders that nobody asked for.
+const REPLACE_GAP: Duration = Duration::from_secs(1);
 /// How long a device keeps a state that it was asked to fetch without becoming a member.
 const GUEST_MS: u64 = 600_000;
 
@@ -28,8 +34,8 @@ pub(super) struct Members {
     leave: Option<(BootMs, Retry)>,
     /// Destinations that failed while draining.
     failed: BTreeSet<DeviceId>,
-    /// As owner: holders that want to leave.
-    leaving: BTreeSet<DeviceId>,
+    /// Devices that said they leave, and when: no holders until they come back.
+    leaving: BTreeMap<DeviceId, BootMs>,
     /// As owner: when to look for replacements again after a failure.
     replace_at: BootMs,
     /// The greatest round heard of.
@@ -46,7 +52,6 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn under_new_epoch(&mut self) {
-        self.leaving.clear();
         self.seen_round = 0;
         self.resumed = false;
         self.renew_at = None;
@@ -65,7 +70,13 @@ impl Members {
         }
     }
 
-    pub(super) fn hurry(&mut self, now: BootMs) {
+    /// A device that shuts down is no holder to be.
+    pub(super) fn is_leaving(&self, device: &DeviceId) -> bool {
+        self.leaving.contains_key(device)
+    }
+
+    pub(super) fn hurry(&mut self, peer: DeviceId, now: BootMs) {
+        self.leaving.remove(&peer);
         if let Some(doubt) = &mut self.doubt {
             *doubt = Retry::now(now);
         }
@@ -126,12 +137,13 @@ impl TaskMachine {
             return self.wake_at(self.members.replace_at);
         }
         let patience = self.setup.tuning.replace_after;
+        self.members.leaving.retain(|_, since| now < since.after(LEAVE_MEMORY));
         let mut next_look = None;
         let mut stay = Vec::new();
         for holder in &self.link.decree.holders {
             let gone_at = self.lost.get(holder).map(|since| since.after(patience));
             match gone_at {
-                _ if self.members.leaving.contains(holder) => {}
+                _ if self.members.leaving.contains_key(holder) => {}
                 Some(at) if at <= now => {}
                 other => {
                     stay.push(*holder);
@@ -152,11 +164,12 @@ impl TaskMachine {
             .filter(|device| {
                 *device != self.me
                     && !self.lost.contains_key(device)
+                    && !self.members.is_leaving(device)
                     && !self.link.decree.holders.contains(device)
             })
             .take(wanted.saturating_sub(stay.len()))
             .collect();
-        let leavers = unwanted.iter().any(|holder| self.members.leaving.contains(holder));
+        let leavers = unwanted.iter().any(|holder| self.members.leaving.contains_key(holder));
         if fresh.is_empty() && !(leavers && self.link.decree.policy == Policy::Owner) {
             return;
         }
@@ -164,14 +177,15 @@ impl TaskMachine {
         holders.extend(fresh);
         // Those without a replacement stay, who wants to leave last.
         let mut rest = unwanted;
-        rest.sort_by_key(|holder| self.members.leaving.contains(holder));
+        rest.sort_by_key(|holder| self.members.leaving.contains_key(holder));
         let may_shrink = self.link.decree.policy == Policy::Owner;
         for holder in rest {
-            let leaves = may_shrink && self.members.leaving.contains(&holder);
+            let leaves = may_shrink && self.members.leaving.contains_key(&holder);
             if holders.len() < wanted && !leaves {
                 holders.push(holder);
             }
         }
+        self.members.replace_at = now.after(REPLACE_GAP);
         self.begin(Intent::Holders { holders }, now);
     }
 
@@ -191,9 +205,10 @@ impl TaskMachine {
         }
     }
 
-    pub(super) fn on_leave(&mut self, from: DeviceId) {
-        if self.is_owner() && self.link.decree.holders.contains(&from) {
-            self.members.leaving.insert(from);
+    pub(super) fn on_leave(&mut self, from: DeviceId, now: BootMs) {
+        let known = self.link.decree.holders.contains(&from);
+        if self.is_owner() && known && self.members.leaving.len() < LOST_PEERS {
+            self.members.leaving.insert(from, now);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use softbus_core::wire::task::{CheckpointRef, EpochBody, Outcome};
-use softbus_core::{BootMs, DeviceId, Signed, limits};
+use softbus_core::{BootMs, DeviceId, limits};
 
 use super::certificate::{majority, parse_decree};
 use super::outbox::Retry;
@@ -206,14 +206,17 @@ impl TaskMachine {
             }
         }
         for device in due {
-            self.send_cancel(device, order.clone());
+            self.send(device, EpochBody::Cancel { order: order.clone() });
         }
         if let Some(at) = self.publish.cancel.values().map(|retry| retry.at).min() {
             self.wake_at(at);
         }
     }
 
-    fn send_cancel(&mut self, device: DeviceId, order: Signed) {
-        self.send(device, EpochBody::Cancel { order });
+    /// Someone who does not know yet is told.
+    pub(super) fn tell_cancelled(&mut self, to: DeviceId) {
+        if let Some(order) = self.d.cancelled.clone() {
+            self.send(to, EpochBody::Cancel { order });
+        }
     }
 }

@@ -101,6 +101,8 @@ pub(super) struct Device {
     pub(super) believed_lost: Vec<bool>,
     pub(super) slow_disk_us: u64,
     pub(super) failing_disk: bool,
+    /// Told to shut down.
+    pub(super) draining: bool,
 }
 
 impl Device {

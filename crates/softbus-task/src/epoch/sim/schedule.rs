@@ -45,6 +45,10 @@ pub(super) enum Fault {
     FreezeOwner { ms: u64 },
     /// The program dies and starts again at once (`ms` later).
     Blink { device: usize, ms: u64 },
+    /// Someone ends the task.
+    Cancel { device: usize },
+    /// Someone takes the task by force.
+    Adopt { device: usize },
     /// An old message of the device is sent once more.
     Replay { device: usize },
 }
@@ -68,9 +72,12 @@ pub(super) struct Plan {
     pub(super) tuning: Tuning,
 }
 
-fn fault(devices: usize) -> impl Strategy<Value = Fault> {
+fn fault(devices: usize, force: bool) -> impl Strategy<Value = Fault> {
     let device = 0..devices;
+    let force = u32::from(force);
     prop_oneof![
+        force => device.clone().prop_map(|device| Fault::Cancel { device }),
+        3 * force => device.clone().prop_map(|device| Fault::Adopt { device }),
         5 => device.clone().prop_map(|device| Fault::Crash { device }),
         6 => (device.clone(), any::<bool>()).prop_map(|(device, reboot)| Fault::Start { device, reboot }),
         4 => (1u8..=127).prop_map(|sides| Fault::Split { sides }),
@@ -96,11 +103,20 @@ fn fault(devices: usize) -> impl Strategy<Value = Fault> {
 
 /// Plans of one policy.
 pub(super) fn plans(quorum: bool) -> impl Strategy<Value = Plan> {
+    plans_with(quorum, false)
+}
+
+/// Plans in which people also adopt by force and cancel.
+pub(super) fn forced_plans() -> impl Strategy<Value = Plan> {
+    any::<bool>().prop_flat_map(|quorum| plans_with(quorum, true))
+}
+
+fn plans_with(quorum: bool, force: bool) -> impl Strategy<Value = Plan> {
     (3usize..=5).prop_flat_map(move |devices| {
         (
             any::<u64>(),
             prop::collection::vec(-1000i64..=1000, devices),
-            prop::collection::vec((0u64..2500, fault(devices)), 0..25),
+            prop::collection::vec((0u64..2500, fault(devices, force)), 0..25),
             30u64..120,
             0..devices,
             if devices == 5 { 2u8..=4 } else { 2..=2 },

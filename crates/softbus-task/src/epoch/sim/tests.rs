@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use softbus_core::wire::task::Outcome;
 
 use super::super::sabotage::Sabotage;
-use super::schedule::{Fault, Plan, course, plans};
+use super::schedule::{Fault, Plan, course, forced_plans, plans};
 use super::world::World;
 
 /// Schedules per test in the ordinary run; `SOFTBUS_SCHEDULES` asks for more.
@@ -47,6 +47,10 @@ fn run(plan: &Plan, tell: bool) -> (World, Result<(), String>) {
 fn who_stays_dead(world: &World) -> Vec<usize> {
     let newest = world.observer.decided.values().map(|(_, decree)| decree).max_by_key(|decree| decree.epoch);
     let (Some(decree), true) = (newest, world.plan.quorum && world.accepted) else { return Vec::new() };
+    let forced = |fault: &Fault| matches!(fault, Fault::Adopt { .. } | Fault::Cancel { .. });
+    if world.plan.schedule.iter().any(|(_, fault)| forced(fault)) {
+        return Vec::new();
+    }
     if decree.outcome != Outcome::Run || world.plan.seed.is_multiple_of(2) {
         return Vec::new();
     }
@@ -74,6 +78,15 @@ fn who_stays_dead(world: &World) -> Vec<usize> {
 }
 
 fn outcome(world: &World) -> Result<(), String> {
+    if world
+        .plan
+        .schedule
+        .iter()
+        .any(|(_, fault)| matches!(fault, Fault::Cancel { .. } | Fault::Adopt { .. }))
+    {
+        // Which of several branches and orders wins is chance; but all must agree that it is over.
+        return if world.ended() || !world.accepted { Ok(()) } else { Err("the task did not end".into()) };
+    }
     if !world.accepted && !world.observer.decided.values().any(|(_, decree)| decree.outcome != Outcome::Run) {
         return Err("the task was never accepted".into());
     }
@@ -164,6 +177,13 @@ fn quorum_tasks_survive_any_schedule() {
 #[test]
 fn owner_tasks_survive_any_schedule() {
     if let Err(story) = search(plans(false), schedules(100), None) {
+        panic!("{story}");
+    }
+}
+
+#[test]
+fn adoption_and_cancellation_end_everywhere() {
+    if let Err(story) = search(forced_plans(), schedules(100), None) {
         panic!("{story}");
     }
 }

@@ -21,6 +21,10 @@ const STEPS_PER_CHECKPOINT: u64 = 4;
 /// Messages of each device kept for replay.
 const REPLAY: usize = 64;
 
+/// More messages than this in two seconds are two devices talking in circles.
+const CHATTER: u64 = 4_000;
+const CHATTER_SPAN_US: u64 = 2_000_000;
+
 enum What {
     Deliver { from: usize, to: usize, message: EpochMessage },
     Written { device: usize, life: u64, token: u64, fails: bool },
@@ -48,6 +52,7 @@ pub(super) struct World {
     pub(super) statuses: Vec<Option<Status>>,
     pub(super) notices: Vec<(usize, Notice)>,
     next_instance: u64,
+    chatter: (u64, u64),
     sent: Vec<Vec<(usize, EpochMessage)>>,
     /// Lines of the story, if wanted.
     pub(super) story: Option<Vec<String>>,
@@ -77,6 +82,7 @@ impl World {
                     believed_lost: vec![false; plan.devices],
                     slow_disk_us: 5_000,
                     failing_disk: false,
+                    draining: false,
                 }
             })
             .collect();
@@ -95,6 +101,7 @@ impl World {
             statuses: vec![None; plan.devices],
             notices: Vec::new(),
             next_instance: 0,
+            chatter: (0, 0),
             sent: vec![Vec::new(); plan.devices],
             story: tell.then(Vec::new),
             plan,
@@ -432,6 +439,13 @@ impl World {
         if let EpochBody::Chain { links } = &message.body {
             self.observe(links);
         }
+        if self.now_us / CHATTER_SPAN_US != self.chatter.0 {
+            self.chatter = (self.now_us / CHATTER_SPAN_US, 0);
+        }
+        self.chatter.1 += 1;
+        if self.chatter.1 > CHATTER {
+            self.broken.get_or_insert(format!("{CHATTER} messages in two seconds"));
+        }
         if self.sent[from].len() < REPLAY {
             self.sent[from].push((to, message.clone()));
         }
@@ -698,6 +712,7 @@ impl World {
         let lost = vec![false; self.plan.devices];
         let current = &mut self.devices[device];
         current.up = true;
+        current.draining = false;
         current.life += 1;
         current.believed_lost = lost;
         if reboot {
@@ -767,6 +782,7 @@ impl World {
                 }
             }
             Fault::Drain { device } => {
+                self.devices[device].draining = true;
                 self.give(device, Event::Command(Command::Drain));
                 self.after(4_000_000, What::Fault(Fault::Crash { device }));
                 self.after(5_000_000, What::Fault(Fault::Start { device, reboot: false }));
@@ -785,6 +801,10 @@ impl World {
             Fault::Blink { device, ms } => {
                 self.crash(device);
                 self.after(ms * 1000, What::Fault(Fault::Start { device, reboot: false }));
+            }
+            Fault::Cancel { device } => self.cancel(device),
+            Fault::Adopt { device } => {
+                self.give(device, Event::Command(Command::Adopt { note: String::new() }));
             }
             Fault::Replay { device } => {
                 if !self.sent[device].is_empty() {
@@ -807,9 +827,10 @@ impl World {
             self.devices[device].slow_disk_us = 5_000;
             self.devices[device].failing_disk = false;
             self.devices[device].frozen_until_us = self.devices[device].frozen_until_us.min(self.now_us);
-            if dead.contains(&device) {
-                self.crash(device);
-            } else {
+            if dead.contains(&device) || self.devices[device].draining {
+                self.crash(device); // who shuts down does so
+            }
+            if !dead.contains(&device) {
                 self.start(device, false);
             }
         }
