@@ -7,6 +7,7 @@ use softbus_core::{BootMs, DeviceId, limits};
 
 use super::certificate::{majority, parse_decree};
 use super::outbox::Retry;
+use super::runner::Instance;
 use super::{Action, Notice, TaskMachine};
 
 /// Most devices that a cancellation is sent to.
@@ -22,7 +23,7 @@ pub(super) struct Publish {
     cancel: BTreeMap<DeviceId, Retry>,
     /// At the submitter: acceptors that hold root and input, until they are a majority.
     accepted_by: Option<BTreeSet<DeviceId>>,
-    /// As a member that is not the owner: when to ask whether we are behind.
+    /// As a member: when to ask whether we are behind.
     check: Option<Retry>,
     /// This device keeps the state it began with until all have acknowledged, even if it is no member.
     keeps_state: bool,
@@ -115,8 +116,10 @@ impl TaskMachine {
     /// A member that may have missed something (it was away, or the others could not reach it) asks.
     pub(super) fn drive_check(&mut self, now: BootMs) {
         let part = self.is_member() || self.d.held.is_some() || self.d.incoming.is_some();
-        let watches = part && self.link.decree.owner != self.me && self.link.decree.outcome == Outcome::Run;
-        if !watches || self.d.cancelled.is_some() {
+        // An owner under a lease hears from the others all the time.
+        let leased = self.is_owner() && self.is_quorum() && self.runner.instance == Instance::Running;
+        let over = self.link.decree.outcome == Outcome::Done || self.d.cancelled.is_some();
+        if !part || leased || over {
             return;
         }
         let first = Retry::at(now.after(self.setup.tuning.retry * 4));

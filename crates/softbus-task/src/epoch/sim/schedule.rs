@@ -74,10 +74,7 @@ pub(super) struct Plan {
 
 fn fault(devices: usize, force: bool) -> impl Strategy<Value = Fault> {
     let device = 0..devices;
-    let force = u32::from(force);
-    prop_oneof![
-        force => device.clone().prop_map(|device| Fault::Cancel { device }),
-        3 * force => device.clone().prop_map(|device| Fault::Adopt { device }),
+    let mishaps = prop_oneof![
         5 => device.clone().prop_map(|device| Fault::Crash { device }),
         6 => (device.clone(), any::<bool>()).prop_map(|(device, reboot)| Fault::Start { device, reboot }),
         4 => (1u8..=127).prop_map(|sides| Fault::Split { sides }),
@@ -97,8 +94,17 @@ fn fault(devices: usize, force: bool) -> impl Strategy<Value = Fault> {
         2 => Just(Fault::CrashOwner),
         2 => (50u64..6000).prop_map(|ms| Fault::FreezeOwner { ms }),
         2 => (device.clone(), 5u64..400).prop_map(|(device, ms)| Fault::Blink { device, ms }),
-        1 => device.prop_map(|device| Fault::Replay { device }),
+        1 => device.clone().prop_map(|device| Fault::Replay { device }),
+    ];
+    if !force {
+        return mishaps.boxed();
+    }
+    prop_oneof![
+        1 => device.clone().prop_map(|device| Fault::Cancel { device }),
+        3 => device.prop_map(|device| Fault::Adopt { device }),
+        40 => mishaps,
     ]
+    .boxed()
 }
 
 /// Plans of one policy.
