@@ -206,7 +206,7 @@ macro_rules! noticed {
 }
 
 noticed! {
-    sending_before_the_record_is_durable_is_noticed: SendBeforePersist, plans(true);
+    sending_before_the_record_is_durable_is_noticed: SendBeforePersist, forgotten_votes();
     a_missing_lease_wait_is_noticed: NoLeaseWait, plans(true);
     a_forgotten_wait_after_restart_is_noticed: NoRebootWait, forgetful_acceptor();
     running_past_the_lease_is_noticed: NoPause, plans(true);
@@ -237,6 +237,25 @@ fn forgetful_acceptor() -> impl Strategy<Value = Plan> {
             schedule.push((290, Fault::Blink { device: others[1], ms: 5 }));
         }
         schedule.push((0, Fault::Heal));
+    }
+    course(true, 3, 2, 4, schedule)
+}
+
+/// A vote leaves before it is on disk and is forgotten in a crash; then whoever cast it decides once more, with one
+/// who never heard of it and without the owner.
+fn forgotten_votes() -> impl Strategy<Value = Plan> {
+    let mut schedule = vec![(300, Fault::Weather { loss: 0, double: 0, delay_ms: 5 })];
+    for (voter, wait) in [(0, 25), (1, 25), (2, 25), (0, 60), (1, 60), (2, 60), (0, 120), (1, 120), (2, 120)] {
+        for away in (0..3).filter(|device| *device != voter) {
+            schedule.push((500, Fault::SlowDisk { device: voter, ms: 1_500 }));
+            schedule.push((0, Fault::Split { sides: 1 << away }));
+            schedule.push((0, Fault::Holders { without: away }));
+            schedule.push((wait, Fault::Blink { device: voter, ms: 5 }));
+            schedule.push((0, Fault::SplitOwner));
+            schedule.push((5_000, Fault::SlowDisk { device: voter, ms: 0 }));
+            schedule.push((0, Fault::Heal));
+            schedule.push((1_500, Fault::Heal));
+        }
     }
     course(true, 3, 2, 4, schedule)
 }
