@@ -245,7 +245,8 @@ fn forgetful_acceptor() -> impl Strategy<Value = Plan> {
 /// who never heard of it and without the owner.
 fn forgotten_votes() -> impl Strategy<Value = Plan> {
     let mut schedule = vec![(300, Fault::Weather { loss: 0, double: 0, delay_ms: 5 })];
-    for (voter, wait) in [(0, 25), (1, 25), (2, 25), (0, 60), (1, 60), (2, 60), (0, 120), (1, 120), (2, 120)] {
+    for (voter, wait) in [(0, 25), (1, 25), (2, 25), (0, 60), (1, 60), (2, 60), (0, 120), (1, 120), (2, 120)]
+    {
         for away in (0..3).filter(|device| *device != voter) {
             schedule.push((500, Fault::SlowDisk { device: voter, ms: 1_500 }));
             schedule.push((0, Fault::Split { sides: 1 << away }));
