@@ -349,7 +349,7 @@ fn power_cuts() -> impl Strategy<Value = Plan> {
 /// The courses break nothing as long as every safeguard is in place.
 #[test]
 fn hard_courses_are_survived() {
-    let each = schedules(150) / 5;
+    let each = schedules(100) / 5;
     let runs = [
         search(forgetful_acceptor(), each, None),
         search(duels(), each, None),
@@ -358,6 +358,7 @@ fn hard_courses_are_survived() {
         search(split_council(), each, None),
         search(lost_answers(), each, None),
         search(power_cuts(), each, None),
+        search(forgotten_votes(), each, None),
     ];
     if let Some(story) = runs.into_iter().find_map(Result::err) {
         panic!("{story}");
