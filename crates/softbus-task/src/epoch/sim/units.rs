@@ -195,6 +195,34 @@ fn a_cancelled_task_ends_everywhere_even_where_it_was_heard_late() {
 }
 
 #[test]
+fn an_owner_that_was_off_when_its_task_was_cancelled_stops_when_it_returns() {
+    for (quorum, asked_again) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = world(4, quorum, 600);
+        let owner = world.owner().unwrap();
+        world.crash(owner);
+        world.run_until(1_500_000);
+        let other = (owner + 1) % 4;
+        world.cancel(other);
+        // Even if whoever ordered it is off by then, and all others restarted.
+        world.run_until(3_000_000);
+        if asked_again {
+            world.crash(other);
+            for device in (0..4).filter(|device| ![owner, other].contains(device)) {
+                world.crash(device);
+                world.start(device, true);
+            }
+        }
+        world.run_until(60_000_000);
+        world.start(owner, true);
+        world.run_until(63_000_000);
+        sound(&world);
+        let status = world.devices[owner].machine.as_ref().unwrap().status();
+        assert!(matches!(status, Status::Cancelled { .. }), "{quorum} {asked_again} {status:?}");
+        assert!(world.devices[owner].instance.is_none());
+    }
+}
+
+#[test]
 fn a_task_that_crashes_three_times_is_quarantined_with_its_error_and_can_be_released() {
     for quorum in [false, true] {
         let mut world = world(4, quorum, 100);
