@@ -117,18 +117,22 @@ pub trait Storage: Send + Sync + 'static {
     fn put_secret(&self, name: &str, secret: &[u8]) -> io::Result<()>;
 }
 
-/// Blobs named by the hash of their content (or of their plain text, if they are sealed).
+/// Blobs named by the hash of their content, as they are stored.
 pub trait Blobs: Send + Sync + 'static {
     /// Writes a blob; durable only after [`Blobs::sync`]. A blob that is there already is left alone.
     fn put(&self, name: &Hash, bytes: &[u8]) -> io::Result<()>;
-    /// Makes these blobs durable (file and directory entry).
+    /// Makes these blobs durable. If it fails, those that were not durable before may be gone: put them again.
     fn sync(&self, names: &[Hash]) -> io::Result<()>;
     /// Reads a blob. It may be damaged: check its hash.
     fn get(&self, name: &Hash) -> io::Result<Option<Vec<u8>>>;
-    /// Removes a blob, if it is there.
+    /// Removes a blob, if it is there. After a crash it may be there again.
     fn remove(&self, name: &Hash) -> io::Result<()>;
     /// Names of all blobs, in order.
     fn list(&self) -> io::Result<Vec<Hash>>;
+    /// Gives back room that removed blobs left, a bounded piece of work: to be called now and then after removals.
+    fn tidy(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Randomness fit for keys.

@@ -248,7 +248,8 @@ impl Inner {
         let names: Vec<Hash> = names.into_iter().collect();
         for batch in names.chunks(limits::BATCH * 16) {
             let (blobs, batch) = (self.blobs.clone(), batch.to_vec());
-            let job = move || batch.iter().try_for_each(|name| blobs.0.remove(name));
+            let job =
+                move || batch.iter().try_for_each(|name| blobs.0.remove(name)).and_then(|()| blobs.0.tidy());
             if let Some(Err(error)) = self.seam.compute.run(Lane::Disk, 10_000, job).await {
                 tracing::warn!(%error, "old chunks were not erased; it is tried at the next start");
             }
