@@ -9,24 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Ends the names of files that are being written. Those found at the start are left over from a crash.
 pub(super) const TEMPORARY: &str = ".tmp";
 
-/// Whether a write is durable when it returns.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Durable {
-    Now,
-    Later,
-}
-
-/// Writes `bytes` to `folder/name` for its owner's eyes only, replacing what is there in one step.
-pub(super) fn write(folder: &Path, name: &str, bytes: &[u8], durable: Durable) -> io::Result<()> {
+/// Writes `bytes` to `folder/name` for its owner's eyes only, replacing what is there in one step; durable when it
+/// returns.
+pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let temporary = folder.join(format!("{name}.{count}{TEMPORARY}"));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
-        if durable == Durable::Now {
-            file.sync_all()?;
-        }
+        file.sync_all()?;
         fs::rename(&temporary, folder.join(name))
     })();
     if let Err(error) = written {
@@ -34,7 +26,7 @@ pub(super) fn write(folder: &Path, name: &str, bytes: &[u8], durable: Durable) -
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    if durable == Durable::Now { sync_folder(folder) } else { Ok(()) }
+    sync_folder(folder)
 }
 
 /// Makes the entries of a folder durable.

@@ -8,7 +8,7 @@ use redb::backends::FileBackend;
 use zeroize::Zeroizing;
 
 use super::SeamError;
-use super::atomic::{self, Durable};
+use super::atomic;
 use super::blobs::FileBlobs;
 use super::folder::{Folder, refuse_exposed};
 use crate::seam::{Blobs, Storage};
@@ -99,7 +99,7 @@ impl Storage for FileStorage {
                 format!("the secret {name} is too long"),
             ));
         }
-        let wrote = atomic::write(&self.secrets, name, secret, Durable::Now);
+        let wrote = atomic::write(&self.secrets, name, secret);
         wrote.map_err(|source| {
             SeamError::Io { what: "write the secret", path: self.secrets.join(name), source }.into()
         })
