@@ -1,14 +1,16 @@
 //! One task on this device: feeds its epoch machine and does what the machine says.
 
+mod keeping;
 mod outside;
+mod running;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::wire::task::{CheckpointRef, EpochBody, EpochMessage, Fence, Why};
-use softbus_core::wire::task_control::{Move, MoveReason, StatusNote};
+use softbus_core::wire::task::{EpochBody, EpochMessage};
+use softbus_core::wire::task_control::{MoveReason, StatusNote};
 use softbus_core::{BootMs, DeviceId, Epoch, Hash, Signed, WallMs};
 use softbus_net::Presence;
 use softbus_roster::RosterView;
@@ -17,9 +19,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Inner;
 use super::follow::{Follow, Heard};
-use super::instance::{self, Begin, Control, End, Report};
-use super::shared::{Leaving, Released, TaskShared};
-use super::transfer;
+use super::instance::{self, End, Report};
+use super::shared::{Leaving, TaskShared};
 use crate::epoch::{Action, Command, Durable, EffectGate, EffectInbox, Event, Notice, TaskMachine, View};
 use crate::native::Effect;
 use crate::status::TaskEvent;
@@ -399,268 +400,6 @@ impl Actor {
             None => self.gone = true, // The bus is closing.
         }
         self.persist();
-    }
-
-    // ------------------------------------------------------------ the instance
-
-    fn start(&mut self, fence: Fence, checkpoint: CheckpointRef, manifest: &Signed, until: BootMs) {
-        let found = {
-            let mut parts = self.shared.parts();
-            parts.leaving = None;
-            let checkpoint = parts.checkpoints.get(&checkpoint.manifest).cloned();
-            let warm = parts.warm.take().and_then(|(_, assembly)| assembly);
-            let bytes = warm.and_then(|assembly| {
-                let same = checkpoint.as_ref().is_some_and(|c| c.image == *assembly.image());
-                assembly.finish().filter(|_| same).map(|(_, bytes)| bytes)
-            });
-            checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, bytes))
-        };
-        let sequence = crate::epoch::manifest::parse(&manifest.body).map(|m| m.sequence);
-        let (Some((checkpoint, key, bytes)), Ok(sequence)) = (found, sequence) else {
-            let error = "its checkpoint or its key is not on this device".into();
-            return self.feed(Event::Failed { error });
-        };
-        tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
-        self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
-        let control = Control { right: self.right(), until, paused: false, end: None, released: 0 };
-        let (report, reports) = mpsc::channel(limits::REPORTS);
-        let begin = Begin { checkpoint: (*checkpoint).clone(), bytes, sequence, key, control };
-        self.withheld.clear();
-        self.since = Instant::now();
-        self.reports = Some(reports);
-        self.instance = Some(instance::spawn(self.inner.clone(), self.shared.clone(), begin, report));
-        self.set_load(true);
-    }
-
-    async fn report(&mut self, report: Report) {
-        match report {
-            Report::Started => self.started().await,
-            Report::Progress { permille, text, ops_done } => {
-                self.shown.permille = permille;
-                if let Some(text) = text {
-                    self.shown.text = text;
-                }
-                self.ops_done = ops_done;
-            }
-            // One of several in short order is enough: the next shows more.
-            Report::Preview(_) if self.shown.preview_told.elapsed() < limits::PROGRESS_GAP => {}
-            Report::Preview(bytes) => {
-                self.shown.preview_told = Instant::now();
-                let bytes = Arc::new(bytes);
-                self.shared.preview.send_replace(Some(bytes.clone()));
-                self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes: bytes.to_vec() });
-            }
-            Report::Effects(effects) => self.withhold(effects),
-            Report::Stored { manifest } => {
-                self.shown.checkpoints += 1;
-                self.shown.checkpoint_at = Some(Instant::now());
-                self.shared.parts().untold.remove(&manifest.hash());
-                self.set_load(true);
-                self.feed(Event::Checkpoint { manifest });
-            }
-            Report::Trouble(error) => self.trouble(error),
-            Report::Stopped { last } => {
-                self.stop();
-                if let Some(last) = &last {
-                    self.shared.parts().untold.remove(&last.hash());
-                }
-                self.feed(Event::Stopped { last });
-            }
-            Report::Failed { error } => {
-                self.stop();
-                self.trouble(Some(error.clone()));
-                self.feed(Event::Failed { error });
-            }
-            Report::Finished { result, failure } => {
-                self.stop();
-                if failure.is_some() {
-                    self.trouble(failure);
-                }
-                self.shown.permille = 1000;
-                self.shared.parts().untold.remove(&result.hash());
-                self.feed(Event::Finished { result });
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        self.instance = None;
-        self.reports = None;
-        let mut parts = self.shared.parts();
-        if let Some(image) = parts.snapshot.take() {
-            // Chunks that no checkpoint names are in nobody's way; the rest is sorted out below.
-            parts.staged.extend(image.chunks.iter().copied());
-        }
-        drop(parts);
-        self.sweep = true;
-        self.set_load(false);
-    }
-
-    /// The first step is about to be taken: the account of the move that led here.
-    async fn started(&mut self) {
-        let decree = self.machine.decree();
-        let (epoch, why) = (decree.epoch, decree.why);
-        let coming = self.shared.parts().coming.take();
-        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        let now = Instant::now();
-        let done = self.shared.parts().moves.last().map(|m| m.epoch);
-        if done.is_some_and(|done| done >= epoch) {
-            return; // It was told before this device restarted.
-        }
-        let me = self.inner.me;
-        let moved = match (coming, self.before.take(), why) {
-            (Some(coming), _, Why::HandOver) => Some((
-                coming.from,
-                coming.reason,
-                ms(now.saturating_duration_since(coming.stopped)),
-                coming.bytes,
-            )),
-            (_, Some((from, heard)), Why::FailOver) if from != me => {
-                Some((from, MoveReason::Failover, ms(now.saturating_duration_since(heard)), 0))
-            }
-            (_, Some((from, heard)), Why::Adopted { .. }) if from != me => {
-                Some((from, MoveReason::Adopted, ms(now.saturating_duration_since(heard)), 0))
-            }
-            (_, Some((from, heard)), Why::HandOver) if from != me => Some((
-                from,
-                MoveReason::Bus(decree.note.clone()),
-                ms(now.saturating_duration_since(heard)),
-                0,
-            )),
-            _ => None,
-        };
-        let Some((from, reason, downtime_ms, bytes)) = moved else { return };
-        let moved =
-            Move { from, to: me, reason, epoch, downtime_ms, bytes, at: self.inner.seam.clock.wall() };
-        self.shared.parts().add_move(moved.clone());
-        self.inner.tell(TaskEvent::Moved { task: self.shared.task, moved });
-        if let Err(error) = self.inner.save_file(&self.shared).await {
-            self.trouble(Some(error.to_string()));
-        }
-    }
-
-    fn trouble(&mut self, error: Option<String>) {
-        if let Some(error) = &error {
-            tracing::warn!(task = %self.shared.task, %error, "trouble with a task");
-            self.inner.tell(TaskEvent::Trouble { task: self.shared.task, error: error.clone() });
-        }
-        self.shared.parts().error = error;
-    }
-
-    /// Effects wait until a covered checkpoint contains them.
-    fn withhold(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            if let Err(full) = self.withheld.hold(effect) {
-                // Memory has an end: the task starts again from its last checkpoint.
-                self.stop();
-                self.trouble(Some(full.to_string()));
-                return self.feed(Event::Failed { error: full.to_string() });
-            }
-        }
-    }
-
-    fn release(&mut self, fence: Fence, through: u64) {
-        if let Some(instance) = &self.instance {
-            instance.set(|control| control.released = control.released.max(through));
-        }
-        while let Some(effect) = self.withheld.release(through) {
-            self.effect(fence, effect);
-        }
-    }
-
-    /// An effect left the task: each number once, and none of an older right than is known.
-    fn effect(&mut self, fence: Fence, effect: Effect) {
-        if !self.heard_effects.accept(fence, effect.sequence) {
-            return;
-        }
-        let effect = Arc::new(effect);
-        self.inner.tell(TaskEvent::Effect {
-            task: self.shared.task,
-            sequence: effect.sequence,
-            bytes: effect.bytes.clone(),
-        });
-        self.shared.release(Released { fence, effect });
-    }
-
-    fn set_load(&self, running: bool) {
-        let left = self
-            .shared
-            .grant()
-            .filter(|_| running)
-            .map(|grant| super::placing::left_ops(&grant.grant.spec, self.ops_done, self.shown.permille));
-        self.inner.set_load(self.shared.task, left);
-    }
-
-    // ------------------------------------------------------------ checkpoints of others
-
-    fn fetch(&mut self, checkpoint: CheckpointRef, from: Vec<DeviceId>) {
-        let manifest = checkpoint.manifest;
-        let here = self.shared.parts().checkpoints.get(&manifest).map(|c| c.manifest.clone());
-        if let Some(here) = here {
-            return self.feed(Event::Fetched { manifest: here });
-        }
-        if self.fetching.contains(&manifest) {
-            return;
-        }
-        // Two at once: a slow one is not given up for each newer one, nor does it hold that up for long.
-        if self.fetching.len() >= 2 {
-            self.next_fetch = Some((manifest, from));
-            return;
-        }
-        self.fetching.insert(manifest);
-        let (inner, shared, inbox) = (self.inner.clone(), self.shared.clone(), self.own_inbox.clone());
-        self.inner.spawn(async move {
-            let result = transfer::fetch(&inner, &shared, Some(manifest), &from).await;
-            if let Some(inbox) = inbox.upgrade() {
-                let _ = inbox.send(Input::Fetched { manifest, result }).await;
-            }
-        });
-    }
-
-    fn fetched(&mut self, manifest: Hash, result: Result<Signed, TaskError>) {
-        self.fetching.remove(&manifest);
-        self.shared.parts().untold.remove(&manifest);
-        match result {
-            Ok(signed) => self.feed(Event::Fetched { manifest: signed }),
-            Err(error) => {
-                let ours = matches!(error, TaskError::Storage(_) | TaskError::Limit(_));
-                if ours {
-                    self.trouble(Some(format!("a checkpoint could not be stored: {error}")));
-                }
-                self.feed(Event::FetchFailed { manifest, ours });
-            }
-        }
-        if let Some((manifest, from)) = self.next_fetch.take_if(|_| self.fetching.len() < 2) {
-            let reference = CheckpointRef { epoch: Epoch(0), sequence: 0, manifest };
-            self.fetch(reference, from);
-        }
-    }
-
-    /// Erases what need not be kept, unless chunks are being stored just now.
-    fn erase(&mut self) {
-        if !self.sweep {
-            return;
-        }
-        let Ok(guard) = self.shared.chunks.try_write() else { return };
-        self.sweep = false;
-        let mut parts = self.shared.parts();
-        let gone: Vec<Hash> = std::mem::take(&mut self.doomed).into_iter().collect();
-        let removed: Vec<_> = gone.iter().filter_map(|hash| parts.checkpoints.remove(hash)).collect();
-        let mut names: BTreeSet<Hash> = removed.iter().flat_map(|c| &c.image.chunks).copied().collect();
-        names.append(&mut parts.staged);
-        for kept in parts.checkpoints.values() {
-            kept.image.chunks.iter().for_each(|name| {
-                names.remove(name);
-            });
-        }
-        for name in parts.snapshot.iter().flat_map(|image| &image.chunks) {
-            names.remove(name);
-        }
-        drop(parts);
-        drop(guard);
-        if !gone.is_empty() || !names.is_empty() {
-            self.inner.erase(&self.shared, gone, names);
-        }
     }
 
     fn notice(&mut self, notice: Notice) {

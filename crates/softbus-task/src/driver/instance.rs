@@ -1,22 +1,29 @@
 //! A running task: steps, checkpoints, effects. Starts, pauses and ends on the word of the epoch machine alone.
 
+mod checkpointing;
+mod storing;
+mod tail;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use softbus_core::wire::task::{Branch, Decree, ManifestKind};
-use softbus_core::wire::task_control::{Image, ImageKind, StateMeta};
-use softbus_core::{BootMs, DeviceId, Hash, Signed};
+use softbus_core::wire::task::{Branch, Decree};
+use softbus_core::wire::task_control::{ImageKind, StateMeta};
+use softbus_core::{BootMs, DeviceId, Signed};
 use softbus_net::seam::Lane;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
+
+use storing::Kept;
+pub(crate) use storing::{content, store_snapshot};
+pub(crate) use tail::{read_tail, write_tail};
 
 use super::Inner;
 use super::shared::TaskShared;
 use crate::TaskError;
 use crate::checkpoint::{Snapshot, TaskKey};
-use crate::epoch::manifest::{self, Content};
 use crate::limits;
 use crate::native::{EFFECTS_PER_STEP, Effect, ErasedStep, Runnable, StepContext, TaskType};
 use crate::store::Checkpoint;
@@ -158,12 +165,6 @@ struct Instance {
     last: Instant,
     cost: Duration,
     retry: Option<Duration>,
-}
-
-/// What a storing job gives back.
-struct Kept {
-    snapshot: Snapshot,
-    stored: Result<(Image, Duration), TaskError>,
 }
 
 impl Instance {
@@ -401,325 +402,9 @@ impl Instance {
         self.harvest(false).await;
     }
 
-    fn is_due(&self) -> bool {
-        if self.storing.is_some() || !self.stepped {
-            return false;
-        }
-        let interval = match self.retry {
-            Some(retry) => retry,
-            None if self.effects_wait => limits::CHECKPOINT_EFFECTS.max(self.cost * 2),
-            None => self
-                .inner
-                .config
-                .checkpoint_every
-                .max(self.cost * limits::CHECKPOINT_SHARE)
-                .min(limits::CHECKPOINT_INTERVAL_MAX),
-        };
-        self.last.elapsed() >= interval
-    }
-
-    /// Writes the state into the snapshot; the program may go on when this returns. `Err`: it cannot be written.
-    async fn take(&mut self) -> Result<Option<ImageKind>, String> {
-        let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
-        let program =
-            std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));
-        let tail: Vec<Effect> = self.tail.iter().cloned().collect();
-        let size = snapshot.bytes().len() as u64;
-        let job = self.inner.seam.compute.run(Lane::Work, size / BYTES_PER_OP + CHUNK_OPS, move || {
-            let mut state_len = 0;
-            let written = snapshot.write(|out| {
-                let mut counted = Counted { out, len: 0 };
-                program.save(&mut counted).map_err(|e| e.to_string())?;
-                state_len = counted.len;
-                write_tail(&mut counted, &tail).map_err(|e| e.to_string())
-            });
-            (program, snapshot, written.map(|()| state_len))
-        });
-        let Some((program, snapshot, written)) = job.await else { return Err(TaskError::Closed.to_string()) };
-        self.program = program;
-        self.snapshot = Some(snapshot);
-        self.stepped = false;
-        self.effects_wait = false;
-        self.meta.state_len = written?;
-        Ok(Some(ImageKind::State(self.meta.clone())))
-    }
-
-    /// Takes a checkpoint and begins to store it beside the next steps.
-    async fn begin_checkpoint(&mut self) {
-        let began = Instant::now();
-        self.last = began;
-        let kind = match self.take().await {
-            Ok(Some(kind)) => kind,
-            Ok(None) => return,
-            Err(error) => {
-                // It can go on, but neither move nor survive: say so, and try again later.
-                self.stepped = true;
-                self.retry = Some(backoff(self.retry));
-                self.tell(Report::Trouble(Some(error))).await;
-                return;
-            }
-        };
-        let Some(snapshot) = self.snapshot.take() else { return };
-        let (inner, shared, key) = (self.inner.clone(), self.shared.clone(), self.key.clone());
-        let (done, storing) = oneshot::channel();
-        self.storing = Some(storing);
-        self.inner.spawn(async move {
-            let (snapshot, stored) = store_snapshot(&inner, &shared, &key, snapshot, kind).await;
-            let _ = done.send(Kept { snapshot, stored: stored.map(|image| (image, began.elapsed())) });
-        });
-    }
-
-    /// Takes in what the storing job gave; waits for it if `wait`.
-    async fn harvest(&mut self, wait: bool) {
-        let Some(mut storing) = self.storing.take() else { return };
-        let kept = match storing.try_recv() {
-            Err(oneshot::error::TryRecvError::Empty) if !wait => {
-                self.storing = Some(storing);
-                return;
-            }
-            Err(oneshot::error::TryRecvError::Empty) => storing.await.ok(),
-            kept => kept.ok(),
-        };
-        let Some(kept) = kept else {
-            // The job died with the snapshot: begin from nothing.
-            self.snapshot = Some(Snapshot::new(self.inner.config.state_bytes));
-            self.stepped = true;
-            return;
-        };
-        self.snapshot = Some(kept.snapshot);
-        match kept.stored {
-            Ok((image, cost)) => {
-                self.cost = (self.cost + cost) / 2;
-                match self.record(image, ManifestKind::Checkpoint, None).await {
-                    Ok(manifest) => {
-                        if self.retry.take().is_some() {
-                            self.tell(Report::Trouble(None)).await;
-                        }
-                        self.tell(Report::Stored { manifest }).await;
-                    }
-                    Err(error) => self.trouble(&error).await,
-                }
-            }
-            Err(error) => self.trouble(&error).await,
-        }
-    }
-
-    async fn trouble(&mut self, error: &TaskError) {
-        self.stepped = true;
-        self.retry = Some(backoff(self.retry));
-        self.tell(Report::Trouble(Some(format!("a checkpoint could not be stored: {error}")))).await;
-    }
-
-    /// Stops with a final checkpoint. `None` if the actor changed its mind meanwhile.
-    async fn last_checkpoint(&mut self, destination: Option<DeviceId>) -> Option<Report> {
-        let stopped = Instant::now();
-        if let Some(leaving) = &mut self.shared.parts().leaving {
-            leaving.stopped.get_or_insert(stopped);
-        }
-        self.harvest(true).await;
-        let kind = match self.take().await {
-            Ok(Some(kind)) => kind,
-            Ok(None) => return Some(Report::Stopped { last: None }),
-            Err(error) => return Some(Report::Failed { error }),
-        };
-        loop {
-            let snapshot = self.snapshot.take()?;
-            let (snapshot, stored) =
-                store_snapshot(&self.inner, &self.shared, &self.key, snapshot, kind.clone()).await;
-            self.snapshot = Some(snapshot);
-            let recorded = match stored {
-                Ok(image) => self.record(image, ManifestKind::Checkpoint, destination).await,
-                Err(error) => Err(error),
-            };
-            match recorded {
-                Ok(manifest) => return Some(Report::Stopped { last: Some(manifest) }),
-                Err(error) => {
-                    self.trouble(&error).await;
-                    self.rest(self.retry.unwrap_or(limits::STORE_RETRY)).await;
-                    if !matches!(self.control.borrow().end, Some(End::Stop { .. })) {
-                        return None;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Stores the result, however often it takes.
-    async fn finish(mut self, kind: ImageKind, output: Vec<u8>) -> Report {
-        self.harvest(true).await;
-        let mut result = Snapshot::new(u64::MAX);
-        // Cannot fail: the limit is that of images.
-        if result.write(|out| out.write_all(&output)).is_err() {
-            return Report::Failed { error: "its result is larger than an image may be".into() };
-        }
-        let failure = (kind == ImageKind::Failure).then(|| String::from_utf8_lossy(&output).into_owned());
-        drop(output);
-        loop {
-            let (back, stored) =
-                store_snapshot(&self.inner, &self.shared, &self.key, result, kind.clone()).await;
-            result = back;
-            let recorded = match stored {
-                Ok(image) => self.record(image, ManifestKind::Result, None).await,
-                Err(error) => Err(error),
-            };
-            match recorded {
-                Ok(result) => return Report::Finished { result, failure },
-                Err(error) => {
-                    self.trouble(&error).await;
-                    self.rest(self.retry.unwrap_or(limits::STORE_RETRY)).await;
-                    if self.control.borrow().end == Some(End::Discard) {
-                        return Report::Stopped { last: None };
-                    }
-                }
-            }
-        }
-    }
-
-    /// Signs the manifest of a stored image and makes both durable.
-    async fn record(
-        &mut self,
-        image: Image,
-        kind: ManifestKind,
-        destination: Option<DeviceId>,
-    ) -> Result<Signed, TaskError> {
-        let right = self.control.borrow().right.clone();
-        self.sequence += 1;
-        let meta = match &image.kind {
-            ImageKind::State(meta) => meta,
-            _ => &self.meta,
-        };
-        let content = content(&image, &self.kind.current, kind, self.sequence, destination, meta);
-        let manifest = manifest::next(&*self.inner.key, right.0, &right.1, content)
-            .map_err(|e| TaskError::Storage(e.to_string()))?;
-        self.inner.add_checkpoint(&self.shared, Checkpoint { manifest: manifest.clone(), image }).await?;
-        Ok(manifest)
-    }
-
     async fn tell(&mut self, report: Report) {
         // If the actor is gone, its last word ends the instance at the next turn.
         let _ = self.reports.send(report).await;
-    }
-}
-
-/// What a manifest says of an image.
-pub(crate) fn content(
-    image: &Image,
-    label: &str,
-    kind: ManifestKind,
-    sequence: u64,
-    destination: Option<DeviceId>,
-    meta: &StateMeta,
-) -> Content {
-    let state_version = label.rsplit_once('/').and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
-    let done = kind == ManifestKind::Result;
-    Content {
-        kind,
-        sequence,
-        state_version,
-        root: image.root(),
-        chunks: u32::try_from(image.chunks.len()).unwrap_or(u32::MAX),
-        bytes: image.len,
-        effects: meta.effects,
-        progress_permille: if done { 1000 } else { meta.progress_permille.min(1000) },
-        destination,
-    }
-}
-
-/// Seals what changed and makes it durable.
-pub(crate) async fn store_snapshot(
-    inner: &Inner,
-    shared: &TaskShared,
-    key: &TaskKey,
-    mut snapshot: Snapshot,
-    kind: ImageKind,
-) -> (Snapshot, Result<Image, TaskError>) {
-    let _erase_later = shared.chunks.read().await;
-    loop {
-        let (blobs, key) = (inner.blobs.clone(), key.clone());
-        let ops = CHUNK_OPS * snapshot.dirty_chunks().min(limits::BATCH) as u64;
-        let job = inner.seam.compute.run(Lane::Disk, ops, move || {
-            let mut fresh: Vec<Hash> = Vec::new();
-            let sealed = snapshot.seal(&key, limits::BATCH, |name, sealed| {
-                fresh.push(name);
-                blobs.put(&name, &sealed)
-            });
-            let done = sealed.and_then(|done| blobs.sync(&fresh).map(|()| done));
-            if done.is_err() {
-                // What the disk did with the others of this batch is not known.
-                snapshot.taint();
-            }
-            (snapshot, done)
-        });
-        match job.await {
-            None => return (Snapshot::new(inner.config.state_bytes), Err(TaskError::Closed)),
-            Some((back, Err(error))) => return (back, Err(error.into())),
-            Some((back, Ok(false))) => snapshot = back,
-            Some((back, Ok(true))) => {
-                let image = back.image(kind).ok_or(TaskError::Limit("chunks of a state"));
-                if let Ok(image) = &image
-                    && matches!(image.kind, ImageKind::State(_))
-                {
-                    shared.parts().snapshot = Some(Arc::new(image.clone()));
-                }
-                return (back, image);
-            }
-        }
-    }
-}
-
-fn backoff(last: Option<Duration>) -> Duration {
-    last.map_or(limits::STORE_RETRY, |last| (last * 2).min(limits::STORE_RETRY_MAX))
-}
-
-pub(crate) fn write_tail(out: &mut dyn std::io::Write, tail: &[Effect]) -> std::io::Result<()> {
-    out.write_all(&(tail.len() as u64).to_le_bytes())?;
-    for effect in tail {
-        out.write_all(&effect.sequence.to_le_bytes())?;
-        out.write_all(&(effect.bytes.len() as u64).to_le_bytes())?;
-        out.write_all(&effect.bytes)?;
-    }
-    Ok(())
-}
-
-/// Reads what [`write_tail`] wrote; foreign bytes.
-pub(crate) fn read_tail(mut bytes: &[u8]) -> Option<VecDeque<Effect>> {
-    fn number(bytes: &mut &[u8]) -> Option<u64> {
-        let (head, rest) = bytes.split_first_chunk::<8>()?;
-        *bytes = rest;
-        Some(u64::from_le_bytes(*head))
-    }
-    let count = number(&mut bytes)?;
-    let mut tail = VecDeque::new();
-    if count > (limits::EFFECTS + EFFECTS_PER_STEP) as u64 {
-        return None;
-    }
-    for _ in 0..count {
-        let sequence = number(&mut bytes)?;
-        let len = usize::try_from(number(&mut bytes)?).ok()?;
-        if len > bytes.len() {
-            return None;
-        }
-        let (effect, rest) = bytes.split_at(len);
-        tail.push_back(Effect { sequence, bytes: effect.to_vec() });
-        bytes = rest;
-    }
-    bytes.is_empty().then_some(tail)
-}
-
-struct Counted<'a> {
-    out: &'a mut dyn std::io::Write,
-    len: u64,
-}
-
-impl std::io::Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.len += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
     }
 }
 
@@ -733,29 +418,5 @@ impl Runnable for Stillborn {
 
     fn save(&self, _: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
         Err(self.0.clone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn the_tail_reads_back(effects in proptest::collection::vec((any::<u64>(), proptest::collection::vec(any::<u8>(), 0..50)), 0..20)) {
-            let effects: Vec<Effect> = effects.into_iter().map(|(sequence, bytes)| Effect { sequence, bytes }).collect();
-            let mut bytes = Vec::new();
-            write_tail(&mut bytes, &effects).unwrap();
-            prop_assert_eq!(read_tail(&bytes).map(Vec::from), Some(effects));
-            bytes.push(0);
-            prop_assert_eq!(read_tail(&bytes), None);
-        }
-
-        #[test]
-        fn garbage_is_no_tail_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = read_tail(&bytes);
-        }
     }
 }

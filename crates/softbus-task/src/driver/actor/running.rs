@@ -1,0 +1,216 @@
+//! The instance that runs here: its start, its reports, the effects that leave it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus_core::BootMs;
+use softbus_core::Signed;
+use softbus_core::wire::task::{CheckpointRef, Fence, Why};
+use softbus_core::wire::task_control::{Move, MoveReason};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Actor;
+use crate::driver::instance::{self, Begin, Control, Report};
+use crate::driver::placing;
+use crate::driver::shared::Released;
+use crate::epoch::{Event, manifest};
+use crate::limits;
+use crate::native::Effect;
+use crate::status::TaskEvent;
+
+impl Actor {
+    pub(super) fn start(
+        &mut self,
+        fence: Fence,
+        checkpoint: CheckpointRef,
+        manifest: &Signed,
+        until: BootMs,
+    ) {
+        let found = {
+            let mut parts = self.shared.parts();
+            parts.leaving = None;
+            let checkpoint = parts.checkpoints.get(&checkpoint.manifest).cloned();
+            let warm = parts.warm.take().and_then(|(_, assembly)| assembly);
+            let bytes = warm.and_then(|assembly| {
+                let same = checkpoint.as_ref().is_some_and(|c| c.image == *assembly.image());
+                assembly.finish().filter(|_| same).map(|(_, bytes)| bytes)
+            });
+            checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, bytes))
+        };
+        let sequence = manifest::parse(&manifest.body).map(|m| m.sequence);
+        let (Some((checkpoint, key, bytes)), Ok(sequence)) = (found, sequence) else {
+            let error = "its checkpoint or its key is not on this device".into();
+            return self.feed(Event::Failed { error });
+        };
+        tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
+        self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
+        let control = Control { right: self.right(), until, paused: false, end: None, released: 0 };
+        let (report, reports) = mpsc::channel(limits::REPORTS);
+        let begin = Begin { checkpoint: (*checkpoint).clone(), bytes, sequence, key, control };
+        self.withheld.clear();
+        self.since = Instant::now();
+        self.reports = Some(reports);
+        self.instance = Some(instance::spawn(self.inner.clone(), self.shared.clone(), begin, report));
+        self.set_load(true);
+    }
+
+    pub(super) async fn report(&mut self, report: Report) {
+        match report {
+            Report::Started => self.started().await,
+            Report::Progress { permille, text, ops_done } => {
+                self.shown.permille = permille;
+                if let Some(text) = text {
+                    self.shown.text = text;
+                }
+                self.ops_done = ops_done;
+            }
+            // One of several in short order is enough: the next shows more.
+            Report::Preview(_) if self.shown.preview_told.elapsed() < limits::PROGRESS_GAP => {}
+            Report::Preview(bytes) => {
+                self.shown.preview_told = Instant::now();
+                let bytes = Arc::new(bytes);
+                self.shared.preview.send_replace(Some(bytes.clone()));
+                self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes: bytes.to_vec() });
+            }
+            Report::Effects(effects) => self.withhold(effects),
+            Report::Stored { manifest } => {
+                self.shown.checkpoints += 1;
+                self.shown.checkpoint_at = Some(Instant::now());
+                self.shared.parts().untold.remove(&manifest.hash());
+                self.set_load(true);
+                self.feed(Event::Checkpoint { manifest });
+            }
+            Report::Trouble(error) => self.trouble(error),
+            Report::Stopped { last } => {
+                self.stop();
+                if let Some(last) = &last {
+                    self.shared.parts().untold.remove(&last.hash());
+                }
+                self.feed(Event::Stopped { last });
+            }
+            Report::Failed { error } => {
+                self.stop();
+                self.trouble(Some(error.clone()));
+                self.feed(Event::Failed { error });
+            }
+            Report::Finished { result, failure } => {
+                self.stop();
+                if failure.is_some() {
+                    self.trouble(failure);
+                }
+                self.shown.permille = 1000;
+                self.shared.parts().untold.remove(&result.hash());
+                self.feed(Event::Finished { result });
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.instance = None;
+        self.reports = None;
+        let mut parts = self.shared.parts();
+        if let Some(image) = parts.snapshot.take() {
+            // Chunks that no checkpoint names are in nobody's way; the rest is sorted out below.
+            parts.staged.extend(image.chunks.iter().copied());
+        }
+        drop(parts);
+        self.sweep = true;
+        self.set_load(false);
+    }
+
+    /// The first step is about to be taken: the account of the move that led here.
+    pub(super) async fn started(&mut self) {
+        let decree = self.machine.decree();
+        let (epoch, why) = (decree.epoch, decree.why);
+        let coming = self.shared.parts().coming.take();
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        let done = self.shared.parts().moves.last().map(|m| m.epoch);
+        if done.is_some_and(|done| done >= epoch) {
+            return; // It was told before this device restarted.
+        }
+        let me = self.inner.me;
+        let moved = match (coming, self.before.take(), why) {
+            (Some(coming), _, Why::HandOver) => Some((
+                coming.from,
+                coming.reason,
+                ms(now.saturating_duration_since(coming.stopped)),
+                coming.bytes,
+            )),
+            (_, Some((from, heard)), Why::FailOver) if from != me => {
+                Some((from, MoveReason::Failover, ms(now.saturating_duration_since(heard)), 0))
+            }
+            (_, Some((from, heard)), Why::Adopted { .. }) if from != me => {
+                Some((from, MoveReason::Adopted, ms(now.saturating_duration_since(heard)), 0))
+            }
+            (_, Some((from, heard)), Why::HandOver) if from != me => Some((
+                from,
+                MoveReason::Bus(decree.note.clone()),
+                ms(now.saturating_duration_since(heard)),
+                0,
+            )),
+            _ => None,
+        };
+        let Some((from, reason, downtime_ms, bytes)) = moved else { return };
+        let moved =
+            Move { from, to: me, reason, epoch, downtime_ms, bytes, at: self.inner.seam.clock.wall() };
+        self.shared.parts().add_move(moved.clone());
+        self.inner.tell(TaskEvent::Moved { task: self.shared.task, moved });
+        if let Err(error) = self.inner.save_file(&self.shared).await {
+            self.trouble(Some(error.to_string()));
+        }
+    }
+
+    pub(super) fn trouble(&mut self, error: Option<String>) {
+        if let Some(error) = &error {
+            tracing::warn!(task = %self.shared.task, %error, "trouble with a task");
+            self.inner.tell(TaskEvent::Trouble { task: self.shared.task, error: error.clone() });
+        }
+        self.shared.parts().error = error;
+    }
+
+    /// Effects wait until a covered checkpoint contains them.
+    pub(super) fn withhold(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Err(full) = self.withheld.hold(effect) {
+                // Memory has an end: the task starts again from its last checkpoint.
+                self.stop();
+                self.trouble(Some(full.to_string()));
+                return self.feed(Event::Failed { error: full.to_string() });
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, fence: Fence, through: u64) {
+        if let Some(instance) = &self.instance {
+            instance.set(|control| control.released = control.released.max(through));
+        }
+        while let Some(effect) = self.withheld.release(through) {
+            self.effect(fence, effect);
+        }
+    }
+
+    /// An effect left the task: each number once, and none of an older right than is known.
+    pub(super) fn effect(&mut self, fence: Fence, effect: Effect) {
+        if !self.heard_effects.accept(fence, effect.sequence) {
+            return;
+        }
+        let effect = Arc::new(effect);
+        self.inner.tell(TaskEvent::Effect {
+            task: self.shared.task,
+            sequence: effect.sequence,
+            bytes: effect.bytes.clone(),
+        });
+        self.shared.release(Released { fence, effect });
+    }
+
+    pub(super) fn set_load(&self, running: bool) {
+        let left = self
+            .shared
+            .grant()
+            .filter(|_| running)
+            .map(|grant| placing::left_ops(&grant.grant.spec, self.ops_done, self.shown.permille));
+        self.inner.set_load(self.shared.task, left);
+    }
+}

@@ -1,0 +1,103 @@
+//! Handles to one task, and the stream of events.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use softbus_core::{DeviceId, TaskId};
+use tokio::sync::{broadcast, watch};
+
+use super::Tasks;
+use crate::TaskError;
+use crate::status::{TaskEvent, TaskStatus};
+
+/// A task and what can be done with it.
+#[derive(Clone)]
+pub struct TaskHandle {
+    pub(super) tasks: Tasks,
+    pub(super) id: TaskId,
+}
+
+impl TaskHandle {
+    /// Its id.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Its status now.
+    ///
+    /// # Errors
+    /// As [`Tasks::watch`].
+    pub async fn status(&self) -> Result<Arc<TaskStatus>, TaskError> {
+        self.tasks.status(self.id).await
+    }
+
+    /// Its status as it changes.
+    ///
+    /// # Errors
+    /// As [`Tasks::watch`].
+    pub async fn watch(&self) -> Result<watch::Receiver<Arc<TaskStatus>>, TaskError> {
+        self.tasks.watch(self.id).await
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// As [`Tasks::cancel`].
+    pub async fn cancel(&self) -> Result<(), TaskError> {
+        self.tasks.cancel(self.id).await
+    }
+
+    /// Moves it.
+    ///
+    /// # Errors
+    /// As [`Tasks::move_to`].
+    pub async fn move_to(&self, to: Option<DeviceId>, reason: &str) -> Result<(), TaskError> {
+        self.tasks.move_to(self.id, to, reason).await
+    }
+
+    /// Waits until it is over (done, failed or cancelled) and gives its last status.
+    ///
+    /// # Errors
+    /// As [`Tasks::watch`].
+    pub async fn finished(&self) -> Result<Arc<TaskStatus>, TaskError> {
+        let mut watch = self.watch().await?;
+        let status = watch.wait_for(|status| status.state.is_final()).await;
+        status.map(|status| status.clone()).map_err(|_| TaskError::Closed)
+    }
+
+    /// Waits until it is over and gives its serialised result.
+    ///
+    /// # Errors
+    /// If it failed or was cancelled, or nobody in reach has the result.
+    pub async fn result(&self) -> Result<Vec<u8>, TaskError> {
+        self.finished().await?;
+        self.tasks.result(self.id).await
+    }
+
+    /// Waits until it is over and gives its output: `T` is its type's [`Task::Output`].
+    ///
+    /// # Errors
+    /// As [`TaskHandle::result`], and if the output is not a `T`.
+    pub async fn output<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
+        let bytes = self.result().await?;
+        postcard::from_bytes(&bytes).map_err(|e| TaskError::Codec {
+            what: "the output",
+            verb: "read",
+            why: e.to_string(),
+        })
+    }
+}
+
+/// What happens to tasks, in order.
+pub struct TaskEvents(pub(super) broadcast::Receiver<TaskEvent>);
+
+impl TaskEvents {
+    /// The next event; [`TaskEvent::Lagged`] if some were missed; `None` once the task room is closed.
+    pub async fn next(&mut self) -> Option<TaskEvent> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(TaskEvent::Lagged { missed }),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Submitting: placement, a promise of room, the first record.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use softbus_core::wire::task::{ManifestKind, Policy};
+use softbus_core::wire::task_control::{Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSpec};
+use softbus_core::{DeviceId, Hash, ServiceName, TaskId, limits as core_limits};
+use softbus_net::seam::Lane;
+use softbus_placement::Decision;
+use tokio::sync::oneshot;
+
+use super::{TaskHandle, Tasks};
+use crate::checkpoint::{Snapshot, TaskKey};
+use crate::driver::access::OpenGrant;
+use crate::driver::actor::Seed;
+use crate::driver::inner::first_status;
+use crate::driver::instance::{content, store_snapshot};
+use crate::driver::placing;
+use crate::driver::shared::TaskShared;
+use crate::epoch::{Action, Submission, TaskMachine, manifest};
+use crate::native::Task;
+use crate::status::{SubmitOptions, TaskEvent};
+use crate::store::Checkpoint;
+use crate::{TaskError, limits};
+
+impl Tasks {
+    /// Submits a task of type `T`.
+    ///
+    /// # Errors
+    /// As [`Tasks::submit`].
+    pub async fn run<T: Task>(
+        &self,
+        input: &T::Input,
+        options: SubmitOptions,
+    ) -> Result<TaskHandle, TaskError> {
+        let bytes = postcard::to_allocvec(input).map_err(|e| TaskError::Codec {
+            what: "the input",
+            verb: "written",
+            why: e.to_string(),
+        })?;
+        self.submit(&format!("{}/{}", T::NAME, T::STATE_VERSION), bytes, options).await
+    }
+
+    /// Submits a task of a type (`picture/1`) with its serialised input (postcard). Placement chooses where it runs;
+    /// [`TaskEvent::Placed`] says why. Durable here when this returns.
+    ///
+    /// # Errors
+    /// If the options are out of bounds, no device can take it, or the disk fails.
+    pub async fn submit(
+        &self,
+        kind: &str,
+        input: Vec<u8>,
+        options: SubmitOptions,
+    ) -> Result<TaskHandle, TaskError> {
+        let inner = &self.inner;
+        if input.len() > core_limits::TASK_INPUT_BYTES {
+            return Err(TaskError::BadSubmission(format!(
+                "its input has {} bytes, at most {} are allowed",
+                input.len(),
+                core_limits::TASK_INPUT_BYTES
+            )));
+        }
+        if inner.tasks().len() >= core_limits::TASKS {
+            return Err(TaskError::Limit("tasks that one device knows"));
+        }
+        let start_on = options.hints.start_on;
+        let (spec, input) = self.spec(kind, input, &options).await?;
+        let task = spec.task;
+        let key = TaskKey::generate(&*inner.seam.entropy, task);
+
+        // The input's chunks, before anything refers to them; a crash here leaves garbage that the next start erases.
+        let input_bytes = input.len() as u64;
+        let mut snapshot = Snapshot::new(u64::MAX);
+        snapshot.write(|out| out.write_all(&input)).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
+        drop(input);
+        let draft = Grant { spec, input: Hash([0; 32]), granted: options.grant };
+        let unsigned = OpenGrant::sign(&*inner.key, draft.clone())?;
+        let shared = TaskShared::new(first_status(&unsigned));
+        let (_, stored) = store_snapshot(inner, &shared, &key, snapshot, ImageKind::Input).await;
+        let image = stored?;
+        let grant = OpenGrant::sign(&*inner.key, Grant { input: image.root(), ..draft })?;
+
+        let (decision, owner) = self.find_place(&grant, input_bytes, start_on).await?;
+        let submitted = self.prepare(&shared, &grant, key, image, &decision, owner).await;
+        let (machine, actions) = match submitted {
+            Ok(made) => made,
+            Err(error) => {
+                inner.forget(&shared);
+                return Err(error);
+            }
+        };
+        let (born, durable) = oneshot::channel();
+        inner.begin(shared.clone(), Seed { machine, actions, born: Some(born), ended: None });
+        let explanation = decision.explanation.to_string();
+        inner.tell(TaskEvent::Placed { task, on: owner, explanation });
+        match durable.await {
+            Ok(Ok(())) => Ok(TaskHandle { tasks: self.clone(), id: task }),
+            Ok(Err(error)) => {
+                inner.forget(&shared);
+                Err(error)
+            }
+            Err(_) => Err(TaskError::Closed),
+        }
+    }
+
+    /// What placement would say, without submitting anything.
+    ///
+    /// # Errors
+    /// If the options are out of bounds.
+    pub async fn explain(
+        &self,
+        kind: &str,
+        input: Vec<u8>,
+        options: SubmitOptions,
+    ) -> Result<Decision, TaskError> {
+        let (spec, input) = self.spec(kind, input, &options).await?;
+        let grant = Grant { spec, input: Hash([0; 32]), granted: options.grant };
+        let grant = OpenGrant::sign(&*self.inner.key, grant)?;
+        Ok(self.decide(&grant, input.len() as u64))
+    }
+
+    pub(super) async fn spec(
+        &self,
+        kind: &str,
+        input: Vec<u8>,
+        options: &SubmitOptions,
+    ) -> Result<(TaskSpec, Vec<u8>), TaskError> {
+        let inner = &self.inner;
+        kind.parse::<ServiceName>().map_err(|_| TaskError::UnknownType(kind.chars().take(64).collect()))?;
+        let (estimate, input) = match inner.registry.get(kind).cloned() {
+            // This device may be too small to run the type itself; then the caller estimates, or nobody does.
+            Err(_) => (crate::Estimate::default(), input),
+            Ok(known) => {
+                let ops = input.len() as u64;
+                let job = move || (known.estimate(&input), input);
+                inner.seam.compute.run(Lane::Work, ops, job).await.ok_or(TaskError::Closed)?
+            }
+        };
+        let mut id = [0; 16];
+        inner.seam.entropy.fill(&mut id);
+        let hints = &options.hints;
+        let replicas = match options.policy {
+            PolicyKind::Owner => options.replicas.unwrap_or(inner.config.replicas),
+            PolicyKind::Quorum { k } => options.replicas.unwrap_or(k).max(k),
+        };
+        let spec = TaskSpec {
+            task: TaskId(id),
+            kind: kind.to_owned(),
+            name: if options.name.is_empty() { kind.to_owned() } else { options.name.clone() },
+            qos: options.qos,
+            policy: options.policy,
+            replicas,
+            ops: hints.ops.unwrap_or(estimate.ops),
+            memory_bytes: hints.memory_bytes.unwrap_or(estimate.memory_bytes),
+            cores: hints.cores.max(1),
+            needs: hints.needs.clone(),
+            only: hints.only.iter().copied().collect(),
+            stay: hints.stay,
+            output_bytes: estimate.output_bytes,
+            submitted: inner.seam.clock.wall(),
+        };
+        if !spec.within_limits() {
+            return Err(TaskError::BadSubmission(
+                "a name, a list or the number of holders is beyond its limit (quorum needs k from 2 to 8)"
+                    .into(),
+            ));
+        }
+        Ok((spec, input))
+    }
+
+    pub(super) fn decide(&self, grant: &OpenGrant, input_bytes: u64) -> Decision {
+        let inner = &self.inner;
+        let spec = &grant.grant.spec;
+        let work = placing::work(grant, &spec.kind, spec.ops, input_bytes, Vec::new());
+        let candidates = placing::candidates(inner, &inner.roster.view(), spec.task);
+        placing::decide(inner, spec, &work, &candidates)
+    }
+
+    /// The best device that promises room.
+    pub(super) async fn find_place(
+        &self,
+        grant: &OpenGrant,
+        input_bytes: u64,
+        start_on: Option<DeviceId>,
+    ) -> Result<(Decision, DeviceId), TaskError> {
+        let spec = &grant.grant.spec;
+        let mut refused = BTreeSet::new();
+        for _ in 0..limits::LEASE_TRIES {
+            let decision = self.decide(grant, input_bytes);
+            let able = placing::able(&decision);
+            let wanted = start_on.filter(|on| able.contains(on));
+            let best = wanted.into_iter().chain(able).find(|id| !refused.contains(id));
+            let Some(best) = best else { return Err(TaskError::NoPlace(decision.explanation.to_string())) };
+            let (ops, memory) = (spec.ops, spec.memory_bytes);
+            match self.inner.ask_lease(best, spec.task, ops, memory, spec.kind.clone()).await {
+                Ok(()) => return Ok((decision, best)),
+                Err(error) => {
+                    tracing::info!(device = %best.short(), %error, "no promise of room there");
+                    self.inner.note_refusal(best, spec.task);
+                    refused.insert(best);
+                }
+            }
+        }
+        Err(TaskError::NoPlace("every device that could take it has promised its room to others".into()))
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        shared: &Arc<TaskShared>,
+        grant: &OpenGrant,
+        key: TaskKey,
+        image: Image,
+        decision: &Decision,
+        owner: DeviceId,
+    ) -> Result<(TaskMachine, Vec<Action>), TaskError> {
+        let inner = &self.inner;
+        let spec = &grant.grant.spec;
+        let candidates = placing::candidates(inner, &inner.roster.view(), spec.task);
+        let count = usize::from(spec.replicas);
+        let holders = placing::holders(inner, grant, decision, &candidates, owner, count);
+        let policy = match spec.policy {
+            PolicyKind::Owner => Policy::Owner,
+            PolicyKind::Quorum { k } => {
+                if holders.len() < 2 {
+                    return Err(TaskError::NoPlace(format!(
+                        "policy quorum needs {k} more devices that can run it, {} are in reach: pair more, or use \
+                         policy owner",
+                        holders.len()
+                    )));
+                }
+                Policy::Quorum {
+                    lease_ms: u32::try_from(inner.config.quorum_lease.as_millis()).unwrap_or(1500),
+                }
+            }
+        };
+        let invalid = |e: crate::epoch::EpochError| TaskError::BadSubmission(e.to_string());
+        let task_type = spec.kind.rsplit_once('/').map_or(spec.kind.as_str(), |(name, _)| name);
+        let meta = StateMeta::default();
+        let first = content(&image, &spec.kind, ManifestKind::Checkpoint, 0, Some(owner), &meta);
+        let base =
+            manifest::first(&*inner.key, spec.task, task_type, grant.hash, policy, owner, &holders, first)
+                .map_err(invalid)?;
+        {
+            let mut parts = shared.parts();
+            parts.grant = Some(Arc::new(grant.clone()));
+            parts.key = Some(key);
+        }
+        inner.add_checkpoint(shared, Checkpoint { manifest: base.clone(), image }).await?;
+        let submission = Submission {
+            task: spec.task,
+            task_type: task_type.to_owned(),
+            grant: grant.hash,
+            policy,
+            replicas: spec.replicas,
+            owner,
+            holders,
+            base,
+            note: String::new(),
+        };
+        let made =
+            TaskMachine::submit(inner.setup(), submission, inner.seam.clock.boot()).map_err(invalid)?;
+        shared.parts().untold.clear();
+        Ok(made)
+    }
+}
