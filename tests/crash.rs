@@ -10,6 +10,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use softbus_cli::control::{Event, PairTerms, PairingView, PresenceView, Request, Response, Step, TaskView};
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use support::{How, Node, PATIENCE, Work, home, presence};
@@ -327,13 +328,13 @@ async fn asleep_and_awake_again() {
         })
         .await;
     // Stopped as a laptop whose lid is closed: no word of farewell, and it knows nothing of the time that passes.
-    tv.signal("STOP");
+    tv.signal(Signal::STOP);
     phone.until_offline(&tv).await;
     car.until_offline(&tv).await;
     let taken = phone
         .until_task(task.id, "taken over", |t| t.runner.is_some_and(|r| r != tv.id) && t.epoch > task.epoch)
         .await;
-    tv.signal("CONT");
+    tv.signal(Signal::CONT);
     let mut live = AtMostOne::new();
     let start = Instant::now();
     let done = loop {
@@ -358,10 +359,10 @@ async fn asleep_and_awake_again() {
         a.until_online(b).await;
     }
     // Asleep without a task: gone, and back.
-    car.signal("STOP");
+    car.signal(Signal::STOP);
     phone.until_offline(&car).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    car.signal("CONT");
+    car.signal(Signal::CONT);
     phone.until_online(&car).await;
     car.until_online(&phone).await;
     car.until_online(&tv).await;
@@ -376,7 +377,7 @@ async fn silence_counts_as_configured() {
     phone.found().await;
     phone.admit(&tv).await;
     phone.until_online(&tv).await;
-    tv.signal("STOP");
+    tv.signal(Signal::STOP);
     phone.until("wary of the tv", |view| presence(view, tv.id) == Some(PresenceView::Suspect)).await;
     // Twice as long as it takes by default.
     let start = Instant::now();
@@ -384,6 +385,6 @@ async fn silence_counts_as_configured() {
         assert_eq!(presence(&phone.devices().await, tv.id), Some(PresenceView::Suspect));
         tokio::time::sleep(ms(100)).await;
     }
-    tv.signal("CONT");
+    tv.signal(Signal::CONT);
     phone.until_online(&tv).await;
 }

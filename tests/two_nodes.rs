@@ -289,8 +289,8 @@ fn a_second_node_on_one_folder_is_refused_and_a_killed_one_leaves_no_trace() {
     // So does SIGTERM.
     first.process = Node::spawn(&first.data, &first.log, "first");
     first.until("up a third time", &["status"], |_| true);
-    let pid = first.process.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let pid = rustix::process::Pid::from_raw(first.process.0.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(first.process.wait(), Some(0), "{}", first.log());
 }
 

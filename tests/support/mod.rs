@@ -321,10 +321,10 @@ impl Node {
         reply.unwrap_or_else(|e| panic!("{}: result: {e:?}\n{}", self.name, self.log())).body
     }
 
-    /// Sends it a signal by name, such as `STOP`.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
-        assert!(sent.expect("kill").success());
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a process");
+        rustix::process::kill_process(pid, signal).expect("a process of ours");
     }
 
     /// Its resident memory in bytes (Linux).

@@ -17,15 +17,15 @@ use crate::output::Out;
 /// is declared in their configuration (and marked as declared in their profiles); a declared slower device really
 /// works slower. Their load is declared too: that of the one machine they share is not any one device's own, and says
 /// nothing until the story itself injects a sample.
-pub struct Cast {
+struct Cast {
     /// Its name.
-    pub name: &'static str,
+    name: &'static str,
     /// Its configuration, but for what all share.
     config: &'static str,
 }
 
 /// The cast, in order of appearance.
-pub const CAST: [Cast; 4] = [
+const CAST: [Cast; 4] = [
     Cast {
         name: "phone",
         config: "load_permille = 150\ncores = 4\nmemory_mib = 6144\nrate_permille = 450\nbattery_permille = 720\npower = \"battery\"\n",
@@ -81,8 +81,34 @@ impl Home {
         Ok(Self { devices: Vec::new(), folder, verbose })
     }
 
-    /// Starts one device and waits until it takes commands.
-    pub async fn start(&mut self, cast: &Cast) -> Result<(), Failure> {
+    /// Starts the whole cast at once and waits until each device takes commands.
+    pub async fn start(&mut self) -> Result<(), Failure> {
+        for cast in &CAST {
+            self.spawn(cast)?;
+        }
+        let started = tokio::time::Instant::now();
+        for device in &mut self.devices {
+            device.id = loop {
+                match device.client.call(Request::Status {}).await {
+                    Ok(Response::Status(status)) => break status.id,
+                    Ok(other) => return Err(unexpected("status", &other)),
+                    Err(failure) if failure.kind != Kind::NotRunning => return Err(failure),
+                    Err(_) if started.elapsed() > START => {
+                        return Err(Failure::timeout(format!("the {} did not start", device.name)));
+                    }
+                    Err(_) => {}
+                }
+                if let Ok(Some(status)) = device.child.try_wait() {
+                    return Err(Failure::failed(format!("the {} ended at once ({status})", device.name)));
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            };
+        }
+        Ok(())
+    }
+
+    /// Starts the process of one device.
+    fn spawn(&mut self, cast: &Cast) -> Result<(), Failure> {
         let program = std::env::current_exe().map_err(|e| Failure::io("path of this program", &e))?;
         let folder = self.folder.path().join(cast.name);
         let config = self.folder.path().join(format!("{}.toml", cast.name));
@@ -113,27 +139,8 @@ impl Home {
             .kill_on_drop(true)
             .spawn()
             .map_err(|e| Failure::io(format!("start the {}", cast.name), &e))?;
-        let client = Client::new(&folder);
         // Known from here on, so that it is ended whatever comes.
-        self.devices.push(Device { name: cast.name, id: NOBODY, client: client.clone(), child, log });
-        let started = tokio::time::Instant::now();
-        let id = loop {
-            match client.call(Request::Status {}).await {
-                Ok(Response::Status(status)) => break status.id,
-                Ok(other) => return Err(unexpected("status", &other)),
-                Err(failure) if failure.kind != Kind::NotRunning => return Err(failure),
-                Err(_) if started.elapsed() > START => {
-                    return Err(Failure::timeout(format!("the {} did not start", cast.name)));
-                }
-                Err(_) => {}
-            }
-            let device = self.devices.last_mut().expect("pushed just above");
-            if let Ok(Some(status)) = device.child.try_wait() {
-                return Err(Failure::failed(format!("the {} ended at once ({status})", cast.name)));
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        };
-        self.devices.last_mut().expect("pushed just above").id = id;
+        self.devices.push(Device { name: cast.name, id: NOBODY, client: Client::new(&folder), child, log });
         Ok(())
     }
 

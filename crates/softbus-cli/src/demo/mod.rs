@@ -7,7 +7,7 @@ mod report;
 mod story;
 mod timeline;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use args::DemoArgs;
 
@@ -29,10 +29,11 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
     };
     // Told now and not after a minute: an unreadable picture or an unwritable place for what comes out.
     crate::tasks::picture::check(&picture)?;
-    prepare_folder(&args.out)?;
+    let mut made = Made::default();
+    made.folder(&args.out)?;
     if let Some(parent) = args.report.as_deref().and_then(Path::parent).filter(|p| !p.as_os_str().is_empty())
     {
-        prepare_folder(parent)?;
+        made.folder(parent)?;
     }
 
     let mut home = Home::new(args.verbose)?;
@@ -55,8 +56,26 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn prepare_folder(dir: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir).map_err(|e| Failure::io(format!("folder {}", dir.display()), &e))
+/// The folders that were made for what comes out. Those that nothing came into are removed again.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn folder(&mut self, dir: &Path) -> Result<(), Failure> {
+        let missing: Vec<&Path> =
+            dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+        self.0.splice(0..0, missing.into_iter().map(Path::to_owned));
+        std::fs::create_dir_all(dir).map_err(|e| Failure::io(format!("folder {}", dir.display()), &e))
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for dir in &self.0 {
+            // Fails if something is in it, which is as it should be.
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
 }
 
 /// Ctrl-C, or a polite end from outside.

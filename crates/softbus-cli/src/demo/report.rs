@@ -10,7 +10,7 @@ use crate::output::{Out, Table};
 /// All that was measured. The names are a contract with scripts. Milliseconds, bytes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// From the moment that all devices ran until every one of them saw every other one by mDNS.
+    /// From the start of the first process until every device saw every other one by mDNS.
     pub discovery_ms: f64,
     /// The slowest of the three pairings, from the PIN's entry to both sides' agreement.
     pub pairing_ms: f64,
@@ -66,7 +66,11 @@ impl Report {
         let mut row = |what: &str, measured: String, notes: &str| {
             table.row([what.to_string(), measured, notes.to_string()]);
         };
-        row("discovery", ms(self.discovery_ms), "until each of 4 devices saw the 3 others (mDNS)");
+        row(
+            "discovery",
+            ms(self.discovery_ms),
+            "from power-on until each of 4 devices saw the 3 others (mDNS)",
+        );
         row("pairing", ms(self.pairing_ms), "slowest of 3, from the PIN's entry");
         row("mesh", ms(self.link_ms), "until all 6 links stood, after the last pairing");
         for hop in &self.handovers {

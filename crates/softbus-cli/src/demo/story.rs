@@ -7,14 +7,14 @@ use softbus::{DeviceId, Privacy};
 use tokio::time::Instant;
 
 use super::DemoArgs;
-use super::home::{CAST, Device, Home, unexpected};
+use super::home::{Device, Home, unexpected};
 use super::report::{Failover, Handover, Report};
 use super::timeline::Timeline;
 use softbus::task::{Buffer, PolicyKind, StepContext, Task, TaskState};
 
 use crate::control::{
-    Client, DevicesView, Event, Load, MoveView, PairTerms, PairingView, PresenceView, Request, Response,
-    Step, Stream, SubmittedView, TaskRequest, TaskView,
+    Client, DeviceView, DevicesView, Event, Load, MoveView, PairTerms, PairingView, PresenceView, Request,
+    Response, Step, Stream, SubmittedView, TaskRequest, TaskView,
 };
 use crate::failure::Failure;
 use crate::tasks::{Job, Picture};
@@ -40,11 +40,13 @@ pub async fn tell(
     args: &DemoArgs,
 ) -> Result<Report, Failure> {
     timeline.chapter("Four devices wake up and find each other");
-    for cast in &CAST {
-        home.start(cast).await?;
-        timeline.line(cast.name, format!("starts: {}", home.device(cast.name)?.id));
+    let start = Instant::now();
+    home.start().await?;
+    for device in home.devices() {
+        timeline.line(device.name, format!("is up: {}", device.id));
     }
-    let discovery_ms = discover(home, timeline).await?;
+    discover(home, timeline).await?;
+    let discovery_ms = millis(start.elapsed());
 
     timeline.chapter("Strangers become a circle");
     let pairing_ms = pair(home, timeline).await?;
@@ -91,8 +93,7 @@ pub async fn tell(
 }
 
 /// Until each device sees every other one nearby, unknown as they are.
-async fn discover(home: &Home, timeline: &Timeline) -> Result<f64, Failure> {
-    let start = Instant::now();
+async fn discover(home: &Home, timeline: &Timeline) -> Result<(), Failure> {
     for device in home.devices() {
         let others: Vec<DeviceId> =
             home.devices().iter().map(|d| d.id).filter(|id| *id != device.id).collect();
@@ -102,7 +103,7 @@ async fn discover(home: &Home, timeline: &Timeline) -> Result<f64, Failure> {
         .await?;
         timeline.line(device.name, "sees the three others nearby, all strangers");
     }
-    Ok(millis(start.elapsed()))
+    Ok(())
 }
 
 /// The phone founds a circle; each of the others shows a PIN, which is entered on the phone.
@@ -213,6 +214,14 @@ impl Run {
             format!("submits a task: {} of picture", crate::output::bytes(picture.len() as u64)),
         );
         timeline.line("bus", format!("chooses the {}:\n{}", placement.chosen_name, placement.text));
+        let best = most_capable(&phone.client).await?;
+        if placement.chosen != Some(best) {
+            return Err(Failure::failed(format!(
+                "the most capable device is the {}, but the bus chose the {}",
+                home.name_of(best),
+                placement.chosen_name
+            )));
+        }
         let watch = phone.client.stream(Request::WatchTasks { task: Some(task.id.to_string()) }).await?;
         timeline.show_bar();
         Ok(Self { task, watch, name: "phone" })
@@ -360,15 +369,25 @@ impl Run {
             self.name = other.name;
         }
         timeline.line(name, "is killed with SIGKILL while it runs the task");
-        let at = Instant::now();
+        let (at, before) = (Instant::now(), self.task.epoch);
         home.kill(name).await?;
         let progress = self.task.progress_permille;
         self.until(home, timeline, "the fail-over", |task| {
-            task.state == TaskState::Running && task.runner.is_some_and(|runner| runner != killed)
+            task.state == TaskState::Running
+                && task.runner.is_some_and(|runner| runner != killed)
+                && moved(task, before, killed).is_some()
         })
         .await?;
         let gap_ms = millis(at.elapsed());
         let resumed_on = home.name_of(self.runner()?);
+        // By fail-over, and from a checkpoint: not from its beginning.
+        let hop = moved(&self.task, before, killed);
+        if hop.is_none_or(|hop| hop.reason != "failover") || self.task.progress_permille < BUSY_AT {
+            return Err(Failure::failed(format!(
+                "the task did not go on from its last checkpoint: {hop:?}, at {} of 1000",
+                self.task.progress_permille
+            )));
+        }
         timeline.line(
             resumed_on,
             format!(
@@ -388,6 +407,22 @@ impl Run {
             other => Err(unexpected("fetch the result", &other)),
         }
     }
+}
+
+/// The device with the most computing power right now, by the profiles that the phone knows.
+async fn most_capable(phone: &Client) -> Result<DeviceId, Failure> {
+    let view = match phone.call(Request::Devices {}).await? {
+        Response::Devices(view) => view,
+        other => return Err(unexpected("devices", &other)),
+    };
+    let power = |device: &&DeviceView| {
+        let profile = device.profile.as_ref()?;
+        let now = profile.now.as_ref()?;
+        let free = 1000 - u64::from(now.load_permille.min(1000));
+        Some(now.rate_ops_per_s.saturating_mul(u64::from(profile.cores)).saturating_mul(free))
+    };
+    let best = view.devices.iter().max_by_key(power).map(|device| device.id);
+    best.ok_or_else(|| Failure::failed("the phone knows no device"))
 }
 
 /// The first move away from a device, past what was known before.

@@ -60,7 +60,14 @@ fn two_hosts_with_a_cable_between_them() {
         .stderr(Stdio::null())
         .status();
     if !may.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this process may not make network namespaces, or `unshare` and `ip` are missing");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!(
+                "skipped: this process may not make network namespaces, or `unshare` and `ip` are missing",
+                "\n"
+            )
+            .as_bytes(),
+        );
         return;
     }
     let output = again(&["-rn"], "host_a").output().unwrap();

@@ -214,7 +214,10 @@ fn a_disk_that_is_really_full_is_told_and_heals() {
         std::process::Command::new("unshare").args(["-rm", "sh", "-c", &script]).output()
     };
     if !run("true").is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: this process may not mount, or `unshare` is missing");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!("skipped: this process may not mount, or `unshare` is missing", "\n").as_bytes(),
+        );
         return;
     }
     let exe = std::env::current_exe().unwrap();
@@ -295,7 +298,10 @@ async fn quinn_speaks_both_families_over_a_composite_on_loopback() {
         to.push(Ipv6Addr::LOCALHOST.into());
         assert!(server.local_addr().unwrap().is_ipv6());
     } else {
-        eprintln!("no IPv6 on this machine: tried IPv4 alone");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!("no IPv6 on this machine: tried IPv4 alone", "\n").as_bytes(),
+        );
     }
     for ip in to {
         let echoed = testing::echo(&client, &server, SocketAddr::new(ip, port), 1_000_000).await;
