@@ -16,7 +16,7 @@
 //! 5. A device is in the circle if one of its counting admissions follows every counting removal of it. Its
 //!    role and end are those written last; of several written concurrently, the stricter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use softbus_core::{DeviceId, WallMs};
 
@@ -42,6 +42,8 @@ enum Verdict {
 pub(super) struct Evaluation {
     verdicts: Vec<bool>,
     pub members: BTreeMap<DeviceId, Member>,
+    /// Devices that a counting statement removed (or that left) and that are not in the circle.
+    pub out: BTreeSet<DeviceId>,
 }
 
 impl Evaluation {
@@ -71,12 +73,15 @@ pub(super) fn evaluate(entries: &[Entry], recovery: DeviceId) -> Evaluation {
     for component in components(&all, |at| court.rests_on(at)) {
         court.settle(&component);
     }
-    let members = court
+    let members: BTreeMap<DeviceId, Member> = court
         .touching
         .keys()
         .filter_map(|device| Some((*device, court.standing(device, None, &court.verdicts)?)))
         .collect();
-    Evaluation { verdicts: court.verdicts.iter().map(|v| takes_away(*v)).collect(), members }
+    let out = entries.iter().zip(&court.verdicts).filter(|(_, verdict)| takes_away(**verdict));
+    let out = out.flat_map(|(entry, _)| entry.statement.act.takes_out(entry.signed.signer));
+    let out = out.filter(|device| !members.contains_key(device)).collect();
+    Evaluation { verdicts: court.verdicts.iter().map(|v| takes_away(*v)).collect(), members, out }
 }
 
 fn takes_away(verdict: Verdict) -> bool {

@@ -14,7 +14,7 @@ mod view;
 
 pub use recovery::{RecoveryKey, WordsError};
 pub use secret::{CircleSecret, SecretBody, SecretError};
-pub use set::{CircleSet, DIGEST, InsertError, Inserted, PENDING, ProposeError, RESERVED};
+pub use set::{CircleSet, DIGEST, Farewell, InsertError, Inserted, PENDING, ProposeError, RESERVED};
 pub use statement::{Act, RECOVERY_REMOVALS, Statement, StatementError};
 pub use view::{CircleView, CirclesView, Grant, Member};
 

@@ -55,6 +55,17 @@ pub enum Inserted {
     Pending,
 }
 
+/// What a device that is out is told: see [`CircleSet::farewell`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Farewell {
+    /// The last statements that removed it; all that is to be told precedes them. At most [`DIGEST`].
+    pub removals: Vec<Hash>,
+    /// What it lacks of them and of what precedes them.
+    pub statements: Vec<Signed>,
+    /// That is not all of it.
+    pub more: bool,
+}
+
 /// Why a statement was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InsertError {
@@ -335,6 +346,16 @@ impl CircleSet {
 
     /// What a peer with this digest lacks, parents first, at most `max_bytes` of bodies, and whether that is not all.
     pub fn missing(&self, digest: &[Hash], max_bytes: usize) -> (Vec<Signed>, bool) {
+        self.lacking(digest, |_| true, max_bytes)
+    }
+
+    /// The statements that `wanted` picks and that a peer with this digest lacks.
+    fn lacking(
+        &self,
+        digest: &[Hash],
+        wanted: impl Fn(usize) -> bool,
+        max_bytes: usize,
+    ) -> (Vec<Signed>, bool) {
         let mut has = Past::default();
         for hash in digest.iter().take(DIGEST) {
             if let Some(&at) = self.index.get(hash) {
@@ -344,7 +365,7 @@ impl CircleSet {
         }
         let (mut lacks, mut bytes) = (Vec::new(), 0);
         for (at, entry) in self.entries.iter().enumerate() {
-            if has.has(at) {
+            if has.has(at) || !wanted(at) {
                 continue;
             }
             bytes += entry.signed.body.len() + SIGNED_OVERHEAD;
@@ -378,8 +399,34 @@ impl CircleSet {
 
     /// Whether `device` was removed or left by a counting statement and is not in the circle now.
     pub fn is_out(&self, device: &DeviceId) -> bool {
-        !self.evaluation.members.contains_key(device)
-            && self.entries.iter().any(|e| e.statement.act.touches(e.signed.signer).contains(device))
+        self.evaluation.out.contains(device)
+    }
+
+    /// Every device that [is out](CircleSet::is_out), in order.
+    pub fn out(&self) -> impl Iterator<Item = &DeviceId> {
+        self.evaluation.out.iter()
+    }
+
+    /// What a device that is out lacks, by its digest, to judge for itself that it is out: the statements that
+    /// removed it and what precedes them, parents first, at most `max_bytes` of bodies at a time. Nothing that
+    /// came later or beside them. `None` for a device that is not out.
+    pub fn farewell(&self, device: &DeviceId, digest: &[Hash], max_bytes: usize) -> Option<Farewell> {
+        if !self.is_out(device) {
+            return None;
+        }
+        let (mut path, mut last) = (Past::default(), Vec::new());
+        for (at, entry) in self.entries.iter().enumerate().rev() {
+            let removes = entry.statement.act.removes(entry.signed.signer, *device);
+            // What follows a statement stands behind it: a removal that a later one builds on is on its path.
+            if removes && self.evaluation.counts(at) && !path.has(at) {
+                path.add_all(&entry.past);
+                path.add(at);
+                last.push(entry.hash);
+            }
+        }
+        last.truncate(DIGEST);
+        let (statements, more) = self.lacking(digest, |at| path.has(at), max_bytes);
+        Some(Farewell { removals: last, statements, more })
     }
 
     /// Makes and takes in a statement that follows all that is known, if the signer may make it now.

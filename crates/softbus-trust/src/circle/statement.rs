@@ -215,6 +215,15 @@ impl Act {
         }
     }
 
+    /// Every device that it removes.
+    pub(super) fn takes_out(&self, signer: DeviceId) -> Vec<DeviceId> {
+        match self {
+            Self::ChangeRole { .. } => Vec::new(),
+            // All else that disarms somebody removes it.
+            _ => self.disarms(signer),
+        }
+    }
+
     /// Every device whose standing it touches.
     pub(super) fn touches(&self, signer: DeviceId) -> Vec<DeviceId> {
         match self {

@@ -83,6 +83,63 @@ fn founding_admitting_leaving() {
 }
 
 #[test]
+fn who_is_out_is_told_its_removal_and_nothing_that_came_later() {
+    let mut set = found();
+    set.says(1, admit(2, Plain));
+    set.says(1, admit(3, Owner));
+    let away = set.clone();
+    set.says(1, admit(4, Plain));
+    set.says(1, remove(2));
+    let removal = set.heads();
+    let mut aside = away.clone();
+    aside.says(3, admit(5, Plain));
+    set.join(&aside);
+    set.says(3, admit(6, Plain));
+    assert_eq!(set.farewell(&id(1), &[], 1 << 16), None, "it is in");
+    assert_eq!(set.farewell(&id(9), &[], 1 << 16), None, "it never was in");
+    let farewell = set.farewell(&id(2), &away.digest(), 1 << 16).unwrap();
+    assert_eq!((farewell.removals.clone(), farewell.statements.len(), farewell.more), (removal, 2, false));
+    // It judges for itself, and is out; of those admitted beside its removal or later it learns nothing.
+    let mut told = away.clone();
+    assert_eq!(told.insert_all(farewell.statements), 2);
+    assert_eq!(told.who(), [(1, Owner), (3, Owner), (4, Plain)]);
+    // In pieces, too, and without a word of what it has.
+    let mut told = away.clone();
+    for round in 0.. {
+        assert!(round < 10);
+        let farewell = set.farewell(&id(2), &told.digest(), 1).unwrap();
+        told.insert_all(farewell.statements);
+        if !farewell.more {
+            break;
+        }
+    }
+    assert!(told.is_out(&id(2)));
+    assert_eq!(set.farewell(&id(2), &[], 1 << 16).unwrap().statements.len(), 5);
+    // Back in, it is owed nothing.
+    set.says(1, admit(2, Plain));
+    assert_eq!(set.farewell(&id(2), &[], 1 << 16), None);
+    assert_eq!(set.out().count(), 0);
+}
+
+#[test]
+fn of_several_removals_all_are_told() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    set.says(1, admit(3, Plain));
+    let away = set.clone();
+    let mut other = set.clone();
+    set.says(1, remove(3));
+    other.says(2, remove(3));
+    other.says(2, admit(3, Plain));
+    set.join(&other);
+    let farewell = set.farewell(&id(3), &away.digest(), 1 << 16).unwrap();
+    assert_eq!((farewell.removals.len(), farewell.statements.len()), (2, 2));
+    let mut told = other.clone();
+    told.insert_all(farewell.statements);
+    assert!(told.is_out(&id(3)));
+}
+
+#[test]
 fn strangers_never_count() {
     let mut set = found();
     set.says(1, admit(2, Plain));
