@@ -38,6 +38,9 @@ pub(super) struct Device {
     pub(super) announcement: Announcement,
 }
 
+/// What is in sight is published so often at most, since the whole of it is copied each time.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
 /// Devices in sight, by instance name.
 pub(super) type InSight = Arc<BTreeMap<String, Arc<Device>>>;
 
@@ -77,8 +80,13 @@ impl Daemon {
         }
         mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;
         let in_sight = Arc::new(watch::Sender::new(InSight::default()));
-        let reader =
-            Reader { mdns: mdns.clone(), in_sight: in_sight.clone(), stale: BTreeSet::new(), sweep: None };
+        let reader = Reader {
+            mdns: mdns.clone(),
+            in_sight: in_sight.clone(),
+            sights: Sights::default(),
+            stale: BTreeSet::new(),
+            sweep: None,
+        };
         let thread = std::thread::Builder::new().name("softbus-mdns".into()).spawn(move || reader.run());
         match thread {
             Ok(_) => Ok(Self { mdns, in_sight }),
@@ -106,10 +114,59 @@ impl Drop for Daemon {
     }
 }
 
+/// What is in sight, and whether others know. Pure.
+#[derive(Default)]
+struct Sights {
+    devices: BTreeMap<String, Arc<Device>>,
+    /// Since when there is something that was not published, or the earliest time to publish it.
+    due: Option<Instant>,
+    published: Option<Instant>,
+    /// There was no room for somebody.
+    full: bool,
+}
+
+impl Sights {
+    fn seen(&mut self, now: Instant, key: String, device: Device) {
+        if self.devices.get(&key).is_some_and(|known| **known == device) {
+            return;
+        }
+        if self.devices.len() >= DEVICES && !self.devices.contains_key(&key) {
+            // Said once: somebody may be making names up.
+            if !std::mem::replace(&mut self.full, true) {
+                tracing::warn!(limit = DEVICES, "too many devices in sight; further ones are not seen");
+            }
+            return;
+        }
+        self.devices.insert(key, Arc::new(device));
+        self.changed(now);
+    }
+
+    fn gone(&mut self, now: Instant, key: &str) {
+        if self.devices.remove(key).is_some() {
+            self.full = false;
+            self.changed(now);
+        }
+    }
+
+    fn changed(&mut self, now: Instant) {
+        let earliest = self.published.map_or(now, |published| published + PUBLISH_EVERY);
+        self.due.get_or_insert(earliest.max(now));
+    }
+
+    /// A copy to publish, if it is time.
+    fn publish(&mut self, now: Instant) -> Option<InSight> {
+        self.due.filter(|due| now >= *due)?;
+        self.due = None;
+        self.published = Some(now);
+        Some(Arc::new(self.devices.clone()))
+    }
+}
+
 /// Reads the daemon's events and keeps what is in sight.
 struct Reader {
     mdns: ServiceDaemon,
     in_sight: Arc<watch::Sender<InSight>>,
+    sights: Sights,
     /// What was in sight when browsing began anew and has not been heard of since.
     stale: BTreeSet<String>,
     sweep: Option<Instant>,
@@ -133,7 +190,7 @@ impl Reader {
             tracing::debug!(?pause, "the mDNS subscription closed; browsing again");
             std::thread::sleep(pause);
             pause = (pause * 2).min(REBROWSE_LAST);
-            self.stale = self.in_sight.borrow().keys().cloned().collect();
+            self.stale = self.sights.devices.keys().cloned().collect();
             self.sweep = Some(Instant::now() + SWEEP_AFTER);
         }
     }
@@ -141,7 +198,11 @@ impl Reader {
     /// Until the subscription closes.
     fn read(&mut self, events: &Receiver<ServiceEvent>) {
         loop {
-            let event = match self.sweep {
+            if let Some(in_sight) = self.sights.publish(Instant::now()) {
+                self.in_sight.send_replace(in_sight);
+            }
+            let next = self.sweep.into_iter().chain(self.sights.due).min();
+            let event = match next {
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => events.recv_deadline(at),
             };
@@ -154,6 +215,7 @@ impl Reader {
                 }
                 Ok(ServiceEvent::SearchStopped(_)) => return,
                 Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) if self.sweep.is_none_or(|at| Instant::now() < at) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.sweep = None;
                     for key in std::mem::take(&mut self.stale) {
@@ -173,23 +235,11 @@ impl Reader {
             self.gone(&key);
             return;
         };
-        self.in_sight.send_if_modified(|in_sight| {
-            if in_sight.get(&key).is_some_and(|known| **known == device) {
-                return false;
-            }
-            if in_sight.len() >= DEVICES && !in_sight.contains_key(&key) {
-                tracing::warn!(limit = DEVICES, "too many devices in sight; one is not seen");
-                return false;
-            }
-            Arc::make_mut(in_sight).insert(key, Arc::new(device));
-            true
-        });
+        self.sights.seen(Instant::now(), key, device);
     }
 
     fn gone(&mut self, key: &str) {
-        self.in_sight.send_if_modified(|in_sight| {
-            in_sight.contains_key(key) && Arc::make_mut(in_sight).remove(key).is_some()
-        });
+        self.sights.gone(Instant::now(), key);
     }
 }
 
@@ -241,6 +291,36 @@ fn address(ip: &ScopedIp, port: u16) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_sight_is_copied_now_and_then() {
+        let device = |n: u16| Device {
+            addresses: vec![([10, 0, 0, 1], n).into()],
+            announcement: Announcement::default(),
+        };
+        let (mut sights, start) = (Sights::default(), Instant::now());
+        sights.seen(start, "a".into(), device(0));
+        assert_eq!(sights.publish(start).map(|seen| seen.len()), Some(1), "the first one at once");
+        assert!(sights.publish(start).is_none(), "nothing new");
+        let mut copies = 0;
+        for ms in 1..=1000 {
+            let now = start + Duration::from_millis(ms);
+            for n in 0..10 {
+                sights.seen(now, format!("{}", n * ms), device(ms as u16));
+            }
+            copies += u32::from(sights.publish(now).is_some());
+        }
+        assert_eq!(copies, 10);
+        let later = start + Duration::from_secs(9);
+        sights.seen(later, "0".into(), device(9999));
+        let all = sights.publish(later).unwrap();
+        assert_eq!(all.len(), DEVICES);
+        sights.gone(later, "0");
+        sights.gone(later, "no such");
+        assert_eq!(sights.due, Some(later + PUBLISH_EVERY));
+        let fewer = sights.publish(later + PUBLISH_EVERY).unwrap();
+        assert_eq!((fewer.len(), fewer.contains_key("0")), (DEVICES - 1, false));
+    }
 
     #[test]
     fn keys_are_plain_instance_names() {
