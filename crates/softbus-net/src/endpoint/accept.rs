@@ -12,7 +12,6 @@ use super::half_open::Decision;
 use super::hub::close;
 use crate::Standing;
 use crate::channel::canonical;
-use crate::tls::device_of;
 
 /// A handshake gets this long.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -76,7 +75,9 @@ impl Core {
 
     /// Every handshake is judged by DeviceId, before any service byte.
     fn judge_connection(self: &Arc<Self>, connection: quinn::Connection, addr: SocketAddr) {
-        let Some(id) = device_of(&connection) else { return close(&connection, ErrorCode::Malformed) };
+        let Some(id) = self.tls.device_of(&connection) else {
+            return close(&connection, ErrorCode::Malformed);
+        };
         if id == self.me {
             return close(&connection, ErrorCode::Oneself);
         }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::Core;
 use super::hub::close;
 use crate::channel::canonical;
-use crate::tls::{SERVER_NAME, device_of};
+use crate::tls::SERVER_NAME;
 use crate::{NetError, Standing};
 
 /// One address gets this long.
@@ -99,7 +99,7 @@ impl Core {
             .await
             .map_err(|_| failed(&"no answer"))?
             .map_err(|e| failed(&crate::channel::lost(e)))?;
-        let Some(id) = device_of(&connection) else {
+        let Some(id) = self.tls.device_of(&connection) else {
             close(&connection, ErrorCode::Malformed);
             return Err(failed(&"the certificate names no device"));
         };

@@ -168,6 +168,80 @@ enum CertifiedKeyKind {
     EcdsaP256,
 }
 
+/// What a certificate has proven, short of the peer's possession of its key and of the time: that stays true, so that
+/// a certificate seen again need not be parsed and verified again.
+#[derive(Clone, Debug)]
+pub(super) struct Proven {
+    pub(super) device: DeviceId,
+    key: CertifiedKey,
+    /// From and to, in seconds since 1970.
+    valid: (i64, i64),
+}
+
+/// The key that a certificate certifies.
+#[derive(Clone, Debug)]
+enum CertifiedKey {
+    Ed25519(ed25519_dalek::VerifyingKey),
+    EcdsaP256(Vec<u8>),
+}
+
+impl Proven {
+    /// Whether it is valid at this time.
+    pub(super) fn check_time(&self, now: UnixTime) -> Result<(), CertificateError> {
+        let now = i64::try_from(now.as_secs()).map_err(|_| CertificateError::Expired)?;
+        if (self.valid.0..=self.valid.1).contains(&now) { Ok(()) } else { Err(CertificateError::Expired) }
+    }
+
+    /// Checks a signature of the certificate's key.
+    pub(super) fn verify_message(
+        &self,
+        scheme: SignatureScheme,
+        message: &[u8],
+        signature: &[u8],
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), CertificateError> {
+        if scheme != self.key.scheme() {
+            return Err(CertificateError::Key);
+        }
+        self.key.verify(message, signature, algorithms)
+    }
+}
+
+impl CertifiedKey {
+    /// The only scheme in which it may sign.
+    fn scheme(&self) -> SignatureScheme {
+        match self {
+            Self::Ed25519(_) => SignatureScheme::ED25519,
+            Self::EcdsaP256(_) => SignatureScheme::ECDSA_NISTP256_SHA256,
+        }
+    }
+
+    fn verify(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), CertificateError> {
+        match self {
+            Self::Ed25519(key) => {
+                let signature = <&[u8; 64]>::try_from(signature).map_err(|_| CertificateError::Key)?;
+                key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature))
+                    .map_err(|_| CertificateError::Key)
+            }
+            Self::EcdsaP256(key) => {
+                let algorithm = algorithms
+                    .mapping
+                    .iter()
+                    .filter(|(of, _)| *of == self.scheme())
+                    .flat_map(|(_, algorithms)| algorithms.iter())
+                    .find(|a| a.public_key_alg_id() == alg_id::ECDSA_P256)
+                    .ok_or(CertificateError::Key)?;
+                algorithm.verify_signature(key, message, signature).map_err(|_| CertificateError::Key)
+            }
+        }
+    }
+}
+
 impl<'a> Parsed<'a> {
     /// Parses a foreign certificate: its length first.
     pub(super) fn parse(der: &'a [u8]) -> Result<Self, CertificateError> {
@@ -193,94 +267,53 @@ impl<'a> Parsed<'a> {
         Ok(Self { der, x509, device, device_signature, key })
     }
 
-    /// Checks everything that the certificate by itself can prove, and gives the device it names. (That the
-    /// peer holds the certificate's key is proven by TLS, see [`Parsed::verify_message`].)
-    pub(super) fn verify(
-        &self,
-        now: UnixTime,
-        algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<DeviceId, CertificateError> {
-        let validity = self.x509.validity();
-        let now = i64::try_from(now.as_secs()).map_err(|_| CertificateError::Expired)?;
-        if now < validity.not_before.timestamp() || now > validity.not_after.timestamp() {
-            return Err(CertificateError::Expired);
-        }
+    /// Checks everything that the certificate by itself can prove, save its time ([`Proven::check_time`]). (That the
+    /// peer holds the certificate's key is proven by TLS, see [`Proven::verify_message`].)
+    pub(super) fn verify(&self, algorithms: &WebPkiSupportedAlgorithms) -> Result<Proven, CertificateError> {
         // RFC 5280, section 4.1.1.2: the algorithm is named twice, the same each time.
         if self.x509.signature_algorithm != self.x509.tbs_certificate.signature {
             return Err(CertificateError::Malformed);
         }
-        let scheme = self.scheme();
-        if self.x509.signature_algorithm.algorithm.as_bytes() != signature_oid(scheme) {
+        let certified = self.certified_key().map_err(|_| CertificateError::SelfSignature)?;
+        if self.x509.signature_algorithm.algorithm.as_bytes() != signature_oid(certified.scheme()) {
             return Err(CertificateError::Key);
         }
         // The parser is lenient with the part that no signature covers; DER has but one form of it.
-        if self.canonical_form() != self.der {
+        if self.canonical_form(certified.scheme()) != self.der {
             return Err(CertificateError::Malformed);
         }
-        self.verify_message(
-            scheme,
-            self.x509.tbs_certificate.as_ref(),
-            self.x509.signature_value.as_ref(),
-            algorithms,
-        )
-        .map_err(|_| CertificateError::SelfSignature)?;
+        let (signed, signature) = (self.x509.tbs_certificate.as_ref(), self.x509.signature_value.as_ref());
+        certified.verify(signed, signature, algorithms).map_err(|_| CertificateError::SelfSignature)?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(&self.device.0)
             .map_err(|_| CertificateError::Extension)?;
         let signature = ed25519_dalek::Signature::from_bytes(&self.device_signature);
         key.verify_strict(&signed_input(self.x509.public_key().raw), &signature)
             .map_err(|_| CertificateError::DeviceSignature)?;
-        Ok(self.device)
+        let validity = self.x509.validity();
+        let valid = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        Ok(Proven { device: self.device, key: certified, valid })
+    }
+
+    fn certified_key(&self) -> Result<CertifiedKey, CertificateError> {
+        let bytes = self.x509.public_key().subject_public_key.as_ref();
+        Ok(match self.key {
+            CertifiedKeyKind::Ed25519 => {
+                let bytes = <&[u8; 32]>::try_from(bytes).map_err(|_| CertificateError::Key)?;
+                let key = ed25519_dalek::VerifyingKey::from_bytes(bytes);
+                CertifiedKey::Ed25519(key.map_err(|_| CertificateError::Key)?)
+            }
+            CertifiedKeyKind::EcdsaP256 => CertifiedKey::EcdsaP256(bytes.to_vec()),
+        })
     }
 
     /// `Certificate ::= SEQUENCE { tbsCertificate, AlgorithmIdentifier without parameters, BIT STRING }` in
     /// DER, around the signed part and the signature as they are.
-    fn canonical_form(&self) -> Vec<u8> {
-        let oid = signature_oid(self.scheme());
+    fn canonical_form(&self, scheme: SignatureScheme) -> Vec<u8> {
+        let oid = signature_oid(scheme);
         let signature = self.x509.signature_value.as_ref();
         let algorithm = der_element(0x30, &der_element(0x06, oid));
         let signature = der_element(0x03, &[&[0], signature].concat());
         der_element(0x30, &[self.x509.tbs_certificate.as_ref(), &algorithm, &signature].concat())
-    }
-
-    /// The only scheme in which this certificate's key may sign.
-    pub(super) fn scheme(&self) -> SignatureScheme {
-        match self.key {
-            CertifiedKeyKind::Ed25519 => SignatureScheme::ED25519,
-            CertifiedKeyKind::EcdsaP256 => SignatureScheme::ECDSA_NISTP256_SHA256,
-        }
-    }
-
-    /// Checks a signature of the certificate's key.
-    pub(super) fn verify_message(
-        &self,
-        scheme: SignatureScheme,
-        message: &[u8],
-        signature: &[u8],
-        algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<(), CertificateError> {
-        if scheme != self.scheme() {
-            return Err(CertificateError::Key);
-        }
-        let public_key = self.x509.public_key().subject_public_key.as_ref();
-        match self.key {
-            CertifiedKeyKind::Ed25519 => {
-                let key = <&[u8; 32]>::try_from(public_key).map_err(|_| CertificateError::Key)?;
-                let key = ed25519_dalek::VerifyingKey::from_bytes(key).map_err(|_| CertificateError::Key)?;
-                let signature = <&[u8; 64]>::try_from(signature).map_err(|_| CertificateError::Key)?;
-                key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature))
-                    .map_err(|_| CertificateError::Key)
-            }
-            CertifiedKeyKind::EcdsaP256 => {
-                let algorithm = algorithms
-                    .mapping
-                    .iter()
-                    .filter(|(of, _)| *of == scheme)
-                    .flat_map(|(_, algorithms)| algorithms.iter())
-                    .find(|a| a.public_key_alg_id() == alg_id::ECDSA_P256)
-                    .ok_or(CertificateError::Key)?;
-                algorithm.verify_signature(public_key, message, signature).map_err(|_| CertificateError::Key)
-            }
-        }
     }
 }
 
@@ -334,18 +367,15 @@ fn parse_signed_key(content: &[u8]) -> Result<(DeviceId, [u8; 64]), CertificateE
     Ok((DeviceId(*key), signature.try_into().map_err(|_| wrong)?))
 }
 
-/// The device a certificate names, unproven.
-pub(super) fn device_of(der: &[u8]) -> Result<DeviceId, CertificateError> {
-    Parsed::parse(der).map(|parsed| parsed.device)
-}
-
 /// Parses and verifies a foreign certificate as the handshake does, with the clock at `now_s` (seconds since
 /// 1970), and gives the device it proves (short of possession of the certificate's key, which TLS proves).
 /// For harnesses: never panics, whatever the bytes.
 pub fn parse_certificate(der: &[u8], now_s: u64) -> Result<DeviceId, CertificateError> {
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_s));
     let algorithms = super::default_provider().signature_verification_algorithms;
-    Parsed::parse(der)?.verify(now, &algorithms)
+    let proven = Parsed::parse(der)?.verify(&algorithms)?;
+    proven.check_time(now)?;
+    Ok(proven.device)
 }
 
 #[cfg(test)]

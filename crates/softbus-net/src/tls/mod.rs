@@ -2,7 +2,13 @@
 //!
 //! Sessions are never resumed and there is no 0-RTT: a resumed handshake skips certificates, so the simplest
 //! rule under which every connection has proven its [`DeviceId`] freshly is to resume none. After TLS the
-//! endpoint reads the id from the connection ([`device_of`]) and asks the judge; TLS itself trusts nobody.
+//! endpoint reads the id from the connection ([`Tls::device_of`]) and asks the judge; TLS itself trusts nobody.
+//!
+//! What a connection costs each side in signatures (Ed25519): one made, TLS's CertificateVerify with the certificate's
+//! key; and verified that of the peer, and, the first time its certificate is seen, the certificate's own and the device
+//! key's in it. The certificate is made once per start (two signatures), and the device key signs nothing else here.
+//! After TLS the dialler says Hello at once, in the flight that ends the handshake; the acceptor answers with Hello
+//! and HelloAck; with its HelloAck the dialler sends the first service's Open: no round trip more than that.
 
 mod certificate;
 mod keys;
@@ -19,6 +25,7 @@ use softbus_trust::DeviceKey;
 
 use crate::NetError;
 use crate::seam::{Clock, Entropy};
+use verify::DeviceVerifier;
 
 pub use certificate::{CERTIFICATE_BYTES, CertificateError, parse_certificate};
 pub(crate) use keys::{CidGenerator, ResetKey, TokenKey};
@@ -32,6 +39,7 @@ pub(crate) const SERVER_NAME: &str = "softbus";
 pub(crate) struct Tls {
     pub(crate) client: Arc<QuicClientConfig>,
     pub(crate) server: Arc<QuicServerConfig>,
+    verifier: Arc<DeviceVerifier>,
 }
 
 impl Tls {
@@ -47,12 +55,25 @@ impl Tls {
             vec![identity.certificate],
             Arc::new(verify::CertificateKey::new(identity.key)),
         );
-        let (client, server) = configs(certified, clock, provider.unwrap_or_else(default_provider))?;
+        let provider = provider.unwrap_or_else(default_provider);
+        let verifier = Arc::new(DeviceVerifier::new(&provider));
+        let (client, server) = configs(certified, clock, provider, verifier.clone())?;
         let no_suite = |e: quinn::crypto::rustls::NoInitialCipherSuite| NetError::Tls(e.to_string());
         Ok(Self {
             client: Arc::new(QuicClientConfig::try_from(client).map_err(no_suite)?),
             server: Arc::new(QuicServerConfig::try_from(server).map_err(no_suite)?),
+            verifier,
         })
+    }
+
+    /// The device a connection was proven to lead to. `None` only before the handshake is over.
+    pub(crate) fn device_of(&self, connection: &quinn::Connection) -> Option<DeviceId> {
+        let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        match identity.as_slice() {
+            // The handshake has checked it in full; its outcome is remembered.
+            [certificate] => self.verifier.device(certificate).ok(),
+            _ => None,
+        }
     }
 }
 
@@ -61,9 +82,9 @@ fn configs(
     certified: CertifiedKey,
     clock: &Arc<dyn Clock>,
     provider: Arc<CryptoProvider>,
+    verifier: Arc<DeviceVerifier>,
 ) -> Result<(rustls::ClientConfig, rustls::ServerConfig), NetError> {
     let certified = Arc::new(SingleCertAndKey::from(certified));
-    let verifier = Arc::new(verify::DeviceVerifier::new(&provider));
     let time = Arc::new(SeamTime(clock.clone()));
     let tls = |e: rustls::Error| NetError::Tls(e.to_string());
 
@@ -88,16 +109,6 @@ fn configs(
     server.max_early_data_size = 0;
 
     Ok((client, server))
-}
-
-/// The device a connection was proven to lead to. `None` only before the handshake is over.
-pub(crate) fn device_of(connection: &quinn::Connection) -> Option<DeviceId> {
-    let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    match identity.as_slice() {
-        // The verifier has checked it in full; here it is only read again.
-        [certificate] => certificate::device_of(certificate).ok(),
-        _ => None,
-    }
 }
 
 /// The provider of the features chosen: aws-lc (post-quantum key exchange first), or else ring.

@@ -30,9 +30,13 @@ fn certified(device: u8) -> CertifiedKey {
     CertifiedKey::new(vec![identity.certificate], Arc::new(verify::CertificateKey::new(identity.key)))
 }
 
+fn verifier() -> Arc<DeviceVerifier> {
+    Arc::new(DeviceVerifier::new(&default_provider()))
+}
+
 fn both(certified: CertifiedKey) -> (rustls::ClientConfig, rustls::ServerConfig) {
     let clock: Arc<dyn Clock> = Arc::new(Now);
-    configs(certified, &clock, default_provider()).unwrap()
+    configs(certified, &clock, default_provider(), verifier()).unwrap()
 }
 
 /// Runs a handshake to its end; the certificates that each side saw.
@@ -61,9 +65,8 @@ fn handshake(
             client.process_new_packets()?;
         }
     }
-    let seen = |certificates: Option<&[CertificateDer<'_>]>| {
-        certificate::device_of(&certificates.unwrap()[0]).unwrap()
-    };
+    let seen =
+        |certificates: Option<&[CertificateDer<'_>]>| verifier().device(&certificates.unwrap()[0]).unwrap();
     assert!(!client.is_handshaking() && !server.is_handshaking());
     assert_eq!(client.alpn_protocol(), Some(ALPN));
     Ok((seen(client.peer_certificates()), seen(server.peer_certificates())))
@@ -151,4 +154,48 @@ fn another_protocol_is_refused() {
 #[test]
 fn key_exchange_is_post_quantum_first() {
     assert_eq!(default_provider().kx_groups[0].name(), rustls::NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn a_certificate_is_parsed_and_verified_once() {
+    let clock: Arc<dyn Clock> = Arc::new(Now);
+    let ours = verifier();
+    for device in [2, 2, 2, 3, 2] {
+        let (client, _) = configs(certified(1), &clock, default_provider(), ours.clone()).unwrap();
+        let (_, server) = both(certified(device));
+        assert_eq!(handshake(client, server).unwrap(), (id(device), id(1)));
+        assert_eq!(ours.device(&certified(device).cert[0]), Ok(id(device)));
+    }
+    assert_eq!((ours.verified(), ours.remembers()), (2, 2));
+    // What it proved is remembered, not that the peer holds its key, nor that it is not over.
+    let (client, _) = configs(certified(1), &clock, default_provider(), ours.clone()).unwrap();
+    let stolen = CertifiedKey::new(certified(2).cert, certified(3).key);
+    let (_, server) = both(stolen);
+    assert!(matches!(handshake(client, server), Err(rustls::Error::InvalidCertificate(_))));
+    let name = SERVER_NAME.try_into().unwrap();
+    let late = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1 << 40));
+    let verdict = rustls::client::danger::ServerCertVerifier::verify_server_cert(
+        &*ours,
+        &certified(2).cert[0],
+        &[],
+        &name,
+        &[],
+        late,
+    );
+    assert_eq!(verdict.err(), Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)));
+    assert_eq!(ours.verified(), 2);
+}
+
+#[test]
+fn few_certificates_are_remembered() {
+    let ours = verifier();
+    for n in 0..300u16 {
+        let mut seed = [0; 32];
+        seed[..2].copy_from_slice(&n.to_le_bytes());
+        let identity = certificate::Identity::new(&DeviceKey::from_seed(&seed), &Fixed(1)).unwrap();
+        ours.device(&identity.certificate).unwrap();
+    }
+    assert_eq!((ours.verified(), ours.remembers()), (300, 256));
+    assert!(ours.device(&CertificateDer::from(vec![0x30; 100])).is_err());
+    assert_eq!(ours.remembers(), 256, "only what was proven");
 }

@@ -1,6 +1,7 @@
 //! Our halves of rustls: whom to believe, and how to sign with the certificate's key.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
@@ -8,17 +9,84 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureAlgorithm, SignatureScheme};
 
-use super::certificate::{CertificateError, Parsed};
+use softbus_core::DeviceId;
+
+use super::certificate::{CERTIFICATE_BYTES, CertificateError, Parsed, Proven};
+
+/// Certificates whose proof is remembered. Whoever thrashes this makes us verify again, and no more.
+const REMEMBERED: usize = 256;
 
 /// Believes a certificate if it proves a device, whichever: who may do what is judged after the handshake.
+///
+/// A certificate is parsed and verified once, and what it proved remembered by its hash, for this handshake's other two
+/// questions (its key's signature, its device) and for the peer's next connections: a device shows the same one as long
+/// as it does not restart.
 #[derive(Debug)]
-pub(super) struct DeviceVerifier {
+pub(crate) struct DeviceVerifier {
     algorithms: WebPkiSupportedAlgorithms,
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    proven: BTreeMap<[u8; 32], Arc<Proven>>,
+    /// Oldest first.
+    order: VecDeque<[u8; 32]>,
+    /// How often a certificate was parsed and verified.
+    #[cfg(test)]
+    verified: usize,
 }
 
 impl DeviceVerifier {
     pub(super) fn new(provider: &CryptoProvider) -> Self {
-        Self { algorithms: provider.signature_verification_algorithms }
+        let algorithms = provider.signature_verification_algorithms;
+        Self { algorithms, remembered: Mutex::default() }
+    }
+
+    /// The device that a certificate proves (if the peer was shown to hold its key).
+    pub(super) fn device(&self, certificate: &CertificateDer<'_>) -> Result<DeviceId, CertificateError> {
+        self.proven(certificate).map(|proven| proven.device)
+    }
+
+    fn proven(&self, certificate: &CertificateDer<'_>) -> Result<Arc<Proven>, CertificateError> {
+        if certificate.len() > CERTIFICATE_BYTES {
+            return Err(CertificateError::TooLong);
+        }
+        let hash = *blake3::hash(certificate).as_bytes();
+        if let Some(proven) = self.remembered().proven.get(&hash) {
+            return Ok(proven.clone());
+        }
+        let proven = Arc::new(Parsed::parse(certificate)?.verify(&self.algorithms)?);
+        let mut remembered = self.remembered();
+        #[cfg(test)]
+        {
+            remembered.verified += 1;
+        }
+        if remembered.proven.insert(hash, proven.clone()).is_none() {
+            remembered.order.push_back(hash);
+            while remembered.order.len() > REMEMBERED
+                && let Some(oldest) = remembered.order.pop_front()
+            {
+                remembered.proven.remove(&oldest);
+            }
+        }
+        Ok(proven)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often a certificate was parsed and verified.
+    #[cfg(test)]
+    pub(super) fn verified(&self) -> usize {
+        self.remembered().verified
+    }
+
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn remembers(&self) -> usize {
+        self.remembered().proven.len()
     }
 
     fn certificate(
@@ -30,9 +98,7 @@ impl DeviceVerifier {
         if !intermediates.is_empty() {
             return Err(refused(CertificateError::Chain));
         }
-        let parsed = Parsed::parse(end_entity).map_err(refused)?;
-        parsed.verify(now, &self.algorithms).map_err(refused)?;
-        Ok(())
+        self.proven(end_entity).and_then(|proven| proven.check_time(now)).map_err(refused)
     }
 
     fn signature(
@@ -41,8 +107,8 @@ impl DeviceVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let parsed = Parsed::parse(cert).map_err(refused)?;
-        parsed
+        let proven = self.proven(cert).map_err(refused)?;
+        proven
             .verify_message(dss.scheme, message, dss.signature(), &self.algorithms)
             .map_err(|_| Error::InvalidCertificate(rustls::CertificateError::BadSignature))?;
         Ok(HandshakeSignatureValid::assertion())
