@@ -388,3 +388,23 @@ async fn silence_counts_as_configured() {
     tv.signal(Signal::CONT);
     phone.until_online(&tv).await;
 }
+
+#[tokio::test]
+async fn a_device_removed_while_it_was_down_learns_it_and_can_be_paired_again() {
+    let home = home();
+    let (phone, mut tv) = two(home.path()).await;
+    tv.kill();
+    phone.until_offline(&tv).await;
+    let removal = Request::Remove { circle: None, device: tv.id.to_string() };
+    phone.client.call(removal).await.unwrap();
+    tv.restart().await;
+    let start = Instant::now();
+    while !tv.circles().await.is_empty() {
+        assert!(start.elapsed() < PATIENCE, "it does not learn it:\n{}\n{}", tv.log(), phone.log());
+        tokio::time::sleep(ms(50)).await;
+    }
+    assert_eq!(presence(&tv.devices().await, phone.id), None, "it counts nobody among its devices");
+    phone.admit(&tv).await;
+    phone.until_online(&tv).await;
+    tv.until_online(&phone).await;
+}

@@ -1,9 +1,12 @@
 //! An open conversation with a service, and how enveloped messages travel on it.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use softbus_core::{ErrorCode, HEADER_LEN, Header, Message, ServiceName, encode};
 
+use crate::endpoint::Core;
+use crate::link::ConnKey;
 use crate::{Caller, NetError};
 
 /// Foreign bytes are read in pieces of at most this many, so that a length alone reserves no memory.
@@ -25,6 +28,14 @@ pub struct Channel {
     /// Keeps a superseded connection open until its channels are done.
     #[allow(dead_code, reason = "held, not read")]
     pub(crate) lease: Lease,
+    /// Of a stranger's channel: its place among the strangers.
+    pub(crate) place: Option<StrangerPlace>,
+}
+
+/// A stranger's place at the door: see [`crate::places`].
+pub(crate) struct StrangerPlace {
+    pub(crate) core: Arc<Core>,
+    pub(crate) key: ConnKey,
 }
 
 /// Counted by the connection that carries a channel: a superseded one stays open while leases are out.
@@ -110,6 +121,13 @@ impl Channel {
             .export_keying_material(&mut key, label, context)
             .map_err(|_| NetError::Tls("the TLS exporter gave no key".into()))?;
         Ok(key)
+    }
+
+    /// A stranger has begun what it came for: its place is not given to the next one who comes.
+    pub(crate) fn begun(&self) {
+        if let Some(StrangerPlace { core, key }) = &self.place {
+            core.stranger_has_begun(*key);
+        }
     }
 
     /// Where the peer is now.
@@ -203,6 +221,54 @@ pub(crate) fn lost(error: quinn::ConnectionError) -> NetError {
         quinn::ConnectionError::Reset => NetError::Lost("the other device restarted".into()),
         other => NetError::Lost(other.to_string()),
     }
+}
+
+/// Waits until nothing authenticated was heard on a connection for `limit`. Whoever is alive is heard several times a
+/// second, since both ends keep the connection alive.
+pub(crate) async fn silence(connection: &quinn::Connection, limit: Duration) {
+    let mut heard = heard_frames(connection);
+    let mut since = tokio::time::Instant::now();
+    while since.elapsed() < limit {
+        tokio::time::sleep(limit / 12).await;
+        let frames = heard_frames(connection);
+        if frames != heard {
+            heard = frames;
+            since = tokio::time::Instant::now();
+        }
+    }
+}
+
+/// How many frames of authenticated packets were heard.
+fn heard_frames(connection: &quinn::Connection) -> u64 {
+    frames(&connection.stats().frame_rx)
+}
+
+/// Frames that came in authenticated packets.
+pub(crate) fn frames(rx: &quinn::FrameStats) -> u64 {
+    rx.acks
+        + rx.ack_frequency
+        + rx.crypto
+        + rx.connection_close
+        + rx.data_blocked
+        + rx.datagram
+        + u64::from(rx.handshake_done)
+        + rx.immediate_ack
+        + rx.max_data
+        + rx.max_stream_data
+        + rx.max_streams_bidi
+        + rx.max_streams_uni
+        + rx.new_connection_id
+        + rx.new_token
+        + rx.path_challenge
+        + rx.path_response
+        + rx.ping
+        + rx.reset_stream
+        + rx.retire_connection_id
+        + rx.stream_data_blocked
+        + rx.streams_blocked_bidi
+        + rx.streams_blocked_uni
+        + rx.stop_sending
+        + rx.stream
 }
 
 /// An address in its plain form: an IPv4 address that a dual-stack socket shows as `::ffff:a.b.c.d` is IPv4.

@@ -35,6 +35,15 @@ pub trait Judge: Send + Sync + 'static {
     fn own_role(&self) -> Option<Role> {
         None
     }
+    /// Whether `peer`, which is not trusted, was in one of our circles and is out. It may ask `circle/1` for the proof
+    /// of that, and nothing else; nobody need have told it.
+    fn is_former(&self, peer: &DeviceId) -> bool {
+        self.formers().contains(peer)
+    }
+    /// Every device that [is a former member](Judge::is_former), in order.
+    fn formers(&self) -> Vec<DeviceId> {
+        Vec::new()
+    }
     /// Whether `peer` may open `service` here.
     fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode>;
     /// Every trusted device but ourselves, in order.

@@ -12,6 +12,7 @@ mod link;
 mod link_info;
 pub mod membership;
 mod net;
+mod places;
 mod router;
 pub mod seam;
 pub mod testing;

@@ -14,7 +14,8 @@ use crate::{Channel, Judge, Standing};
 pub struct Caller {
     /// The device, proven by its key.
     pub device: DeviceId,
-    /// Its role in a common circle; `None` for a stranger (who can only speak `pair/1`).
+    /// Its role in a common circle; `None` for a stranger (who can only speak `pair/1`) and for a former member (who
+    /// can ask `circle/1` why it is one).
     pub role: Option<Role>,
 }
 
@@ -87,12 +88,15 @@ impl Router {
         let mut refusal = None;
         for (place, name) in choices.iter().enumerate() {
             // A stranger learns nothing of what else is offered, whatever the judge says.
-            match standing {
-                Standing::Stranger { pairing: false } => return Err(ErrorCode::NotTrusted),
-                Standing::Stranger { pairing: true } if name.name() != "pair" => {
+            if let Standing::Stranger { pairing } = standing {
+                let open = match name.name() {
+                    "pair" => pairing,
+                    "circle" => judge.is_former(peer),
+                    _ => false,
+                };
+                if !open {
                     return Err(ErrorCode::NotTrusted);
                 }
-                _ => {}
             }
             let handler = self.read().get(name).cloned();
             let handler = match handler {

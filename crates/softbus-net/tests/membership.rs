@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used)] // test helpers
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use softbus_core::DeviceId;
+use softbus_core::wire::circle::Exchange;
 use softbus_net::membership::{Keeper, MembershipError, PairOptions, SHORTEST_GRANT};
 use softbus_net::seam::memory::{Host, World};
 use softbus_net::seam::store::Store;
+use softbus_net::testing::FixedJudge;
 use softbus_net::{Judge, Net, NetConfig, Presence, Router, Standing};
-use softbus_trust::{CirclesView, DeviceKey, Grant, PairingState, Role};
+use softbus_trust::pairing::{Binding, Enterer, PairPassword};
+use softbus_trust::{CirclesView, DeviceKey, Grant, PairingState, Pin, Role};
 use tokio::time::timeout;
 
 const PORT: u16 = 4000;
@@ -23,10 +27,15 @@ struct Device {
 
 impl Device {
     async fn start(host: &Host, n: u8) -> Self {
+        Self::start_with(host, n, |_| {}).await
+    }
+
+    async fn start_with(host: &Host, n: u8, configure: impl FnOnce(&mut NetConfig)) -> Self {
         let (seam, key) = (host.seam(), Arc::new(DeviceKey::from_seed(&[n; 32])));
         let store = Store::open(&seam).await.unwrap();
         let keeper = Keeper::open(store, seam.clone(), key.clone()).await.unwrap();
-        let config = NetConfig { port: PORT, ..NetConfig::default() };
+        let mut config = NetConfig { port: PORT, ..NetConfig::default() };
+        configure(&mut config);
         let net = Net::start(seam, key, keeper.clone(), Router::new(), config).await.unwrap();
         keeper.attach(&net);
         Self { host: host.clone(), keeper, net }
@@ -137,6 +146,130 @@ async fn a_device_that_was_away_learns_of_a_removal_when_it_returns() {
     car.linked(&phone).await;
 }
 
+/// The TV is off while the phone removes it. What it is told when it is back, and whether it can be paired anew.
+async fn removed_while_off(seed: u64, configure: impl Fn(&mut NetConfig, &Device)) {
+    let world = World::new(seed);
+    let (phone, tv, car) = home(&world).await;
+    let host = tv.host.clone();
+    drop(tv);
+    host.crash();
+    let tv = DeviceKey::from_seed(&[2; 32]).id();
+    phone.keeper.remove(None, tv).await.unwrap();
+    let later = Device::start(&world.host("later"), 4).await;
+    later.pair_with(&phone, PairOptions::default()).await;
+    car.linked(&later).await;
+    host.restart();
+    let tv = Device::start_with(&host, 2, |config| configure(config, &phone)).await;
+    tv.until("the TV sees that it is out", |tv| tv.view().circles.is_empty()).await;
+    assert!(tv.net.links().borrow().is_empty(), "{:?}", tv.net.links().borrow());
+    assert_eq!((phone.trusts(&tv), car.trusts(&tv)), (None, None));
+    assert_eq!(phone.presence(&car), Presence::Online);
+    tv.pair_with(&phone, PairOptions::default()).await;
+    assert_eq!(phone.trusts(&tv), Some(Role::Member));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_removed_while_it_was_off_is_called_and_learns_it() {
+    // It cannot recognise the others by discovery any more, but they recognise it.
+    removed_while_off(11, |_, _| {}).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_removed_while_it_was_off_learns_it_when_it_dials() {
+    removed_while_off(12, |config, phone| {
+        config.discovery = false;
+        config.static_peers = vec![(Some(phone.id()), phone.host.address(PORT))];
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_removed_while_it_was_off_learns_it_also_while_pairing_is_open() {
+    let world = World::new(13);
+    let (phone, tv, _car) = home(&world).await;
+    let host = tv.host.clone();
+    drop(tv);
+    host.crash();
+    phone.keeper.remove(None, DeviceKey::from_seed(&[2; 32]).id()).await.unwrap();
+    host.restart();
+    phone.show(PairOptions::default()).await;
+    let tv = Device::start_with(&host, 2, |config| {
+        config.discovery = false;
+        config.static_peers = vec![(Some(phone.id()), phone.host.address(PORT))];
+    })
+    .await;
+    tv.until("the TV sees that it is out", |tv| tv.view().circles.is_empty()).await;
+    assert!(matches!(*phone.keeper.pairing().borrow(), PairingState::Open { .. }), "still open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_out_of_one_circle_and_in_another_learns_that_too() {
+    let world = World::new(14);
+    let (phone, tv, _car) = home(&world).await;
+    let work = phone.keeper.found("work").await.unwrap().circle;
+    let options = PairOptions { circle: Some(work), ..PairOptions::default() };
+    let pin = phone.show(options).await;
+    let join = PairOptions { join: true, ..PairOptions::default() };
+    tv.keeper.pair_with(phone.host.address(PORT), Some(phone.id()), &pin, join).await.unwrap();
+    assert_eq!(tv.view().circles.len(), 2);
+    tv.net.shutdown().await;
+    tv.host.crash();
+    phone.keeper.remove(Some(work), tv.id()).await.unwrap();
+    let host = tv.host.clone();
+    drop(tv);
+    host.restart();
+    let tv = Device::start(&host, 2).await;
+    tv.until("out of one", |tv| tv.view().circles.len() == 1).await;
+    tv.linked(&phone).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_anything_who_never_was_in_the_circle_nor_more_than_that() {
+    let world = World::new(15);
+    let (phone, tv, car) = home(&world).await;
+    let circle = *phone.view().circles.keys().next().unwrap();
+    // The TV takes no word for it: it goes on as if it had not heard.
+    let host = tv.host.clone();
+    drop(tv);
+    host.crash();
+    let tv = DeviceKey::from_seed(&[2; 32]);
+    phone.keeper.remove(None, tv.id()).await.unwrap();
+    host.restart();
+    for (key, former) in [(tv, true), (DeviceKey::from_seed(&[9; 32]), false)] {
+        let judge = FixedJudge::new([phone.id(), car.id()]);
+        let config = NetConfig {
+            port: PORT + 1 + u16::from(former),
+            discovery: false,
+            static_peers: vec![(Some(phone.id()), phone.host.address(PORT))],
+            ..NetConfig::default()
+        };
+        let net = Net::start(host.seam(), Arc::new(key), judge, Router::new(), config).await.unwrap();
+        let ask = |services: &'static str, request: Vec<u8>| {
+            let net = net.clone();
+            let to = phone.id();
+            async move { net.request(to, &services.parse().unwrap(), request, Duration::from_secs(3)).await }
+        };
+        let have = Exchange {
+            circle,
+            have: vec![],
+            count: 0,
+            statements: vec![],
+            more: false,
+            secret_known: None,
+            secret: None,
+        };
+        let have = softbus_core::encode(&have).unwrap();
+        let (told, other) = tokio::join!(ask("circle/1", have), ask("roster/1", vec![]));
+        assert!(other.is_err(), "{other:?}");
+        assert_eq!(told.is_ok(), former, "{told:?}");
+        assert!(net.open(phone.id(), &"pair/1".parse().unwrap()).await.is_err());
+        // And that is soon over.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_ne!(net.links().borrow().get(&phone.id()).unwrap().presence, Presence::Online);
+        net.shutdown().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_owners_remove_each_other_in_a_partition() {
     let world = World::new(3);
@@ -187,12 +320,130 @@ async fn pairing_by_a_link_works_once_and_outlives_a_restart() {
     assert_eq!(phone.trusts(&tv), Some(Role::Owner));
     let car = Device::start(&world.host("car"), 3).await;
     let again = car.keeper.pair_by_ticket(&link, PairOptions::default()).await;
-    assert!(matches!(again, Err(MembershipError::NotOpen | MembershipError::Expired)), "{again:?}");
+    assert!(matches!(again, Err(MembershipError::Expired)), "it was used already: {again:?}");
+    // By the device that used it, over the link that it has now; whether other links are out or not.
+    tv.linked(&phone).await;
+    for _ in 0..2 {
+        let again = tv.keeper.pair_by_ticket(&link, PairOptions::default()).await;
+        assert!(matches!(again, Err(MembershipError::AlreadyMember)), "{again:?}");
+        phone.keeper.invite(owner(), Duration::from_secs(600)).await.unwrap();
+    }
+    let link = tv.net.links().borrow()[&phone.id()].clone();
+    assert_eq!((link.presence, link.generation, link.last_down), (Presence::Online, 1, None), "undisturbed");
     assert!(matches!(
         car.keeper.pair_by_ticket("softbus:x", PairOptions::default()).await,
         Err(MembershipError::Ticket(_))
     ));
-    tv.linked(&phone).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn linked_devices_pair_for_another_circle_over_their_link() {
+    let world = World::new(16);
+    let (phone, tv, _car) = home(&world).await;
+    // A link that was dialled anew outranks what comes from a device that does not know of it.
+    for _ in 0..2 {
+        world.cut(&phone.host, &tv.host);
+        phone.apart(&tv).await;
+        world.heal();
+        phone.linked(&tv).await;
+        tv.linked(&phone).await;
+    }
+    let work = phone.keeper.found("work").await.unwrap().circle;
+    let pin = phone.show(PairOptions { circle: Some(work), ..PairOptions::default() }).await;
+    let join = PairOptions { join: true, ..PairOptions::default() };
+    for expected in [None, Some(phone.id())] {
+        let before = phone.net.links().borrow()[&tv.id()].generation;
+        let addr = phone.host.address(PORT);
+        let paired = tv.keeper.pair_with(addr, expected, &pin, join.clone()).await;
+        if expected.is_none() {
+            assert_eq!(paired.unwrap().circle, work);
+        } else {
+            assert!(matches!(paired, Err(MembershipError::NotOpen)), "{paired:?}");
+        }
+        assert_eq!(phone.net.links().borrow()[&tv.id()].generation, before, "the link is as it was");
+        assert_eq!(phone.presence(&tv), Presence::Online);
+    }
+}
+
+/// A joiner (or else an opener) loses power in the middle of a pairing. How long the other one waits for it.
+async fn killed_while_pairing(seed: u64, joiner: bool) {
+    let world = World::new(seed);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    phone.keeper.found("home").await.unwrap();
+    let pin = phone.show(PairOptions::default()).await;
+    let (keeper, at, to) = (tv.keeper.clone(), phone.host.address(PORT), phone.id());
+    let entering =
+        tokio::spawn(async move { keeper.pair_with(at, Some(to), &pin, PairOptions::default()).await });
+    let mut state = phone.keeper.pairing();
+    state.wait_for(|state| matches!(state, PairingState::Settling { .. })).await.unwrap();
+    let killed = tokio::time::Instant::now();
+    if joiner {
+        tv.host.crash();
+        let failed = state.wait_for(|state| matches!(state, PairingState::Failed { .. }));
+        timeout(Duration::from_secs(60), failed).await.unwrap().unwrap();
+    } else {
+        phone.host.crash();
+        let outcome = timeout(Duration::from_secs(60), entering).await.unwrap().unwrap();
+        assert!(matches!(outcome, Err(MembershipError::Net(_))), "{outcome:?}");
+    }
+    // Virtual time.
+    assert!(killed.elapsed() < Duration::from_secs(4), "{:?}", killed.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joiner_killed_while_pairing_is_missed_soon() {
+    killed_while_pairing(17, true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opener_killed_while_pairing_is_missed_soon() {
+    killed_while_pairing(18, false).await;
+}
+
+/// Devices that come in while pairing is open and sit there: their keys are free, and so are their connections.
+#[tokio::test(start_paused = true)]
+async fn strangers_that_hold_every_place_keep_nobody_from_pairing() {
+    let world = World::new(19);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    phone.keeper.found("home").await.unwrap();
+    let pin = phone.show(PairOptions::default()).await;
+    let at = phone.host.address(PORT);
+    let came = Arc::new(AtomicU32::new(0));
+    for n in 0..12u8 {
+        let host = world.host(&format!("x{}", n % 3));
+        let config = NetConfig { port: 5000 + u16::from(n), discovery: false, ..NetConfig::default() };
+        let key = Arc::new(DeviceKey::from_seed(&[100 + n; 32]));
+        let net = Net::start(host.seam(), key, FixedJudge::new([]), Router::new(), config).await.unwrap();
+        let came = came.clone();
+        host.spawn(async move {
+            loop {
+                if let Ok(mut channel) = net.open_stranger(at, None, &"pair/1".parse().unwrap()).await {
+                    came.fetch_add(1, Ordering::Relaxed);
+                    // Half of them begin a pairing, and say no more.
+                    if n % 2 == 0 {
+                        let (_, start) = Enterer::start(
+                            &PairPassword::pin(&Pin::parse("000000").unwrap()),
+                            Binding { opener: net.id(), enterer: net.id(), exporter: [0; 32] },
+                            [n; 32],
+                        );
+                        let _ = channel.send_message(&start).await;
+                    }
+                    channel.connection.closed().await;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+    }
+    let full = async {
+        while came.load(Ordering::Relaxed) < 12 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), full).await.expect("all places were taken");
+    let tv = Device::start(&world.host("tv"), 2).await;
+    tv.keeper.pair_with(at, Some(phone.id()), &pin, PairOptions::default()).await.unwrap();
+    assert_eq!(phone.trusts(&tv), Some(Role::Member));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,15 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::{DeviceId, ErrorCode, limits};
+use softbus_core::{DeviceId, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::Core;
 use super::half_open::Decision;
-use super::hub::close;
+use super::hub::{Stranger, close};
 use crate::Standing;
 use crate::channel::canonical;
+use crate::link::ConnKey;
+use crate::places::Entry;
 
+/// Connections of one stranger.
+const SAME_STRANGER: usize = 2;
 /// A handshake gets this long.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -83,27 +87,74 @@ impl Core {
         }
         match self.judge.standing(&id) {
             Standing::Trusted(_) => self.adopt(id, connection, None),
-            Standing::Stranger { pairing: true } => self.admit_stranger(id, connection, addr),
+            Standing::Stranger { pairing: true } => self.admit_stranger(id, connection, addr, false),
+            Standing::Stranger { pairing: false } if self.judge.is_former(&id) => {
+                let now = self.now();
+                if self.hub().formers.let_in(now, id) {
+                    self.admit_stranger(id, connection, addr, true);
+                } else {
+                    close(&connection, ErrorCode::Removed);
+                }
+            }
             Standing::Stranger { pairing: false } => close(&connection, ErrorCode::NotTrusted),
         }
     }
 
-    fn admit_stranger(self: &Arc<Self>, id: DeviceId, connection: quinn::Connection, addr: SocketAddr) {
-        let key = {
+    /// `former`: only to be told that it is out.
+    fn admit_stranger(
+        self: &Arc<Self>,
+        id: DeviceId,
+        connection: quinn::Connection,
+        addr: SocketAddr,
+        former: bool,
+    ) {
+        let (key, evicted) = {
             let mut hub = self.hub();
-            let same = hub.strangers.values().filter(|(other, _)| *other == id).count();
-            if hub.closed || hub.strangers.len() >= limits::STRANGERS || same >= 2 {
+            let same = hub.strangers.values().filter(|other| other.id == id).count();
+            let key = hub.key();
+            let entry = if hub.closed || same >= SAME_STRANGER {
+                Entry::Full
+            } else {
+                hub.places.enter(key, addr.ip())
+            };
+            let Entry::In { evicted } = entry else {
                 drop(hub);
                 return close(&connection, ErrorCode::Busy);
-            }
-            let key = hub.key();
-            hub.strangers.insert(key, (id, addr));
-            key
+            };
+            let evicted = evicted.and_then(|key| hub.strangers.remove(&key));
+            hub.strangers.insert(key, Stranger { id, address: addr, connection: connection.clone() });
+            (key, evicted)
         };
+        if let Some(evicted) = evicted {
+            close(&evicted.connection, ErrorCode::Busy);
+        }
         let core = self.clone();
         self.spawn(async move {
-            core.clone().run_stranger(id, connection).await;
-            core.hub().strangers.remove(&key);
+            let _leaving = Leaving { core: core.clone(), key };
+            if former {
+                core.serve_former(id, connection, Some(key)).await;
+            } else {
+                core.clone().run_stranger(id, connection, key).await;
+            }
         });
+    }
+
+    /// A stranger proves that it means it.
+    pub(crate) fn stranger_has_begun(&self, key: ConnKey) {
+        self.hub().places.begun(key);
+    }
+}
+
+/// A stranger's place at the door is free again, however its task ends.
+struct Leaving {
+    core: Arc<Core>,
+    key: ConnKey,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut hub = self.core.hub();
+        hub.strangers.remove(&self.key);
+        hub.places.leave(self.key);
     }
 }

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use softbus_core::wire::link::{BootNonce, Hello, HelloAck, Sleep, VERSIONS, link_id, negotiate};
 use softbus_core::{DeviceId, ErrorCode, Message, decode};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Core;
 use super::hub::close;
 use super::peer::Ends;
+use super::serve::Of;
 use crate::NetError;
 use crate::channel::{read_envelope, read_message, write_message};
-use crate::link::Control;
+use crate::link::{ConnKey, Control};
 
 /// A stranger's connection ends after this, whatever it does.
 const STRANGER_LIFE: Duration = Duration::from_secs(90);
-/// A stranger has this long to say Hello.
-const STRANGER_HELLO: Duration = Duration::from_secs(5);
+/// A stranger has this long to say Hello, and to begin (or to go, after) a pairing: its program does so at once.
+const STRANGER_IDLE: Duration = Duration::from_secs(3);
 
 impl Core {
     /// Runs a connection with a trusted peer to its end.
@@ -58,7 +62,7 @@ impl Core {
                         let core = self.clone();
                         let connection = connection.clone();
                         self.spawn(async move {
-                            core.serve_stream(peer, connection, Some(lease), send, recv).await;
+                            core.serve_stream(peer, connection, Of::Link(lease), send, recv).await;
                         });
                     }
                 }
@@ -81,26 +85,46 @@ impl Core {
         });
     }
 
-    /// Serves a stranger, who may speak only `pair/1`, for a bounded time.
-    pub(super) async fn run_stranger(self: Arc<Self>, id: DeviceId, connection: quinn::Connection) {
+    /// Serves a stranger, who may speak only `pair/1`, for a bounded time: short ones while it does not speak it.
+    pub(super) async fn run_stranger(
+        self: Arc<Self>,
+        id: DeviceId,
+        connection: quinn::Connection,
+        place: ConnKey,
+    ) {
         let life = async {
-            let hello = timeout(STRANGER_HELLO, self.stranger_hello(id, &connection, false)).await;
-            let control = match hello {
+            let _control = match timeout(STRANGER_IDLE, self.stranger_hello(id, &connection, false)).await {
                 Ok(Ok(control)) => control,
-                Ok(Err(error)) => return close(&connection, error.code()),
-                Err(_) => return close(&connection, ErrorCode::Timeout),
+                Ok(Err(error)) => return error.code(),
+                Err(_) => return ErrorCode::Timeout,
             };
             // If pairing closes meanwhile, the router refuses new streams; one that is under way may end in peace.
-            while let Ok((send, recv)) = connection.accept_bi().await {
-                let core = self.clone();
-                let connection = connection.clone();
-                self.spawn(async move { core.serve_stream(id, connection, None, send, recv).await });
+            let mut streams = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(_) = streams.next() => {}
+                    // At most as many as the transport lets a stranger have.
+                    stream = connection.accept_bi() => match stream {
+                        Ok((send, recv)) => {
+                            let (core, connection) = (self.clone(), connection.clone());
+                            let (running, ended) = oneshot::channel::<()>();
+                            // In a task of its own: however the connection ends, the pairing ends in order.
+                            self.spawn(async move {
+                                let of = Of::Stranger(Some(place));
+                                core.serve_stream(id, connection, of, send, recv).await;
+                                drop(running);
+                            });
+                            streams.push(ended);
+                        }
+                        Err(_) => return ErrorCode::None,
+                    },
+                    () = tokio::time::sleep(STRANGER_IDLE), if streams.is_empty() => return ErrorCode::Timeout,
+                }
             }
-            drop(control);
         };
-        if timeout(STRANGER_LIFE, life).await.is_err() {
-            close(&connection, ErrorCode::Timeout);
-        }
+        let code = timeout(STRANGER_LIFE, life).await.unwrap_or(ErrorCode::Timeout);
+        close(&connection, code);
     }
 
     /// Hello both ways with a device that is not (yet) trusted: versions are agreed on, no link comes of it.

@@ -54,7 +54,11 @@ impl Core {
         }
     }
 
-    async fn race(&self, peer: DeviceId, addresses: Vec<SocketAddr>) -> Result<quinn::Connection, String> {
+    pub(super) async fn race(
+        &self,
+        peer: DeviceId,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<quinn::Connection, String> {
         let mut waiting: VecDeque<SocketAddr> = addresses.into();
         let mut running = FuturesUnordered::new();
         let mut last = "no address is known".to_owned();
@@ -155,7 +159,12 @@ impl Core {
         loop {
             changed.borrow_and_update();
             if let Ok((connection, id)) = self.connect(addr, None).await {
-                close(&connection, ErrorCode::None);
+                let now = self.now();
+                if self.judge.is_former(&id) && self.hub().formers.call(now, id, &[addr], Duration::ZERO) {
+                    self.serve_former(id, connection, None).await;
+                } else {
+                    close(&connection, ErrorCode::None);
+                }
                 if matches!(self.judge.standing(&id), Standing::Trusted(_)) {
                     self.hub().statics.insert(addr, Some(id));
                     return self.learn(&[(id, addr)], true);

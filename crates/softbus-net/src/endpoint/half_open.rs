@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use softbus_core::limits;
 
+use crate::places::network;
+
 /// Slots for addresses at which a trusted peer is known.
 const KNOWN_SLOTS: usize = limits::HALF_OPEN / 2;
 /// From so many handshakes of unknown addresses on, a new one must prove its address.
@@ -102,17 +104,6 @@ impl HalfOpen {
         let Some(left) = self.tokens.checked_sub(1000) else { return false };
         self.tokens = left;
         true
-    }
-}
-
-/// Whom an address counts for: one IPv4 address, or one IPv6 /64.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        v4 => v4,
     }
 }
 

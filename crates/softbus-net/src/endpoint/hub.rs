@@ -8,12 +8,14 @@ use std::time::Duration;
 use softbus_core::{DeviceId, ErrorCode, limits};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::former::Formers;
 use super::half_open::HalfOpen;
 use super::neighbours::standing;
 use super::peer::{Active, Carrier, Ends, Peer};
 use super::{Core, config, neighbourhood};
 use crate::channel::canonical;
 use crate::link::{Action, ConnKey};
+use crate::places::Places;
 use crate::{LinkEvent, LinkInfo, Standing};
 
 /// Devices that were met and are remembered.
@@ -35,18 +37,27 @@ const REST_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Hub {
     pub(super) peers: BTreeMap<DeviceId, Peer>,
     pub(super) statics: BTreeMap<SocketAddr, Option<DeviceId>>,
-    pub(super) strangers: BTreeMap<ConnKey, (DeviceId, SocketAddr)>,
+    pub(super) strangers: BTreeMap<ConnKey, Stranger>,
+    pub(super) places: Places,
     /// Where we met devices that were not trusted then: if they are some day, we know where to dial.
     pub(super) met: VecDeque<(DeviceId, SocketAddr)>,
     pub(super) half_open: HalfOpen,
     /// By dropping it a handshake is ended.
     pub(super) handshakes: BTreeMap<u64, oneshot::Sender<()>>,
     pub(super) nearby: neighbourhood::Nearby,
+    pub(super) formers: Formers,
     pub(super) next_key: ConnKey,
     pub(super) closed: bool,
     seed: u64,
     poll_at: Duration,
     publish_at: Duration,
+}
+
+/// A connection of a stranger.
+pub(super) struct Stranger {
+    pub(super) id: DeviceId,
+    pub(super) address: SocketAddr,
+    pub(super) connection: quinn::Connection,
 }
 
 impl Hub {
@@ -55,10 +66,12 @@ impl Hub {
             peers: BTreeMap::new(),
             statics: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            places: Places::new(limits::STRANGERS),
             met: VecDeque::new(),
             half_open: HalfOpen::default(),
             handshakes: BTreeMap::new(),
             nearby: neighbourhood::Nearby::default(),
+            formers: Formers::default(),
             next_key: 0,
             closed: false,
             seed,
@@ -359,13 +372,16 @@ impl Core {
             }
         }
         hub.nearby.retag(&*self.judge, &*self.seam.clock, &trusted);
+        hub.formers.retain(|id| self.judge.is_former(id));
+        self.sighted.notify_one();
         let known: Vec<(DeviceId, SocketAddr, bool)> = hub
             .nearby
             .matches(&trusted)
             .into_iter()
             .map(|(id, addr)| (id, addr, false))
             .chain(hub.statics.iter().filter_map(|(addr, id)| id.map(|id| (id, *addr, true))))
-            .chain(hub.strangers.values().chain(&hub.met).map(|(id, addr)| (*id, *addr, false)))
+            .chain(hub.strangers.values().map(|stranger| (stranger.id, stranger.address, false)))
+            .chain(hub.met.iter().map(|(id, addr)| (*id, *addr, false)))
             .collect();
         for (id, addr, is_static) in known {
             if let Some(peer) = hub.peers.get_mut(&id) {

@@ -9,6 +9,7 @@ mod dial;
 mod estimate;
 #[cfg(test)]
 mod flood_tests;
+mod former;
 mod half_open;
 mod hub;
 mod neighbourhood;
@@ -64,6 +65,10 @@ pub(crate) struct Core {
     wake: Notify,
     /// Wakes the announcer: what is announced may have changed.
     announce: Notify,
+    /// Wakes who calls former members: somebody came into sight, or is out now.
+    sighted: Notify,
+    /// Wakes who publishes what is in sight.
+    in_sight: Notify,
     closing: watch::Sender<bool>,
 }
 
@@ -109,6 +114,8 @@ impl Core {
             nearby: watch::Sender::new(Arc::default()),
             wake: Notify::new(),
             announce: Notify::new(),
+            sighted: Notify::new(),
+            in_sight: Notify::new(),
             closing: watch::Sender::new(false),
             config,
         });
@@ -123,6 +130,8 @@ impl Core {
         if core.config.discovery {
             core.background(Self::browse_loop);
             core.background(Self::announce_loop);
+            core.background(Self::former_loop);
+            core.background(Self::nearby_loop);
         }
         tracing::info!(device = ?core.me, port = core.port(), "net is up");
         Ok(core)

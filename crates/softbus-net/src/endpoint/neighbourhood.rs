@@ -8,8 +8,10 @@ use std::time::Duration;
 use softbus_core::wire::link::VERSIONS;
 use softbus_core::{DeviceId, limits};
 use softbus_trust::tag::{hour, tag};
+use tokio::time::Instant;
 
 use super::Core;
+use super::former::FORMERS;
 use crate::Judge;
 use crate::channel::canonical;
 use crate::seam::{Announcement, Clock, Sighting};
@@ -19,7 +21,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// Most circles whose tags are announced.
 const TAG_CIRCLES: usize = 8;
 /// Most secrets (of today and of earlier) that tags are recognised by.
-const TAG_SECRETS: usize = 32;
+const TAG_SECRETS: usize = 64;
 /// Browsing that ended is begun again after this, at first and at most.
 const BROWSE_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// An announcement is looked over this often (its tags change with the hour).
@@ -27,21 +29,32 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(300);
 /// Changes that come together are announced together.
 const ANNOUNCE_CALM: Duration = Duration::from_millis(20);
 
+/// So many sightings are taken in at once, ...
+const SIGHTINGS_AT_ONCE: u32 = 64;
+/// ... and then no more until this long after the first of them.
+const SIGHTINGS_EVERY: Duration = Duration::from_millis(100);
+/// What is in sight is published so often at most.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
 /// What discovery sees, and whom the tags mean.
 #[derive(Default)]
 pub(super) struct Nearby {
-    seen: BTreeMap<String, Sighting>,
+    seen: BTreeMap<String, Arc<Sighting>>,
     tags: BTreeMap<[u8; 8], DeviceId>,
+    /// Devices that are out of our circles.
+    formers: BTreeSet<DeviceId>,
     hour: u64,
 }
 
 impl Nearby {
-    /// Computes the tags of every trusted device for this and the neighbouring hours.
+    /// Computes the tags of every trusted device, and of those that are out and may not know it, for this and the
+    /// neighbouring hours.
     pub(super) fn retag(&mut self, judge: &dyn Judge, clock: &dyn Clock, trusted: &BTreeSet<DeviceId>) {
         self.hour = hour(clock.wall());
         self.tags.clear();
+        self.formers = judge.formers().into_iter().take(FORMERS).collect();
         for secret in judge.tag_secrets().iter().take(TAG_SECRETS) {
-            for device in trusted {
+            for device in trusted.iter().chain(&self.formers) {
                 for hour in self.hour.saturating_sub(1)..=self.hour.saturating_add(1) {
                     self.tags.insert(tag(&secret.secret, device, hour), *device);
                 }
@@ -51,15 +64,37 @@ impl Nearby {
 
     /// Trusted devices in sight, and where.
     pub(super) fn matches(&self, trusted: &BTreeSet<DeviceId>) -> Vec<(DeviceId, SocketAddr)> {
+        let trusted = |id: &DeviceId| trusted.contains(id);
         self.seen.values().flat_map(|sighting| self.recognise(sighting, trusted)).collect()
     }
 
-    fn recognise(&self, sighting: &Sighting, trusted: &BTreeSet<DeviceId>) -> Vec<(DeviceId, SocketAddr)> {
+    fn recognise(
+        &self,
+        sighting: &Sighting,
+        trusted: impl Fn(&DeviceId) -> bool,
+    ) -> Vec<(DeviceId, SocketAddr)> {
         let Sighting::Seen { addresses, announcement, .. } = sighting else { return Vec::new() };
         let by_tag = announcement.tags.iter().find_map(|tag| self.tags.get(tag));
-        let id = by_tag.copied().or(announcement.id).filter(|id| trusted.contains(id));
+        let id = by_tag.copied().or(announcement.id).filter(&trusted);
         let Some(id) = id else { return Vec::new() };
         addresses.iter().take(limits::PEER_ADDRESSES / 2).map(|addr| (id, canonical(*addr))).collect()
+    }
+
+    /// Devices in sight that are out of a circle and still announce themselves as of it, and where. (One that says
+    /// its id in the open says nothing of a circle.)
+    pub(super) fn formers_in_sight(&self) -> BTreeMap<DeviceId, Vec<SocketAddr>> {
+        let mut found: BTreeMap<DeviceId, Vec<SocketAddr>> = BTreeMap::new();
+        for sighting in self.seen.values().filter(|_| !self.formers.is_empty()) {
+            let Sighting::Seen { addresses, announcement, .. } = &**sighting else { continue };
+            let id = announcement.tags.iter().find_map(|tag| self.tags.get(tag));
+            if let Some(id) = id.filter(|id| self.formers.contains(id)) {
+                // Of a device that restarted there are two records for a while.
+                let known = found.entry(*id).or_default();
+                known.extend(addresses.iter().map(|addr| canonical(*addr)));
+                known.truncate(limits::PEER_ADDRESSES);
+            }
+        }
+        found
     }
 
     /// Notes a sighting; `false` if it says nothing new.
@@ -67,10 +102,10 @@ impl Nearby {
         match &sighting {
             Sighting::Seen { key, .. } => {
                 let room = self.seen.len() < limits::SIGHTINGS || self.seen.contains_key(key);
-                if !room || self.seen.get(key) == Some(&sighting) {
+                if !room || self.seen.get(key).is_some_and(|known| **known == sighting) {
                     return false;
                 }
-                self.seen.insert(key.clone(), sighting);
+                self.seen.insert(key.clone(), Arc::new(sighting));
                 true
             }
             Sighting::Gone { key } => self.seen.remove(key).is_some(),
@@ -86,9 +121,16 @@ impl Core {
                 Ok(mut sightings) => {
                     // What an ended subscription saw may have gone unnoticed since.
                     self.hub().nearby.seen.clear();
+                    let mut pace = (Instant::now(), 0);
                     while let Some(sighting) = sightings.recv().await {
                         wait = BROWSE_AGAIN.0;
                         self.sighted(sighting);
+                        // What comes faster waits; whoever feeds us tells what changed meanwhile once.
+                        pace.1 += 1;
+                        if pace.1 >= SIGHTINGS_AT_ONCE {
+                            tokio::time::sleep_until(pace.0 + SIGHTINGS_EVERY).await;
+                            pace = (Instant::now(), 0);
+                        }
                     }
                     tracing::warn!("browsing ended; beginning again");
                 }
@@ -102,20 +144,31 @@ impl Core {
     fn sighted(self: &Arc<Self>, sighting: Sighting) {
         let found = {
             let mut hub = self.hub();
-            let trusted: BTreeSet<DeviceId> = hub.peers.keys().copied().collect();
             let hub = &mut *hub;
             if hub.nearby.hour != hour(self.seam.clock.wall()) {
+                let trusted: BTreeSet<DeviceId> = hub.peers.keys().copied().collect();
                 hub.nearby.retag(&*self.judge, &*self.seam.clock, &trusted);
             }
-            let found = hub.nearby.recognise(&sighting, &trusted);
+            let found = hub.nearby.recognise(&sighting, |id| hub.peers.contains_key(id));
             if hub.nearby.note(sighting) {
-                let list = hub.nearby.seen.values().cloned().collect();
-                self.nearby.send_replace(Arc::new(list));
+                self.in_sight.notify_one();
+                self.sighted.notify_one();
             }
             found
         };
         if !found.is_empty() {
             self.learn(&found, false);
+        }
+    }
+
+    /// Publishes what is in sight: at once, and then so often at most. The whole of it is copied each time.
+    pub(super) async fn nearby_loop(self: Arc<Self>) {
+        loop {
+            self.in_sight.notified().await;
+            let seen: Vec<Arc<Sighting>> = self.hub().nearby.seen.values().cloned().collect();
+            let list = seen.into_iter().map(Arc::unwrap_or_clone).collect();
+            self.nearby.send_replace(Arc::new(list));
+            tokio::time::sleep(PUBLISH_EVERY).await;
         }
     }
 
@@ -161,5 +214,75 @@ impl Core {
             id: self.judge.announce_openly().then_some(self.me),
             tags: tags.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's helpers are tests, too")]
+
+    use std::io;
+    use std::sync::Mutex;
+
+    use softbus_trust::DeviceKey;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::seam::memory::World;
+    use crate::seam::{BoxFuture, Discovery};
+    use crate::testing::FixedJudge;
+    use crate::{Net, NetConfig, Router};
+
+    /// Sees what a test tells it.
+    struct Told(Mutex<Option<mpsc::Receiver<Sighting>>>);
+
+    impl Discovery for Told {
+        fn browse(&self) -> io::Result<mpsc::Receiver<Sighting>> {
+            self.0.lock().unwrap().take().ok_or_else(|| io::ErrorKind::Unsupported.into())
+        }
+        fn announce(&self, _: &Announcement) -> io::Result<()> {
+            Ok(())
+        }
+        fn goodbye(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    fn sighting(n: usize) -> Sighting {
+        let announcement = Announcement { port: 1, versions: (1, 1), ..Announcement::default() };
+        let addresses = vec![SocketAddr::from(([10, 0, 0, 1], 1))];
+        Sighting::Seen { key: format!("{n}"), addresses, announcement }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_sightings_is_taken_in_at_its_pace() {
+        let world = World::new(1);
+        let mut seam = world.host("a").seam();
+        let (tell, told) = mpsc::channel(8);
+        seam.discovery = Arc::new(Told(Mutex::new(Some(told))));
+        let key = Arc::new(DeviceKey::from_seed(&[1; 32]));
+        let net = Net::start(seam, key, FixedJudge::new([]), Router::new(), NetConfig::default());
+        let net = net.await.unwrap();
+        let mut nearby = net.nearby();
+        tell.send(sighting(0)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(nearby.borrow_and_update().len(), 1, "the first one at once");
+        let flood = tokio::spawn(async move {
+            for n in 0..3 * limits::SIGHTINGS {
+                tell.send(sighting(n)).await.unwrap();
+            }
+            tell
+        });
+        let (mut published, begun) = (0, Instant::now());
+        while nearby.borrow_and_update().len() < limits::SIGHTINGS {
+            nearby.changed().await.unwrap();
+            published += 1;
+            let seen = nearby.borrow().len() as u64;
+            let passed = begun.elapsed().as_millis() as u64;
+            assert!(seen <= (passed / 100 + 3) * u64::from(SIGHTINGS_AT_ONCE), "{seen} in {passed} ms");
+        }
+        assert!(published <= begun.elapsed().as_millis() / 100 + 2, "{published}");
+        drop(flood.await.unwrap());
+        assert_eq!(nearby.borrow().len(), limits::SIGHTINGS);
     }
 }

@@ -40,21 +40,30 @@ impl Core {
                     let (send, recv, service) = result?;
                     let lease = Lease::of(&active.lease);
                     let connection = active.connection;
-                    return Ok(Channel { peer: self.caller(peer), service, send, recv, connection, lease });
+                    let peer = self.caller(peer);
+                    return Ok(Channel { peer, service, send, recv, connection, lease, place: None });
                 }
                 Err(_) => return Err(NetError::Lost("the other device did not answer in time".into())),
             }
         }
     }
 
-    /// Opens a channel to whoever is at an address.
+    /// Opens a channel to whoever is at an address: over the link with it, if there is one (a second connection with a
+    /// device that trusts us would be taken for a new one of that link).
     pub(crate) async fn open_stranger(
         self: &Arc<Self>,
         addr: std::net::SocketAddr,
         expected: Option<DeviceId>,
         services: &[ServiceName],
     ) -> Result<Channel, NetError> {
+        if let Some(peer) = expected.filter(|peer| self.is_linked(peer)) {
+            return self.open(peer, services).await;
+        }
         let (connection, peer) = self.meet(addr, expected).await?;
+        if self.is_linked(&peer) {
+            super::hub::close(&connection, ErrorCode::None);
+            return self.open(peer, services).await;
+        }
         self.check_choices(peer, services)?;
         let opening = async {
             let control = self.stranger_hello(peer, &connection, true).await?;
@@ -69,7 +78,8 @@ impl Core {
                 let closed = async move { drop((held.closed().await, control)) };
                 let lease = Lease::default();
                 self.spawn(watch_stranger(closed, lease.clone(), connection.clone()));
-                Ok(Channel { peer: self.caller(peer), service, send, recv, connection, lease })
+                let peer = self.caller(peer);
+                Ok(Channel { peer, service, send, recv, connection, lease, place: None })
             }
             Ok(Err(error)) => {
                 super::hub::close(&connection, error.code());
@@ -80,6 +90,10 @@ impl Core {
                 Err(NetError::Dial { addr, reason: "it did not answer in time".into() })
             }
         }
+    }
+
+    fn is_linked(&self, peer: &DeviceId) -> bool {
+        self.hub().peers.get(peer).is_some_and(|peer| peer.current.borrow().is_some())
     }
 
     pub(super) fn check_choices(&self, peer: DeviceId, services: &[ServiceName]) -> Result<(), NetError> {

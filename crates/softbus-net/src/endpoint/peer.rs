@@ -13,7 +13,7 @@ use super::Core;
 use super::answers::Answers;
 use super::estimate::{Counters, Estimate};
 use super::request::Outgoing;
-use crate::channel::canonical;
+use crate::channel::{canonical, frames};
 use crate::link::{ConnKey, Control, LinkConfig, LinkMachine};
 use crate::{LinkEvent, LinkInfo};
 
@@ -199,32 +199,4 @@ impl Core {
             self.publish(id, peer.info(id));
         }
     }
-}
-
-/// Frames that came in authenticated packets.
-fn frames(rx: &quinn::FrameStats) -> u64 {
-    rx.acks
-        + rx.ack_frequency
-        + rx.crypto
-        + rx.connection_close
-        + rx.data_blocked
-        + rx.datagram
-        + u64::from(rx.handshake_done)
-        + rx.immediate_ack
-        + rx.max_data
-        + rx.max_stream_data
-        + rx.max_streams_bidi
-        + rx.max_streams_uni
-        + rx.new_connection_id
-        + rx.new_token
-        + rx.path_challenge
-        + rx.path_response
-        + rx.ping
-        + rx.reset_stream
-        + rx.retire_connection_id
-        + rx.stream_data_blocked
-        + rx.streams_blocked_bidi
-        + rx.streams_blocked_uni
-        + rx.stop_sending
-        + rx.stream
 }

@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::answers::{Answer, Begin};
-use crate::channel::{Lease, read_bytes, read_message, write_message};
+use crate::channel::{Lease, StrangerPlace, read_bytes, read_message, write_message};
+use crate::link::ConnKey;
 use crate::router::Handler;
 use crate::{Caller, Channel, NetError, Respond};
 
@@ -24,15 +25,25 @@ struct Asked {
     link: LinkId,
     id: u64,
     choice: u8,
+    /// There is no link, so nothing is kept of its requests: they change nothing.
+    former: bool,
+}
+
+/// Whose connection a stream is on.
+pub(super) enum Of {
+    /// One that carries (or carried) a link; its lease.
+    Link(Arc<()>),
+    /// A stranger's, or one that was dialled to tell a former member; its place at the door, if it dialled.
+    Stranger(Option<ConnKey>),
 }
 
 impl Core {
-    /// Serves one stream of `peer`. `lease` is of its link; a stranger has none.
+    /// Serves one stream of `peer`.
     pub(super) async fn serve_stream(
         self: Arc<Self>,
         peer: DeviceId,
         connection: quinn::Connection,
-        lease: Option<Arc<()>>,
+        of: Of,
         mut send: quinn::SendStream,
         mut recv: quinn::RecvStream,
     ) {
@@ -43,8 +54,11 @@ impl Core {
             Err(_) => return abort(send, recv, ErrorCode::Timeout),
         };
         // A stranger's connection is for pairing alone, also once the pairing made it trusted: nothing would end
-        // it when that trust is withdrawn, as links end.
-        if lease.is_none() && open.services.iter().any(|service| service.name() != "pair") {
+        // it when that trust is withdrawn, as links end. Who is out of our circle may ask why.
+        let stranger = matches!(of, Of::Stranger(_));
+        let former = stranger && self.judge.is_former(&peer);
+        let open_to_it = |name: &str| name == "pair" || former && name == "circle";
+        if stranger && open.services.iter().any(|service| !open_to_it(service.name())) {
             return refuse(send, recv, ErrorCode::NotTrusted).await;
         }
         let is_request = matches!(open.want, Want::Request { .. });
@@ -63,14 +77,19 @@ impl Core {
                 let reply = Reply::Opened { choice };
                 let opened = write_message(&mut send, &reply);
                 if matches!(timeout(OPEN_WAIT, opened).await, Ok(Ok(()))) {
-                    let lease = Lease::new(lease);
+                    let (lease, place) = match of {
+                        Of::Link(lease) => (Lease::new(Some(lease)), None),
+                        Of::Stranger(key) => {
+                            (Lease::new(None), key.map(|key| StrangerPlace { core: self.clone(), key }))
+                        }
+                    };
                     service
-                        .accept(Channel { peer: caller, service: name, send, recv, connection, lease })
+                        .accept(Channel { peer: caller, service: name, send, recv, connection, lease, place })
                         .await;
                 }
             }
             (Want::Request { link, id, done_below, len }, Handler::Request(respond)) => {
-                let asked = Asked { peer, link, id, choice };
+                let asked = Asked { peer, link, id, choice, former };
                 self.serve_request(asked, caller, respond, done_below, len, send, recv).await;
             }
             // `route` gives the handler of the wanted kind.
@@ -108,6 +127,7 @@ impl Core {
                 }
                 // Of another life of either side: whether it was carried out then is not known here.
                 Some(_) => Begin::Refuse(ErrorCode::Conflict),
+                None if asked.former => Begin::Run,
                 None => Begin::Refuse(ErrorCode::NotTrusted),
             }
         };

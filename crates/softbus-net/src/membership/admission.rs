@@ -78,6 +78,15 @@ impl Keeper {
             let _ = talk.say(&Welcome::Refusal(refusal)).await;
             return Err(error);
         }
+        // From here on it is admitted. Were it not to take the circle in, pairing again would make up for that.
+        match self.welcome(talk, circle).await {
+            Ok(()) => Ok(Paired { peer, circle, joined: false, founded: None }),
+            Err(why) => Err(MembershipError::Unconfirmed { why: Box::new(why) }),
+        }
+    }
+
+    /// Sends the circle and waits until the joiner has stored it.
+    async fn welcome(&self, talk: &mut impl Talk, circle: CircleId) -> Result<(), MembershipError> {
         let (statements, secret) = {
             let state = self.read();
             let kept = state.circles.get(&circle).ok_or(MembershipError::NoCircle(circle))?;
@@ -93,7 +102,7 @@ impl Keeper {
         let Pair::Joined = hear(talk, STORING).await? else {
             return Err(MembershipError::Protocol("no word that it joined"));
         };
-        Ok(Paired { peer, circle, joined: false, founded: None })
+        Ok(())
     }
 
     async fn admit(

@@ -57,8 +57,17 @@ pub enum MembershipError {
         /// What happened.
         why: String,
     },
+    /// The device was admitted, on disk, but did not say that it has the circle.
+    #[error(
+        "the other device was admitted but did not say that it took the circle in: {why}; if it does not appear among \
+         the devices, pair with it again, or remove it"
+    )]
+    Unconfirmed {
+        /// What happened.
+        why: Box<MembershipError>,
+    },
     /// Both are in that circle already.
-    #[error("the two devices are in one circle already")]
+    #[error("the two devices are in one circle already (and a PIN or link that was used is not valid again)")]
     AlreadyMember,
     /// The device that would join is in a circle already, and was not told to join another.
     #[error(

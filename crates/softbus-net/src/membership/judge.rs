@@ -1,5 +1,7 @@
 //! The keeper as judge: asked on every handshake and before every service, answered from memory.
 
+use std::collections::BTreeSet;
+
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
 use softbus_trust::Asker;
 use tokio::sync::watch;
@@ -23,12 +25,29 @@ impl Judge for Keeper {
         state.view.role(&state.view.me, now.wall)
     }
 
+    fn is_former(&self, peer: &DeviceId) -> bool {
+        let now = self.wall();
+        let state = self.read();
+        state.view.role(peer, now).is_none() && state.present().any(|circle| circle.set.is_out(peer))
+    }
+
+    fn formers(&self) -> Vec<DeviceId> {
+        let now = self.wall();
+        let state = self.read();
+        let out: BTreeSet<DeviceId> = state.present().flat_map(|circle| circle.set.out().copied()).collect();
+        out.into_iter().filter(|device| state.view.role(device, now).is_none()).collect()
+    }
+
     fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode> {
         let now = self.now();
         let state = self.read();
         let pairing = state.pairing_open(now);
         if service.name() == "pair" && !pairing {
             return Err(ErrorCode::NotTrusted);
+        }
+        // To be told why it is one.
+        if service.name() == "circle" && state.present().any(|circle| circle.set.is_out(peer)) {
+            return Ok(());
         }
         let mut verdict = state.rules.may_open(peer, Asker::Stranger { pairing }, service);
         // Of several circles in common the kindest decides.
@@ -50,11 +69,11 @@ impl Judge for Keeper {
 
     fn tag_secrets(&self) -> Vec<TagSecret> {
         let state = self.read();
-        let circles = state.circles.iter().filter(|(id, _)| state.view.circles.contains_key(id));
-        circles
-            .flat_map(|(id, circle)| {
+        state
+            .present()
+            .flat_map(|circle| {
                 circle.secrets.iter().enumerate().map(|(age, secret)| TagSecret {
-                    circle: *id,
+                    circle: circle.set.id(),
                     secret: *secret.secret(),
                     current: age == 0,
                 })

@@ -8,16 +8,18 @@ use softbus_core::{CircleId, DeviceId, Signed, WallMs};
 use softbus_trust::circle::{CircleSecret, CircleSet};
 use softbus_trust::pairing::{Gate, Now};
 use softbus_trust::{AccessRules, CircleView, CirclesView, DeviceKey, PairingState, Role};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::shelf::{self, CirclePut, TicketRecord};
-use super::{CIRCLES, MembershipError, PAIRINGS, PairOptions};
+use super::trying::Trying;
+use super::{CIRCLES, MembershipError, PairOptions};
 use crate::Net;
 use crate::seam::store::{Store, StoreError};
 use crate::seam::{Lane, Seam};
 
-/// Earlier secrets of a circle that are kept, to recognise members who have not heard of the change.
-const OLD_SECRETS: usize = 2;
+/// Earlier secrets of a circle that are kept, to recognise those who have not heard of the change: members, and whom
+/// it shut out. Each removal makes a new one, so this is how many a device may sleep through and be recognised.
+const OLD_SECRETS: usize = 7;
 /// What taking in one statement costs, in operations of the reference kernel (a signature to check).
 pub(super) const STATEMENT_OPS: u64 = 200_000;
 
@@ -40,8 +42,8 @@ pub struct Keeper {
     pub(super) cancels: watch::Sender<u64>,
     /// A deadline may have moved.
     pub(super) clockwork: Notify,
-    /// Pairings that may be under way at once.
-    pub(super) pairings: Arc<Semaphore>,
+    /// Places for devices that try the PIN shown here.
+    pub(super) trying: Arc<Mutex<Trying>>,
     /// Exchanges of each peer that are in work.
     pub(super) turns: Mutex<BTreeMap<DeviceId, u8>>,
 }
@@ -73,6 +75,11 @@ impl State {
     /// Whether a stranger may speak `pair/1` now.
     pub fn pairing_open(&self, now: Now) -> bool {
         self.gate.is_open(now) || self.tickets.values().any(|ticket| ticket.counts_at(now.wall))
+    }
+
+    /// The circles that this device is in.
+    pub fn present(&self) -> impl Iterator<Item = &Circle> {
+        self.circles.iter().filter(|(id, _)| self.view.circles.contains_key(id)).map(|(_, circle)| circle)
     }
 
     /// Whether a PIN is open, or else this device is in no circle: it shows itself.
@@ -114,7 +121,7 @@ impl Keeper {
             news: watch::Sender::new(0),
             cancels: watch::Sender::new(0),
             clockwork: Notify::new(),
-            pairings: Arc::new(Semaphore::new(PAIRINGS)),
+            trying: Arc::default(),
             turns: Mutex::default(),
         });
         keeper.refresh();

@@ -26,6 +26,7 @@ mod shelf;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod trying;
 
 pub use error::MembershipError;
 pub use keeper::Keeper;
@@ -43,7 +44,7 @@ pub const SHORTEST_GRANT: Duration = Duration::from_secs(86_400);
 pub const INVITATIONS: usize = 16;
 /// Shortest and longest life of a link.
 pub const INVITATION_LIFE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(7 * 86_400));
-/// Pairings that may be under way at once with devices that try the PIN shown here.
+/// Devices that may be trying the PIN shown here at once, until their try counts.
 pub const PAIRINGS: usize = 4;
 
 /// What is to come of a pairing, as this device's user sees it.

@@ -1,6 +1,7 @@
 //! The side of `pair/1` that shows the password: tries are counted on disk before anybody learns of their outcome.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use softbus_core::wire::pair::{Offer, Pair, Password, Refusal};
 use softbus_core::{DeviceId, ErrorCode};
@@ -11,9 +12,13 @@ use tokio::sync::watch;
 use super::pairing::{MESSAGE, Talk, binding_of};
 use super::refusals::{gate_refusal, hear, refused, seconds};
 use super::shelf::TICKET_TRIES;
+use super::trying::Try;
 use super::{Keeper, MembershipError, PairOptions, Paired, shelf};
 use crate::seam::BoxFuture;
 use crate::{Channel, NetError, Service};
+
+/// How long a device that tries the password has for one message, until the try counts: no person is waited for.
+const TRY: Duration = Duration::from_secs(5);
 
 /// Answers `pair/1`.
 pub(super) struct Answer(pub Arc<Keeper>);
@@ -45,10 +50,6 @@ enum Which {
 impl Keeper {
     /// The opener's side of one channel, from a caller that may be anybody.
     pub(super) async fn answer_pairing(&self, talk: &mut impl Talk, binding: Binding) {
-        let Ok(_place) = self.pairings.clone().try_acquire_owned() else {
-            let _ = talk.say(&Pair::Refusal(Refusal::Busy)).await;
-            return talk.wind_up().await;
-        };
         let mut cancels = self.cancels.subscribe();
         let since = *cancels.borrow_and_update();
         let outcome = self.answer_now(talk, binding, &mut cancels, since).await;
@@ -95,7 +96,11 @@ impl Keeper {
         let (options, ours, theirs) = tokio::select! {
             biased;
             _ = cancels.wait_for(|n| *n != since) => return Err(Stop::Say(Refusal::Cancelled)),
-            proven = self.prove(talk, binding) => proven?,
+            proven = async {
+                let tried = self.hear_try(talk, binding).await?;
+                talk.begun();
+                self.judge_try(talk, peer, tried).await
+            } => proven?,
         };
         let paired = match settle(&ours, &theirs) {
             Settlement::OpenerAdmits(circle) => {
@@ -108,24 +113,40 @@ impl Keeper {
         paired.map_err(Stop::Quiet)
     }
 
-    /// Hears the proof, counts the try, judges it and proves itself; then what each of the two brings.
-    async fn prove(
-        &self,
-        talk: &mut impl Talk,
-        binding: Binding,
-    ) -> Result<(PairOptions, Offer, Offer), Stop> {
-        let peer = binding.enterer;
-        let Pair::Start(start) = hear(talk, MESSAGE).await? else {
+    /// Hears the try, for which there are few places.
+    async fn hear_try(&self, talk: &mut impl Talk, binding: Binding) -> Result<(Invitation, Opener), Stop> {
+        let Some(mut place) = Try::begin(&self.trying, talk.from()) else {
+            return Err(Stop::Say(Refusal::Busy));
+        };
+        tokio::select! {
+            biased;
+            () = place.lost() => Err(Stop::Say(Refusal::Busy)),
+            tried = self.hear_proof(talk, binding) => tried,
+        }
+    }
+
+    async fn hear_proof(&self, talk: &mut impl Talk, binding: Binding) -> Result<(Invitation, Opener), Stop> {
+        let Pair::Start(start) = hear(talk, TRY).await? else {
             return Err(Stop::Say(Refusal::Protocol));
         };
         let (invitation, password) = self.password_for(&start.password)?;
         let mut proof = Opener::new(binding, self.random());
         let share = proof.on_start(&start, &password).map_err(|_| Stop::Say(Refusal::Protocol))?;
         talk.say(&share).await?;
-        let Pair::Confirm(confirm) = hear(talk, MESSAGE).await? else {
+        let Pair::Confirm(confirm) = hear(talk, TRY).await? else {
             return Err(Stop::Say(Refusal::Protocol));
         };
         proof.on_confirm(confirm).map_err(|_| Stop::Say(Refusal::Protocol))?;
+        Ok((invitation, proof))
+    }
+
+    /// Counts the try, judges it and proves itself; then what each of the two brings.
+    async fn judge_try(
+        &self,
+        talk: &mut impl Talk,
+        peer: DeviceId,
+        (invitation, mut proof): (Invitation, Opener),
+    ) -> Result<(PairOptions, Offer, Offer), Stop> {
         self.count_try(&invitation.which).await?;
         match proof.on_counted().map_err(|_| Stop::Say(Refusal::Protocol))? {
             Judged::Right(confirm) => {

@@ -2,7 +2,7 @@
 //! a user asks, and the side on which the password is entered.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use softbus_core::wire::pair::{Pair, Refusal};
@@ -19,10 +19,14 @@ use super::shelf::{self, TicketRecord};
 use super::{
     DEFAULT_GRANT, INVITATION_LIFE, INVITATIONS, Keeper, MembershipError, PairOptions, Paired, pair_service,
 };
-use crate::{Channel, NetError};
+use crate::channel::silence;
+use crate::{Channel, Judge as _, NetError, Standing};
 
 /// How long the other side has for one message.
 pub(super) const MESSAGE: Duration = Duration::from_secs(10);
+/// The other side is gone if nothing is heard of it for this long (it need not have anything to say: its end of the
+/// connection answers by itself).
+const SILENCE: Duration = Duration::from_secs(3);
 /// How long the joiner has to store the circle and say so.
 pub(super) const STORING: Duration = Duration::from_secs(30);
 
@@ -34,6 +38,12 @@ pub(super) trait Talk: Send {
     fn hear<M: Message>(&mut self) -> impl Future<Output = Result<M, NetError>> + Send;
     /// Waits until the other side has all that was said.
     fn wind_up(&mut self) -> impl Future<Output = ()> + Send;
+    /// Where the other side is.
+    fn from(&self) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    }
+    /// The other side has made a try that counts.
+    fn begun(&self) {}
 }
 
 impl Talk for Channel {
@@ -42,11 +52,34 @@ impl Talk for Channel {
     }
 
     async fn hear<M: Message>(&mut self) -> Result<M, NetError> {
-        self.expect_message().await
+        let connection = self.connection.clone();
+        let silence = silence(&connection, SILENCE);
+        tokio::select! {
+            biased;
+            heard = self.expect_message() => heard,
+            () = silence => {
+                // It is gone: nothing more is waited for.
+                connection.close(quinn::VarInt::from_u32(ErrorCode::Timeout.number()), b"");
+                Err(NetError::Lost("the other device stopped answering".into()))
+            }
+        }
     }
 
     async fn wind_up(&mut self) {
-        let _ = tokio::time::timeout(MESSAGE, self.finish_and_wait()).await;
+        let connection = self.connection.clone();
+        tokio::select! {
+            biased;
+            _ = tokio::time::timeout(MESSAGE, self.finish_and_wait()) => {}
+            () = silence(&connection, SILENCE) => {}
+        }
+    }
+
+    fn from(&self) -> IpAddr {
+        self.remote_address().ip()
+    }
+
+    fn begun(&self) {
+        Channel::begun(self);
     }
 }
 
@@ -186,7 +219,8 @@ impl Keeper {
     /// Pairs by a link made with [`Keeper::invite`].
     ///
     /// # Errors
-    /// As [`Keeper::pair_with`]; [`MembershipError::Ticket`] if the text is no such link.
+    /// As [`Keeper::pair_with`]; [`MembershipError::Ticket`] if the text is no such link; for one that was used already
+    /// [`MembershipError::Expired`], or [`MembershipError::AlreadyMember`] if it was this device that used it.
     pub async fn pair_by_ticket(&self, link: &str, options: PairOptions) -> Result<Paired, MembershipError> {
         let ticket: Ticket = link.parse().map_err(MembershipError::Ticket)?;
         if ticket.expires <= self.wall() {
@@ -194,16 +228,24 @@ impl Keeper {
         }
         self.check_options(&options)?;
         let net = self.net()?;
-        let mut failed = MembershipError::Net(NetError::Unreachable(ticket.device));
+        let mut outcome = Err(MembershipError::Net(NetError::Unreachable(ticket.device)));
         for addr in &ticket.addresses {
             match net.open_stranger(*addr, Some(ticket.device), &pair_service()).await.map_err(not_open) {
                 Ok(channel) => {
-                    return self.enter(channel, PairPassword::ticket(&ticket.secret), options).await;
+                    outcome = self.enter(channel, PairPassword::ticket(&ticket.secret), options).await;
+                    break;
                 }
-                Err(error) => failed = error,
+                Err(error) => outcome = Err(error),
             }
         }
-        Err(failed)
+        match outcome {
+            // Nothing is open there for this link: it was used, or taken back.
+            Err(MembershipError::NotOpen | MembershipError::Expired) => {
+                let trusted = matches!(self.standing(&ticket.device), Standing::Trusted(_));
+                Err(if trusted { MembershipError::AlreadyMember } else { MembershipError::Expired })
+            }
+            outcome => outcome,
+        }
     }
 
     async fn enter(
@@ -215,8 +257,10 @@ impl Keeper {
         let binding = binding_of(&channel, channel.peer.device, self.id())?;
         let paired = self.enter_pairing(&mut channel, binding, password, options).await;
         channel.wind_up().await;
-        // The connection was this pairing's alone. End it now: the opener lets few strangers in at once.
-        channel.connection.close(quinn::VarInt::from_u32(ErrorCode::None.number()), b"");
+        if channel.peer.role.is_none() {
+            // The connection was this pairing's alone. End it now: the opener lets few strangers in at once.
+            channel.connection.close(quinn::VarInt::from_u32(ErrorCode::None.number()), b"");
+        }
         if let Err(error) = &paired {
             tracing::info!(peer = %binding.opener, %error, "pairing failed");
         }

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use softbus_core::wire::circle::{EXCHANGE_STATEMENT_BYTES, Exchange, HAVE};
 use softbus_core::{CircleId, DeviceId, ErrorCode, Hash, limits};
+use softbus_trust::circle::Farewell;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::keeper::Circle;
@@ -69,11 +70,12 @@ impl Drop for Turn {
 }
 
 impl Keeper {
-    /// Answers one message of `circle/1` from a device that is in the circle.
+    /// Answers one message of `circle/1` from a device that is in the circle, or that is out of it: that one's statements
+    /// are not taken in, and it is told why it is out.
     pub(super) async fn answer_exchange(&self, from: DeviceId, request: &[u8]) -> Result<Vec<u8>, ErrorCode> {
         let theirs = read_exchange(request).map_err(|_| ErrorCode::Malformed)?;
         if !self.shares(theirs.circle, &from) {
-            return Err(ErrorCode::Forbidden);
+            return self.answer_former(theirs.circle, from, &theirs.have);
         }
         let turn = self.me.upgrade().and_then(|me| Turn::take(me, from)).ok_or(ErrorCode::Busy)?;
         let (circle, have, known) = (theirs.circle, theirs.have.clone(), theirs.secret_known);
@@ -83,9 +85,24 @@ impl Keeper {
         })?;
         // What was taken in may have shut the asker out.
         if !self.shares(circle, &from) {
-            return Err(ErrorCode::Forbidden);
+            return self.answer_former(circle, from, &have);
         }
         let answer = self.exchange(circle, Some((&have, known))).ok_or(ErrorCode::NotFound)?;
+        softbus_core::encode(&answer).map_err(|_| ErrorCode::Internal)
+    }
+
+    /// Tells a device that is out what it lacks to see that for itself, by statements that it checks like any other:
+    /// those that removed it and what precedes them. It learns neither what came later nor the circle's secret.
+    fn answer_former(&self, circle: CircleId, device: DeviceId, have: &[Hash]) -> Result<Vec<u8>, ErrorCode> {
+        let farewell = {
+            let state = self.read();
+            let kept = state.present().find(|kept| kept.set.id() == circle);
+            kept.and_then(|kept| kept.set.farewell(&device, have, EXCHANGE_STATEMENT_BYTES))
+        };
+        let Farewell { removals, statements, more } = farewell.ok_or(ErrorCode::Forbidden)?;
+        let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
+        let answer =
+            Exchange { circle, have: removals, count, statements, more, secret_known: None, secret: None };
         softbus_core::encode(&answer).map_err(|_| ErrorCode::Internal)
     }
 

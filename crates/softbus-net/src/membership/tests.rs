@@ -379,6 +379,56 @@ async fn the_admission_is_on_disk_before_it_is_sent_and_a_lost_welcome_is_said_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_joiner_killed_before_it_stored_the_circle_is_paired_by_pairing_again() {
+    let world = World::new(16);
+    let (_ha, a, hb, b) = two(&world).await;
+    let circle = a.found("home").await.unwrap().circle;
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = shown(&a);
+    let (mut there, mut tap_a) = pipe();
+    let (mut tap_b, mut here) = pipe();
+    let bound = binding(&a, &b);
+    let answering = a.answer_pairing(&mut there, bound);
+    let entering = b.enter_pairing(&mut here, bound, PairPassword::pin(&pin), PairOptions::default());
+    // The joiner loses power when the circle comes.
+    let power = hb.clone();
+    let tap = async move {
+        loop {
+            tokio::select! {
+                Some(bytes) = tap_a.1.recv() => {
+                    if softbus_core::peek(&bytes).unwrap().0.kind == Welcome::KIND {
+                        power.crash();
+                        // What it would have said never comes.
+                        return drop((tap_a, tap_b));
+                    }
+                    drop(tap_b.0.send(bytes).await);
+                }
+                Some(bytes) = tap_b.1.recv() => drop(tap_a.0.send(bytes).await),
+            }
+        }
+    };
+    let killed = async {
+        tokio::select! {
+            () = tap => {}
+            _ = entering => panic!("it went through"),
+        }
+    };
+    tokio::join!(answering, killed);
+    let PairingState::Failed { reason } = a.pairing().borrow().clone() else { panic!() };
+    assert!(reason.contains("was admitted") && reason.contains("pair with it again"), "{reason}");
+    hb.restart();
+    let b = keeper(&hb, 2).await;
+    assert!(b.circles().circles.is_empty());
+    assert_eq!(trusts(&a, 2), Some(Role::Member));
+    let statements = a.circles().circles[&circle].statements;
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    pair(&a, &b, &shown(&a), PairOptions::default()).await.unwrap();
+    assert_eq!(a.circles().circles[&circle].statements, statements, "nothing new had to be said");
+    assert_eq!(a.circles(), Arc::new(softbus_trust::CirclesView { me: id(1), ..(*b.circles()).clone() }));
+    assert!(matches!(&*a.pairing().borrow(), PairingState::Paired { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_words_of_a_circle_founded_on_the_way_are_never_lost() {
     let world = World::new(13);
     let (_ha, a, hb, b) = two(&world).await;
@@ -628,8 +678,22 @@ async fn exchanges_from_those_outside_are_refused() {
     let answer = read_exchange(&a.answer_exchange(id(2), &bytes).await.unwrap()).unwrap();
     assert_eq!((answer.statements.len(), answer.secret.is_some()), (2, true));
     assert_eq!(a.answer_exchange(id(9), &bytes).await, Err(softbus_core::ErrorCode::Forbidden));
+    // Who was removed is told so, and nothing else: not the new secret, not who came later.
     a.remove(None, id(2)).await.unwrap();
-    assert_eq!(a.answer_exchange(id(2), &bytes).await, Err(softbus_core::ErrorCode::Forbidden));
+    let c = keeper(&world.host("c"), 3).await;
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    pair(&a, &c, &shown(&a), PairOptions::default()).await.unwrap();
+    let statements = a.circles().circles[&circle].statements;
+    let mut news = ask.clone();
+    news.statements = vec![b.state_act(circle, softbus_trust::circle::Act::Leave).await.unwrap().value];
+    let news = softbus_core::encode(&news).unwrap();
+    let answer = read_exchange(&a.answer_exchange(id(2), &news).await.unwrap()).unwrap();
+    assert_eq!((statements, answer.statements.len(), answer.more), (4, 3, false));
+    assert!(answer.secret.is_none() && answer.secret_known.is_none());
+    assert_eq!(a.circles().circles[&circle].statements, statements, "nothing of its own is taken in");
+    assert!(a.is_former(&id(2)) && !a.is_former(&id(3)) && !a.is_former(&id(9)));
+    assert!(a.may_open(&id(2), &circle_service()).is_ok() && a.may_open(&id(9), &circle_service()).is_err());
+    assert!(a.may_open(&id(2), &"task/1".parse().unwrap()).is_err());
     assert_eq!(a.answer_exchange(id(1), b"junk").await, Err(softbus_core::ErrorCode::Malformed));
     let mut long = ask.clone();
     long.have = vec![softbus_core::Hash([0; 32]); 65];
