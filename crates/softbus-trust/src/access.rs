@@ -14,7 +14,8 @@ pub const ACCESS_ENTRIES: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
-    /// The least role that may open it; by default owner for `admin`, else member. `guest` lets all guests in.
+    /// The least role that may open it; by default owner for `admin`, guest for `roster` (which tells a guest no more
+    /// than the name and kind of the device it speaks with), else member. `guest` lets all guests in.
     pub least: Option<Role>,
     /// Devices that may open it whatever their role (but they must be in the circle).
     pub allow: BTreeSet<DeviceId>,
@@ -105,7 +106,11 @@ impl AccessRules {
             Some(rule) => (rule.deny.contains(device), rule.allow.contains(device), rule.least),
             None => (false, false, None),
         };
-        let least = least.unwrap_or(if service.name() == "admin" { Role::Owner } else { Role::Member });
+        let least = least.unwrap_or(match service.name() {
+            "admin" => Role::Owner,
+            "roster" => Role::Guest,
+            _ => Role::Member,
+        });
         let named = member.role == Role::Guest && member.services.contains(service);
         if !denied && (allowed || named || member.role >= least) { Ok(()) } else { Err(ErrorCode::Forbidden) }
     }
@@ -129,13 +134,13 @@ mod tests {
         let (owner, plain, guest) =
             (member(Role::Owner, &[]), member(Role::Member, &[]), member(Role::Guest, &["print/1"]));
         for (asker, open) in [
-            (Asker::Member(&owner), &["task/1", "admin/1", "circle/1", "print/1", "pair/1"][..]),
-            (Asker::Member(&plain), &["task/1", "circle/1", "print/1", "pair/1"]),
-            (Asker::Member(&guest), &["circle/1", "print/1", "pair/1"]),
+            (Asker::Member(&owner), &["task/1", "admin/1", "circle/1", "roster/1", "print/1", "pair/1"][..]),
+            (Asker::Member(&plain), &["task/1", "circle/1", "roster/1", "print/1", "pair/1"]),
+            (Asker::Member(&guest), &["circle/1", "roster/1", "print/1", "pair/1"]),
             (Asker::Stranger { pairing: true }, &["pair/1"]),
             (Asker::Stranger { pairing: false }, &[]),
         ] {
-            for service in ["task/1", "admin/1", "circle/1", "print/1", "print/2", "pair/1"] {
+            for service in ["task/1", "admin/1", "circle/1", "roster/1", "print/1", "print/2", "pair/1"] {
                 let expected = open.contains(&service) || (service == "print/2" && open.contains(&"task/1"));
                 assert_eq!(may(&rules, 1, asker, service), expected, "{asker:?} {service}");
             }

@@ -71,6 +71,9 @@ impl RosterMachine {
         let sampled = self.books.get(id)?.now.as_ref()?;
         let age = sampled.age(now);
         let own = *id == self.me;
+        if !self.trust.tells_now(to) {
+            return None;
+        }
         let fit = own || (sampled.from == *id && age <= limits::DYNAMIC_RELAY && self.trust.may_know(to, id));
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         fit.then(|| Now { id: *id, boot: sampled.boot, age_ms, profile: sampled.profile.clone() })
@@ -107,7 +110,8 @@ impl RosterMachine {
 
     /// Somebody holds this version of a profile.
     pub(super) fn hear_digest(&mut self, from: DeviceId, digest: Digest) {
-        if digest.id != self.me && !self.trust.devices.contains_key(&digest.id) {
+        let known = digest.id == self.me || self.trust.devices.contains_key(&digest.id);
+        if !known || !self.may_tell_of(&from, &digest.id) {
             return;
         }
         let ours = self.books.get(&digest.id).and_then(|book| book.profile.as_ref()).map(|b| b.digest);
@@ -145,7 +149,10 @@ impl RosterMachine {
         let subject = signed.signer;
         let known = self.books.get(&subject).and_then(|book| book.profile.as_ref()).map(|b| b.digest);
         let trusted = subject == self.me || self.trust.devices.contains_key(&subject);
-        if !trusted || known.is_some_and(|known| known.hash == signed.hash()) {
+        if !trusted
+            || !self.may_tell_of(&from, &subject)
+            || known.is_some_and(|known| known.hash == signed.hash())
+        {
             return false;
         }
         let believed = match Believed::check(signed, wall) {
@@ -192,7 +199,7 @@ impl RosterMachine {
 
     pub(super) fn hear_now(&mut self, from: DeviceId, heard: Now, now: Instant) {
         let id = heard.id;
-        if id == self.me || !self.trust.devices.contains_key(&id) {
+        if id == self.me || !self.trust.devices.contains_key(&id) || !self.may_tell_of(&from, &id) {
             return;
         }
         let direct = id == from;

@@ -52,9 +52,21 @@ pub struct Member {
 }
 
 impl Trust {
-    /// Whether `who` may know of `whom`.
+    /// Whether `who` may know of `whom` from us. A guest hears of nobody but those it has links with itself; and
+    /// being guests everywhere, we speak of nobody but ourselves.
     fn may_know(&self, who: &DeviceId, whom: &DeviceId) -> bool {
-        who == whom || self.groups.iter().any(|group| group.contains(who) && group.contains(whom))
+        let guests = self.is_guest(who) || self.own_role == Some(Role::Guest);
+        let common = || self.groups.iter().any(|group| group.contains(who) && group.contains(whom));
+        who == whom || (!guests && common())
+    }
+
+    fn is_guest(&self, id: &DeviceId) -> bool {
+        self.devices.get(id).is_some_and(|member| member.role == Role::Guest)
+    }
+
+    /// Whether we and `peer` tell each other how we are right now. With a guest only names and kinds are exchanged.
+    fn tells_now(&self, peer: &DeviceId) -> bool {
+        !self.is_guest(peer) && self.own_role != Some(Role::Guest)
     }
 }
 
@@ -346,7 +358,10 @@ impl RosterMachine {
     pub fn deadline(&self, now: Instant) -> Instant {
         let holds = self.books.values().filter_map(|book| book.held);
         let own = self.books.get(&self.me).is_some_and(|book| book.now.is_some());
-        let peers = self.peers.values().filter_map(|peer| peer.deadline(own, self.tell_every, now));
+        let peers = self
+            .peers
+            .iter()
+            .filter_map(|(id, peer)| peer.deadline(own && self.trust.tells_now(id), self.tell_every, now));
         holds.chain(peers).chain(self.sweep_at).min().unwrap_or(now)
     }
 
@@ -504,6 +519,12 @@ impl RosterMachine {
 
     fn book(&mut self, id: DeviceId) -> &mut Book {
         self.books.entry(id).or_default()
+    }
+
+    /// Whether what `from` says of `id` counts. A guest speaks for itself; and if it has a profile of ours that we do
+    /// not know, we want to hear of that.
+    fn may_tell_of(&self, from: &DeviceId, id: &DeviceId) -> bool {
+        from == id || *id == self.me || !self.trust.is_guest(from)
     }
 
     fn speaks(&self, id: &DeviceId) -> bool {

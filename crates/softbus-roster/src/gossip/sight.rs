@@ -71,8 +71,9 @@ impl RosterMachine {
             }
         }
         for claim in claims {
-            let known = claim.id == me || claim.id == from || !self.trust.devices.contains_key(&claim.id);
-            if known || claim.hops > CLAIM_HOPS {
+            let own = claim.id == me || claim.id == from;
+            let known = self.trust.devices.contains_key(&claim.id) && self.may_tell_of(&from, &claim.id);
+            if own || !known || claim.hops > CLAIM_HOPS {
                 continue;
             }
             let book = self.book(claim.id);

@@ -61,6 +61,7 @@ struct Home {
     boots: u64,
     mail: Vec<Mail>,
     removed: BTreeSet<usize>,
+    guests: BTreeSet<usize>,
     /// A device lost its disk: its boots do not only grow.
     disk_lost: bool,
 }
@@ -98,6 +99,7 @@ impl Home {
             boots: 0,
             mail: Vec::new(),
             removed: BTreeSet::new(),
+            guests: BTreeSet::new(),
             disk_lost: false,
         };
         for i in 0..n {
@@ -122,11 +124,12 @@ impl Home {
     }
 
     fn trust(&self, me: usize) -> Trust {
-        let member = Member { role: Role::Member, speaks: true };
+        let role = |i: usize| if self.guests.contains(&i) { Role::Guest } else { Role::Member };
         let devices = (0..self.devices.len()).filter(|i| *i != me && !self.removed.contains(i));
-        let devices: BTreeMap<_, _> = devices.map(|i| (id(i), member)).collect();
+        let devices: BTreeMap<_, _> =
+            devices.map(|i| (id(i), Member { role: role(i), speaks: true })).collect();
         let group = devices.keys().copied().collect();
-        Trust { own_role: Some(Role::Member), devices, groups: vec![group] }
+        Trust { own_role: Some(role(me)), devices, groups: vec![group] }
     }
 
     /// The device starts (again): everything but its disk is gone. Nothing of others is kept, the hardest case.
@@ -679,6 +682,57 @@ fn circles_do_not_learn_of_each_other_through_us() {
     }
     assert!(home.holding((1, 0)).0 > 0, "it does know us");
     assert_eq!(home.holding((1, 2)), (0, (0, 0)));
+}
+
+#[test]
+fn a_guest_exchanges_profiles_with_those_it_meets_and_hears_of_nobody_else() {
+    let mut home = Home::new(3);
+    home.guests = BTreeSet::from([2]);
+    for i in 0..3 {
+        let trust = home.trust(i);
+        home.devices[i].machine.trust(trust, home.now);
+    }
+    home.mail.clear();
+    home.set_link(0, 1, true);
+    home.set_link(0, 2, true);
+    home.calm(30);
+    let profile = |home: &Home, (i, j): (usize, usize)| home.holding((i, j)).0;
+    assert_eq!(profile(&home, (0, 2)), profile(&home, (2, 2)), "its host knows the guest");
+    assert_eq!(profile(&home, (2, 0)), profile(&home, (0, 0)), "the guest knows its host");
+    assert_eq!(profile(&home, (1, 2)), profile(&home, (2, 2)), "the circle hears of the guest");
+    assert_eq!(profile(&home, (2, 1)), 0, "the guest does not hear of the circle");
+    assert_eq!(home.present(1, 2).0, Presence::Online);
+    assert_eq!(home.present(2, 1).0, Presence::Offline);
+    for (i, j) in [(0, 2), (2, 0), (1, 2), (2, 1)] {
+        let entry = home.devices[i].machine.view().get(&id(j)).unwrap().clone();
+        assert_eq!(entry.now, None, "{i} knows how {j} is right now");
+    }
+    assert!(home.devices[0].machine.view().get(&id(1)).unwrap().now.is_some());
+
+    // What a guest says of others does not count.
+    let wall = home.wall();
+    let claim = Claim { id: id(1), seen: wire::Seen::Online, hops: 0, rtt_us: 1 };
+    home.set_link(0, 1, false);
+    home.calm(30);
+    assert_eq!(home.present(0, 1).0, Presence::Offline);
+    let forged = StaticProfile {
+        id: id(1),
+        version: u64::MAX,
+        issued: wall,
+        expires: wall.after(limits::LIFETIME),
+        ..draft("stolen")
+    };
+    let lie = Gossip {
+        boot: u64::MAX,
+        now: vec![wire::Now { id: id(1), boot: u64::MAX, age_ms: 0, profile: DynamicProfile::default() }],
+        claims: vec![claim],
+        ..Gossip::default()
+    };
+    let before = home.devices[0].machine.view().get(&id(1)).unwrap().clone();
+    let (answer, _) = home.devices[0].machine.requested(id(2), lie, home.now, wall);
+    assert!(answer.is_ok());
+    assert!(!home.devices[0].machine.hear_profile(id(2), sign(&key(2), &forged), wall, &mut Vec::new()));
+    assert_eq!(*home.devices[0].machine.view().get(&id(1)).unwrap(), before);
 }
 
 #[test]
