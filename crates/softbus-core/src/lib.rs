@@ -14,6 +14,7 @@ mod code;
 mod envelope;
 mod hash;
 mod id;
+mod label;
 pub mod limits;
 mod profile;
 mod qos;
@@ -26,6 +27,7 @@ pub use code::ErrorCode;
 pub use envelope::{DecodeError, EncodeError, HEADER_LEN, Header, Message, decode, encode, peek};
 pub use hash::Hash;
 pub use id::{CircleId, DeviceId, Epoch, IdError, LinkId, TaskId};
+pub use label::Labels;
 pub use profile::{
     Accelerator, AcceleratorKind, Capability, DeviceKind, DynamicProfile, PowerSource, Profile, ServiceOffer,
     StaticProfile, Thermal,

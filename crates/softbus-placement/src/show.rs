@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use softbus_core::{Capability, Privacy};
+use softbus_core::{Capability, Labels, Privacy};
 
 use crate::{Action, Because, Explanation, Held, Refusal, Row, Terms, Verdict};
 
@@ -25,8 +25,9 @@ impl Explanation {
     /// cores); sensor cannot: memory 64 MiB < 200 MiB`.
     pub fn summary(&self) -> String {
         let mut parts = Vec::new();
+        let labels = labels(&self.rows);
         for row in &self.rows {
-            let name = shown(&row.name);
+            let name = labels.of(&row.id);
             let total = row.terms.map_or(String::new(), |terms| time(terms.total_us()));
             parts.push(match &row.verdict {
                 Verdict::Chosen => match self.action {
@@ -169,13 +170,14 @@ fn table(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
         .filter(|_| !all.is_empty())
         .collect();
 
+    let labels = labels(rows);
     let mut lines: Vec<Vec<String>> = Vec::with_capacity(rows.len() + 1);
     let mut head = vec!["device".to_string()];
     head.extend(used.iter().map(|(name, _)| (*name).to_string()));
     head.push("verdict".into());
     lines.push(head);
     for row in rows {
-        let mut line = vec![shown(&row.name)];
+        let mut line = vec![labels.of(&row.id)];
         line.extend(
             used.iter().map(|(_, value)| row.terms.as_ref().map_or("–".into(), |t| signed_time(value(t)))),
         );
@@ -210,6 +212,12 @@ fn verdict(row: &Row) -> String {
             format!("cannot: {}", reasons.join("; "))
         }
     }
+}
+
+/// What the candidates are called: those that share a name are told apart by their ids.
+fn labels(rows: &[Row]) -> Labels {
+    let name = |row: &Row| if row.name == row.id.short() { String::new() } else { shown(&row.name) };
+    rows.iter().map(|row| (row.id, name(row))).collect()
 }
 
 /// Foreign text, safe for a terminal.

@@ -47,6 +47,22 @@ sensor       –       –        –       –       –  cannot: memory 64 MiB
 }
 
 #[test]
+fn devices_of_one_name_are_told_apart() {
+    let mut home = demo_home();
+    let names = ["box", "Box", "car", ""];
+    for (candidate, name) in home.iter_mut().zip(names) {
+        candidate.profile.as_mut().unwrap().fixed.name = name.into();
+    }
+    let text = place(&work(), &home, &Weights::default(), &Preferences::default()).explanation.to_string();
+    let [first, second, _, fourth] = [1, 2, 3, 4].map(|n| id(n).short());
+    for label in [format!("box …{first} "), format!("Box …{second}: 4.2 s"), format!("; …{fourth} cannot")]
+    {
+        assert!(text.contains(&label), "{label}\n{text}");
+    }
+    assert!(!text.contains("car …"), "{text}");
+}
+
+#[test]
 fn says_why_a_task_moves_and_why_it_stays() {
     let mut home = demo_home();
     home[0].reach = Reach::Link(Link { rtt_us: 2_000, rate_bytes_per_s: 50_000_000, loss_permille: 0 });
