@@ -218,6 +218,11 @@ impl Bus {
         &self.rooms.net
     }
 
+    /// Whether this device's database answers.
+    pub async fn probe_storage(&self) -> Result<(), Error> {
+        Ok(self.rooms.store.probe().await?)
+    }
+
     // The end.
 
     /// Ends well: tasks move away first (for at most `drain`), then the peers hear a goodbye.

@@ -28,7 +28,7 @@ pub use composite::CompositeSocket;
 pub use compute::ThreadCompute;
 pub use entropy::SystemEntropy;
 pub use sockets::SystemSockets;
-pub use storage::FileStorage;
+pub use storage::{DATABASE, FileStorage, check_database};
 
 use super::discovery::MdnsDiscovery;
 use super::{Discovery, Seam, Sensors};

@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +11,11 @@ use super::SeamError;
 use super::atomic;
 use super::blobs::FileBlobs;
 use super::folder::{Folder, refuse_exposed};
+use crate::seam::store::{StoreError, check};
 use crate::seam::{Blobs, Storage};
 
+/// Name of the database in the data folder.
+pub const DATABASE: &str = "softbus.redb";
 /// Longest secret, in bytes.
 const SECRET_BYTES: usize = 64 << 10;
 /// Longest name of one.
@@ -54,7 +57,7 @@ impl FileStorage {
 
 impl Storage for FileStorage {
     fn database(&self) -> io::Result<Box<dyn redb::StorageBackend>> {
-        let path = self.folder.path().join("softbus.redb");
+        let path = self.folder.path().join(DATABASE);
         let fresh = !path.exists();
         let file = OpenOptions::new()
             .read(true)
@@ -103,6 +106,62 @@ impl Storage for FileStorage {
         wrote.map_err(|source| {
             SeamError::Io { what: "write the secret", path: self.secrets.join(name), source }.into()
         })
+    }
+}
+
+/// Checks the database of a data folder that no process has open, without changing anything; see
+/// [`store::check`](crate::seam::store::check). `None` if there is none, or an empty file.
+///
+/// # Errors
+/// [`StoreError`]: damaged, newer than this program, unreadable.
+pub fn check_database(folder: &Path) -> Result<Option<()>, StoreError> {
+    let path = folder.join(DATABASE);
+    let open = || -> io::Result<Option<(File, u64)>> {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+            Ok(file) => {
+                let meta = file.metadata()?;
+                if !meta.is_file() {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file"));
+                }
+                Ok(Some((file, meta.len())))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    match open().map_err(|e| StoreError::io(&e))? {
+        None | Some((_, 0)) => Ok(None),
+        Some((file, len)) => check(Untouched { file, len }).map(Some),
+    }
+}
+
+/// A database's file that is read and never written.
+#[derive(Debug)]
+struct Untouched {
+    file: File,
+    len: u64,
+}
+
+impl redb::StorageBackend for Untouched {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }
 

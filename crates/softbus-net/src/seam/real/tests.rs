@@ -357,3 +357,25 @@ async fn a_taken_port_is_refused_and_a_free_one_found() {
     drop(first);
     sockets.bind(&Bind::Loopback, port).unwrap();
 }
+
+#[tokio::test]
+async fn a_database_is_checked_and_not_changed() {
+    let temp = TempDir::new().unwrap();
+    let path = temp.path().join(DATABASE);
+    assert_eq!(check_database(temp.path()), Ok(None));
+    assert!(!path.exists(), "looking makes nothing");
+    let store = Store::open(&seam(temp.path()).unwrap()).await.unwrap();
+    store.close().await;
+    drop(store);
+    let before = fs::read(&path).unwrap();
+    assert_eq!(check_database(temp.path()), Ok(Some(())));
+    assert_eq!(fs::read(&path).unwrap(), before);
+    fs::write(&path, &before[..before.len() / 2]).unwrap();
+    let cut = fs::read(&path).unwrap();
+    assert!(check_database(temp.path()).is_err(), "half of it is gone");
+    assert_eq!(fs::read(&path).unwrap(), cut);
+    fs::write(&path, b"hello").unwrap();
+    assert!(matches!(check_database(temp.path()), Err(crate::seam::StoreError::Corrupt(_))));
+    fs::write(&path, b"").unwrap();
+    assert_eq!(check_database(temp.path()), Ok(None));
+}

@@ -5,8 +5,11 @@
 //! failure of the disk the database closes itself and is opened again by the next use, so that a disk that
 //! was full for a minute costs only what was tried in that minute.
 
+mod check;
 #[cfg(test)]
 mod tests;
+
+pub use check::check;
 
 use std::any::Any;
 use std::fmt;
@@ -80,7 +83,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn io(error: &io::Error) -> Self {
+    pub(in crate::seam) fn io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::Full(error.to_string())
@@ -260,6 +263,17 @@ impl Store {
             .unwrap_or_else(|| Err(StoreError::Closed.into()))
     }
 
+    /// Whether the open database answers: reads a little of it.
+    ///
+    /// # Errors
+    /// [`StoreError`], as any read.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.read(|transaction| {
+            Ok(existing(transaction, META)?.map_or(Ok(None), |meta| meta.get(FORMAT_KEY)).map(drop)?)
+        })
+        .await
+    }
+
     /// Closes the database for all clones, after the work under way. Whatever is asked later gets
     /// [`StoreError::Closed`].
     pub async fn close(&self) {
@@ -373,9 +387,8 @@ fn what(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into())
 }
 
-/// Checks the format version and runs what migrations are due, all in one transaction.
-fn migrate(db: &Database, migrations: &[Migration]) -> Result<(), StoreError> {
-    let known = 1 + migrations.len() as u64;
+/// The format of a database, `None` for a fresh one. Refuses one that is newer than `known` or makes no sense.
+fn format(db: &Database, known: u64) -> Result<Option<u64>, StoreError> {
     let transaction = db.begin_read()?;
     let found = match existing(&transaction, META)? {
         Some(meta) => meta.get(FORMAT_KEY)?.map(|format| format.value()),
@@ -383,13 +396,20 @@ fn migrate(db: &Database, migrations: &[Migration]) -> Result<(), StoreError> {
     };
     let fresh = found.is_none() && transaction.list_tables()?.next().is_none();
     transaction.close()?;
-    let from = match found {
+    match found {
+        Some(format) if format > known => Err(StoreError::Newer { found: format, known }),
+        Some(0) => Err(StoreError::Corrupt("its format version is 0".into())),
+        None if !fresh => Err(StoreError::Corrupt("it has tables but no format version".into())),
+        found => Ok(found),
+    }
+}
+
+/// Checks the format version and runs what migrations are due, all in one transaction.
+fn migrate(db: &Database, migrations: &[Migration]) -> Result<(), StoreError> {
+    let known = 1 + migrations.len() as u64;
+    let from = match format(db, known)? {
         Some(format) if format == known => return Ok(()),
-        Some(format) if format > known => return Err(StoreError::Newer { found: format, known }),
-        Some(0) => return Err(StoreError::Corrupt("its format version is 0".into())),
-        None if !fresh => return Err(StoreError::Corrupt("it has tables but no format version".into())),
-        Some(format) => format,
-        None => known,
+        found => found.unwrap_or(known),
     };
     let transaction = db.begin_write()?;
     for (index, migration) in migrations.iter().enumerate().skip((from - 1) as usize) {

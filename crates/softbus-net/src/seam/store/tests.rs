@@ -272,3 +272,45 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_check_finds_damage_and_newer_formats_and_no_fault_in_what_a_power_cut_left() {
+    let (host, store) = host().await;
+    for key in 0..100 {
+        put(&store, key, key).await.unwrap();
+    }
+    assert_eq!(store.probe().await, Ok(()));
+    host.crash();
+    host.restart();
+    let look = || check(Raw(host.seam().storage.database().unwrap()));
+    assert_eq!(look(), Ok(()), "not closed in order, but sound");
+    let store = Store::open(&host.seam()).await.unwrap();
+    assert_eq!(all(&store).await.len(), 100, "the check has changed nothing");
+    store.close().await;
+    assert_eq!(store.probe().await, Err(StoreError::Closed));
+    assert_eq!(look(), Ok(()));
+
+    // Some byte that stands for something, beyond the header: what a start does not always look at.
+    let backend = host.seam().storage.database().unwrap();
+    let len = backend.len().unwrap();
+    backend.close().unwrap();
+    let mut found = 0;
+    for at in (4096..len).step_by(509) {
+        host.disk().rot_database(at, 0xff);
+        match look() {
+            Ok(()) => {} // nothing was stored there
+            Err(StoreError::Corrupt(_)) => found += 1,
+            Err(other) => panic!("at {at}: {other:?}"),
+        }
+        host.disk().rot_database(at, 0xff);
+    }
+    assert!(found > 0, "no damage was noticed in {len} bytes");
+    assert_eq!(look(), Ok(()));
+
+    let db = redb::Builder::new().create_with_backend(Raw(host.seam().storage.database().unwrap())).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT + 1).unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    assert_eq!(look(), Err(StoreError::Newer { found: FORMAT + 1, known: FORMAT }));
+}
