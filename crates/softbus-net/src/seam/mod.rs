@@ -101,6 +101,9 @@ pub trait Discovery: Send + Sync + 'static {
     fn browse(&self) -> io::Result<mpsc::Receiver<Sighting>>;
     /// Announces, or changes what is announced.
     fn announce(&self, announcement: &Announcement) -> io::Result<()>;
+    /// Asks whether the device that was seen under `key` is still there. If it does not answer within some seconds, it
+    /// is [`Sighting::Gone`]. A way of discovery that cannot ask does nothing.
+    fn confirm(&self, _key: &str) {}
     /// Says goodbye and stops.
     fn goodbye(&self) -> BoxFuture<'_, ()>;
 }

@@ -66,6 +66,13 @@ impl Discovery for Many {
         }
     }
 
+    fn confirm(&self, key: &str) {
+        let Some((number, key)) = key.split_once('/') else { return };
+        if let Some(way) = number.parse().ok().and_then(|number: usize| self.0.get(number)) {
+            way.confirm(key);
+        }
+    }
+
     fn goodbye(&self) -> BoxFuture<'_, ()> {
         let all = futures_util::future::join_all(self.0.iter().map(|way| way.goodbye()));
         Box::pin(async move {

@@ -12,6 +12,9 @@ use super::{SIGHTINGS, txt};
 use crate::Bind;
 use crate::seam::{Announcement, BoxFuture, Discovery, Entropy, Sighting};
 
+/// A device that was asked whether it is still there (twice, a second apart) and has not answered after this time is
+/// gone (RFC 6762, section 10.4, which speaks of ten seconds for networks of any kind).
+const CONFIRM: Duration = Duration::from_secs(5);
 /// Longest wait for a goodbye to be sent.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// The daemon repeats a goodbye once, 120 ms after the first.
@@ -122,6 +125,11 @@ impl Discovery for MdnsDiscovery {
         self.daemon.mdns.register(self.record(announcement).map_err(to_io)?).map_err(to_io)?;
         *announced = Some(announcement.clone());
         Ok(())
+    }
+
+    fn confirm(&self, key: &str) {
+        // A full queue means that the daemon is busy: whoever asked will ask again.
+        let _ = self.daemon.mdns.verify(format!("{key}.{SERVICE}"), CONFIRM);
     }
 
     fn goodbye(&self) -> BoxFuture<'_, ()> {
@@ -308,6 +316,11 @@ mod tests {
             }
         }
 
+        // Asked whether it is still there, it answers, and stays.
+        a.confirm(b.key());
+        let gone = async { while matches!(next().await, Sighting::Seen { .. }) {} };
+        assert!(timeout(CONFIRM + Duration::from_secs(2), gone).await.is_err(), "it is still there");
+
         b.goodbye().await;
         loop {
             if let Sighting::Gone { key } = next().await {
@@ -317,5 +330,30 @@ mod tests {
         }
         a.goodbye().await;
         assert_eq!(a.browse().unwrap().recv().await, None, "closed after the goodbye");
+    }
+
+    /// A device that ends without a goodbye is in sight until its records run out, after two minutes; or until
+    /// somebody asks.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_does_not_answer_is_gone() {
+        let entropy = SystemEntropy::new().unwrap();
+        let a = MdnsDiscovery::apart(&Bind::Loopback, &entropy).unwrap();
+        let b = MdnsDiscovery::apart(&Bind::Loopback, &entropy).unwrap();
+        let mut sightings = a.browse().unwrap();
+        let announcement = Announcement { port: 4435, versions: (1, 1), ..Announcement::default() };
+        b.announce(&announcement).unwrap();
+        let key = b.key().to_owned();
+        let mut next = async || loop {
+            match timeout(LONG * 3, sightings.recv()).await.expect("in time").expect("open") {
+                Sighting::Seen { key: seen, .. } if seen == key => return true,
+                Sighting::Gone { key: gone } if gone == key => return false,
+                _ => {}
+            }
+        };
+        assert!(next().await);
+        // As if killed: nothing is sent any more.
+        b.daemon.mdns.disable_interface(mdns_sd::IfKind::All).unwrap();
+        a.confirm(&key);
+        while next().await {} // it may have been seen with one more address before
     }
 }
