@@ -17,6 +17,8 @@ pub(super) const SAMPLE_OPS: u64 = 160;
 pub(super) const FINISH_OPS: u64 = 290;
 /// Most samples of a pixel that one pass adds.
 const PASS_MOST: u32 = 8;
+/// Widest preview, in pixels. Of this size it is shorter than what a task may show (256 KiB), however noisy.
+const PREVIEW_WIDTH: u32 = 320;
 
 /// The job, between two steps. What serde writes of it is all that it needs to go on elsewhere.
 pub struct PictureJob {
@@ -101,20 +103,24 @@ impl PictureJob {
         tone::png(&self.out, self.frame.width, self.frame.height)
     }
 
-    /// What there is so far, as a PNG of half the size.
+    /// What there is so far, as a PNG of at most half the size and [`PREVIEW_WIDTH`].
     ///
     /// # Errors
     /// If it cannot be encoded.
     pub fn preview(&self) -> Result<Vec<u8>, PictureError> {
-        let (width, height) = ((self.frame.width / 2).max(1), (self.frame.height / 2).max(1));
+        let scale = self.frame.width.div_ceil(PREVIEW_WIDTH).max(2);
+        let part = 1.0 / f64::from(scale * scale);
+        let (width, height) = ((self.frame.width / scale).max(1), (self.frame.height / scale).max(1));
         let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
         for y in 0..height {
             for x in 0..width {
                 let mut light = V3::default();
-                for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                    let at =
-                        ((2 * x + dx).min(self.frame.width - 1), (2 * y + dy).min(self.frame.height - 1));
-                    light = light + self.frame.mean(at.0, at.1, self.samples_at(at.0, at.1)) * 0.25;
+                for (dx, dy) in (0..scale).flat_map(|dy| (0..scale).map(move |dx| (dx, dy))) {
+                    let at = (
+                        (scale * x + dx).min(self.frame.width - 1),
+                        (scale * y + dy).min(self.frame.height - 1),
+                    );
+                    light = light + self.frame.mean(at.0, at.1, self.samples_at(at.0, at.1)) * part;
                 }
                 rgb.extend([light.x, light.y, light.z].map(|part| tone::byte(part as f32)));
             }

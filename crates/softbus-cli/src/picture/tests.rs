@@ -114,6 +114,14 @@ fn a_step_keeps_within_its_budget_and_changes_few_places_of_the_state() {
 }
 
 #[test]
+fn a_preview_of_a_large_picture_is_small() {
+    let job = PictureJob::new(&PictureInput { width: 700, ..tiny() }).unwrap();
+    let picture = image::load_from_memory(&job.preview().unwrap()).unwrap();
+    assert_eq!(picture.width(), 700 / 3);
+    assert!(picture.to_rgb8().as_raw().len() < 200 << 10);
+}
+
+#[test]
 fn a_preview_can_be_had_at_any_time() {
     let mut job = PictureJob::new(&tiny()).unwrap();
     let brightness = |job: &PictureJob| {

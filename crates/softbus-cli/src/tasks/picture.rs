@@ -7,8 +7,22 @@ use super::Job;
 use crate::failure::Failure;
 use crate::picture::{DEMO_SIZE, PictureInput, PictureJob};
 
-/// Paints a picture.
-pub struct Picture(PictureJob);
+/// Paints a picture, and shows it ten times on the way.
+pub struct Picture {
+    job: PictureJob,
+    /// Tenths of the way that were shown (here: it does not travel).
+    shown: u32,
+}
+
+impl Picture {
+    fn of(job: PictureJob) -> Self {
+        Self { shown: tenths(job.progress()), job }
+    }
+}
+
+fn tenths(progress: f64) -> u32 {
+    (progress * 10.0) as u32
+}
 
 impl Task for Picture {
     const NAME: &'static str = "picture";
@@ -19,29 +33,36 @@ impl Task for Picture {
 
     fn start(job: Job) -> Result<Self, TaskFailure> {
         let (width, samples) = settings(&job)?;
-        Ok(Self(PictureJob::new(&PictureInput { bytes: job.file.0, width, samples })?))
+        Ok(Self::of(PictureJob::new(&PictureInput { bytes: job.file.0, width, samples })?))
     }
 
     fn resume(state: PictureJob) -> Result<Self, TaskFailure> {
-        Ok(Self(state))
+        Ok(Self::of(state))
     }
 
     fn state(&self) -> &PictureJob {
-        &self.0
+        &self.job
     }
 
     fn step(&mut self, cx: &mut StepContext) -> Result<Step<Buffer>, TaskFailure> {
         loop {
             // Small bites, so that a wish to stop is heard soon.
-            let step = self.0.step(cx.budget_ops().min(BITE_OPS));
+            let step = self.job.step(cx.budget_ops().min(BITE_OPS));
             let go_on = cx.spend(step.done_ops);
             if step.is_done {
                 cx.progress(1.0, "done");
-                return Ok(Step::Done(Buffer(self.0.finish()?)));
+                return Ok(Step::Done(Buffer(self.job.finish()?)));
             }
             if !go_on {
-                let (width, height) = self.0.size();
+                let (width, height) = self.job.size();
                 cx.progress(step.progress, format!("{width}×{height}"));
+                if tenths(step.progress) > self.shown && !cx.stopping() {
+                    self.shown = tenths(step.progress);
+                    // Without a preview the work goes on all the same.
+                    if let Ok(preview) = self.job.preview() {
+                        cx.preview(preview);
+                    }
+                }
                 return Ok(Step::More);
             }
         }
