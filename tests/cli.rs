@@ -237,6 +237,71 @@ fn doctor_without_a_node() {
     assert!(text.contains("✗ key") && text.contains("chmod 600"), "{text}");
 }
 
+/// What the doctor says of one thing: its level, and all it says.
+fn diagnosis(data: &Path, check: &str) -> (String, String) {
+    let config = data.with_extension("toml");
+    std::fs::write(&config, "[network]\nbind = \"loopback\"\n").unwrap();
+    let output = softbus(data, &["doctor", "--json", "--config", config.to_str().unwrap()]);
+    let found: serde_json::Value =
+        serde_json::from_str(&stdout(&output)).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
+    let all = found["findings"].as_array().unwrap();
+    let finding = all.iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {found}"));
+    (finding["level"].as_str().unwrap().to_string(), finding.to_string())
+}
+
+#[test]
+fn the_doctor_opens_key_and_database() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut up = Command::new(env!("CARGO_BIN_EXE_softbus"))
+        .args(["up", "--bind", "loopback", "--no-discovery", "--name", "patient"])
+        .env("SOFTBUS_DATA_DIR", &data)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while softbus(&data, &["status"]).status.code() != Some(0) {
+        assert!(start.elapsed().as_secs() < 60, "it does not start");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let id = stdout(&softbus(&data, &["key"])).trim().to_string();
+    assert!(diagnosis(&data, "key").1.contains(&id[id.len() - 6..]));
+    let asked = diagnosis(&data, "database");
+    assert!(asked.0 == "good" && asked.1.contains("the node"), "{asked:?}");
+    // As the power leaves it: not closed in order. That is no damage.
+    up.kill().unwrap();
+    up.wait().unwrap();
+    let (key, database) = (data.join("secrets/device.key"), data.join("softbus.redb"));
+    let (good_key, good_database) = (std::fs::read(&key).unwrap(), std::fs::read(&database).unwrap());
+    assert_eq!((diagnosis(&data, "key").0, diagnosis(&data, "database").0), ("good".into(), "good".into()));
+    assert_eq!(std::fs::read(&database).unwrap(), good_database, "looking changes nothing");
+
+    let mut bad_key = good_key.clone();
+    bad_key[25] ^= 1;
+    std::fs::write(&key, &bad_key).unwrap();
+    let mut bad_database = good_database.clone();
+    bad_database[..200].fill(0xee);
+    std::fs::write(&database, &bad_database).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (level, said) = diagnosis(&data, "key");
+    assert!(level == "bad" && said.contains("damaged") && said.contains("softbus key restore"), "{said}");
+    let (level, said) = diagnosis(&data, "database");
+    assert!(level == "bad" && said.contains("damaged") && said.contains("backup"), "{said}");
+    let config = data.with_extension("toml");
+    let whole = softbus(&data, &["doctor", "--config", config.to_str().unwrap()]);
+    assert_eq!(whole.status.code(), Some(1));
+    assert!(!stderr(&whole).contains("panicked"), "{}", stderr(&whole));
+    let seed: String = good_key[12..44].iter().map(|b| format!("{b:02x}")).collect();
+    assert!(!format!("{}{}", stdout(&whole), stderr(&whole)).contains(&seed[..16]));
+    assert_eq!((std::fs::read(&key).unwrap(), std::fs::read(&database).unwrap()), (bad_key, bad_database));
+
+    std::fs::remove_file(&key).unwrap();
+    let (level, said) = diagnosis(&data, "key");
+    assert!(level == "bad" && said.contains("missing"), "{said}");
+}
+
 #[test]
 fn a_closed_pipe_is_no_error() {
     let dir = tempfile::tempdir().unwrap();

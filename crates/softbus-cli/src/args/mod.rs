@@ -216,10 +216,10 @@ pub struct DevicesArgs {
   softbus doctor
   softbus doctor --bundle diagnosis.json
 
-It checks the data folder and its key, the node, its port, discovery, routes,
-the clock, disk space and the other devices. A bundle holds what it found, the
-configuration and the state of the node as JSON, for somebody who helps you; it
-holds no key, PIN or recovery words.")]
+It checks the data folder, its key and database, the node, its port, discovery,
+routes, the clock, disk space and the other devices, and changes nothing. A
+bundle holds what it found, the configuration and the state of the node as
+JSON, for somebody who helps you; it holds no key, PIN or recovery words.")]
 pub struct DoctorArgs {
     /// Also write all diagnostics, without secrets, to this file
     #[arg(long, value_name = "FILE")]

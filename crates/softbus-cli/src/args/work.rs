@@ -95,13 +95,18 @@ pub struct RunArgs {
 #[command(after_help = "Examples:
   softbus tasks
   softbus tasks 3f2a               one task and its history
-  softbus tasks 3f2a --watch")]
+  softbus tasks 3f2a --watch
+  softbus tasks 3f2a --preview so-far.png --watch")]
 pub struct TasksArgs {
     /// Only this one, with its history: id (or its beginning) or name
     pub task: Option<String>,
     /// Go on and tell what changes, until Ctrl-C or the task's end
     #[arg(long, short)]
     pub watch: bool,
+    /// Write what its output looks like so far to this file, if its type shows that; `-` is standard output. With
+    /// --watch again and again
+    #[arg(long, value_name = "FILE", requires = "task")]
+    pub preview: Option<PathBuf>,
 }
 
 /// Options of `move`.

@@ -1,6 +1,6 @@
 //! `softbus circle` and `softbus unpair`.
 
-use softbus_core::DeviceId;
+use softbus_core::{DeviceId, Labels};
 use softbus_trust::Role;
 
 use super::{Context, prompt, unexpected};
@@ -101,8 +101,10 @@ fn show_one(cx: &Context, circle: &CircleView) -> Result<(), Failure> {
     }
     let now = wall();
     let mut table = Table::new(["member", "role", "ends", "services", "id"]);
+    let labels: Labels = circle.members.iter().map(|member| (member.device, member.name.as_str())).collect();
     for member in &circle.members {
-        let name = if member.name.is_empty() { "(not heard yet)".into() } else { clean(&member.name) };
+        let name =
+            if member.name.is_empty() { "(not heard yet)".into() } else { clean(&labels.of(&member.device)) };
         table.row([
             if member.here { format!("{name} (this device)") } else { name },
             member.role.to_string(),

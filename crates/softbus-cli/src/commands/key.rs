@@ -33,15 +33,27 @@ pub(super) async fn key(cx: Context, command: Option<KeyCommand>) -> Result<(), 
     }
 }
 
+/// Reads a key file as it is, whoever may read it; links are not followed.
+pub(crate) fn open(path: &Path) -> std::io::Result<Result<DeviceKey, KeyError>> {
+    read(open_file(path)?)
+}
+
+fn open_file(path: &Path) -> std::io::Result<std::fs::File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn read(file: std::fs::File) -> std::io::Result<Result<DeviceKey, KeyError>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_BYTES as usize));
+    file.take(KEY_BYTES).read_to_end(&mut bytes)?;
+    Ok(DeviceKey::from_file(&bytes))
+}
+
 /// Reads the key beside a node that may be running, so without the folder's lock.
 fn read_key(data_dir: &Path) -> Result<DeviceKey, Failure> {
     let path = crate::paths::key_file(data_dir);
     let what = || format!("key {}", path.display());
-    let file = match std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-        .open(&path)
-    {
+    let file = match open_file(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Failure::not_found(format!("there is no key in {} yet", data_dir.display()))
@@ -57,9 +69,7 @@ fn read_key(data_dir: &Path) -> Result<DeviceKey, Failure> {
         )
         .advise(format!("chmod 600 {}; `softbus doctor` says what else to consider", path.display())));
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_BYTES as usize));
-    file.take(KEY_BYTES).read_to_end(&mut bytes).map_err(|e| Failure::io(what(), &e))?;
-    DeviceKey::from_file(&bytes).map_err(|e| broken(&e).during(what()))
+    read(file).map_err(|e| Failure::io(what(), &e))?.map_err(|e| broken(&e).during(what()))
 }
 
 async fn backup(cx: Context, file: &Path, passphrase_file: Option<&Path>) -> Result<(), Failure> {

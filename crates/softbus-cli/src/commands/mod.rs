@@ -2,8 +2,8 @@
 
 mod circle;
 mod config;
-mod devices;
-mod key;
+pub(crate) mod devices;
+pub(crate) mod key;
 mod pair;
 mod place;
 mod prompt;
@@ -75,9 +75,7 @@ pub fn main() -> ExitCode {
             // Help and version are no errors; clap prints each where it belongs.
             let code = if error.use_stderr() { Kind::Usage.exit_code() } else { 0 };
             if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
-                let text = error.to_string();
-                let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-                Out::new(true).failure(&Failure::usage(message).advise("softbus --help"));
+                Out::new(true).failure(&usage(&error.to_string()));
             } else {
                 let _ = error.print();
             }
@@ -92,6 +90,25 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.kind.exit_code())
         }
     }
+}
+
+/// What clap says of a wrong command line, as a failure: what is wrong, and how it should be.
+fn usage(text: &str) -> Failure {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // After what is wrong come the usage and where to read more.
+    let (wrong, rest) = text.split_once("\n\nUsage:").unwrap_or((text, ""));
+    let wrong = wrong.split("\n\nFor more information").next().unwrap_or_default();
+    let (wrong, tips) = wrong.split_once("\n\n  tip:").unwrap_or((wrong, ""));
+    let usage = rest.split("\n\nFor more information").next().unwrap_or_default();
+    let mut advice = Vec::new();
+    if !tips.is_empty() {
+        advice.push(words(tips).replace("tip:", "·"));
+    }
+    if !usage.is_empty() {
+        advice.push(format!("usage: {}", words(usage)));
+    }
+    advice.push("softbus --help".into());
+    Failure::usage(words(wrong.trim_start_matches("error: "))).advise(advice.join("; "))
 }
 
 fn run(cli: Cli, out: Out) -> Result<(), Failure> {
@@ -157,4 +174,25 @@ fn completions(out: Out, shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "softbus", &mut script);
     out.raw(&script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_errors_are_told_whole() {
+        let told = |args: &[&str]| {
+            let all = std::iter::once("softbus").chain(args.iter().copied());
+            let failure = usage(&Cli::try_parse_from(all).unwrap_err().to_string());
+            (failure.message, failure.advice.unwrap())
+        };
+        let (missing, how) = told(&["circle", "set-role"]);
+        assert!(missing.contains("<DEVICE>") && missing.contains("<ROLE>"), "{missing}");
+        assert!(how.contains("usage: softbus circle set-role"), "{how}");
+        let (wrong, how) = told(&["devicse"]);
+        assert!(wrong.contains("devicse") && how.contains("devices"), "{wrong} | {how}");
+        let (wrong, _) = told(&["run", "x", "--policy", "mine"]);
+        assert!(wrong.contains("[possible values: owner, quorum]"), "{wrong}");
+    }
 }

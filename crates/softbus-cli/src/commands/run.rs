@@ -142,6 +142,9 @@ fn note(cx: &Context, submitted: &SubmittedView) {
         clean(&task.task_type),
         cx.out.paint_err(Paint::Strong, &on)
     ));
+    if let Some(unmet) = &submitted.unmet {
+        cx.out.note(cx.out.paint_err(Paint::Warn, &clean(unmet)));
+    }
     if let Some(place) = place {
         cx.out.note(cx.out.paint_err(Paint::Dim, place.text.trim_end()));
     }

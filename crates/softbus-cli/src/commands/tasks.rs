@@ -1,6 +1,6 @@
 //! `softbus tasks`, `move`, `adopt`, `cancel` and `result`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,10 +13,13 @@ use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
 use crate::clock::wall;
 use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
 use crate::failure::{Failure, Kind};
-use crate::output::{Paint, Table, ago, bytes, clean, duration, percent};
+use crate::output::{Out, Paint, Screen, Table, ago, bytes, clean, duration, percent};
 
 /// Tasks, once or as they change.
 pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
+    if let (Some(task), Some(out)) = (&args.task, &args.preview) {
+        return preview(cx, task.clone(), out, args.watch).await;
+    }
     if args.watch {
         return watch(cx, args.task).await;
     }
@@ -27,7 +30,7 @@ pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
     };
     match tasks.first() {
         Some(task) if one && cx.out.json => cx.out.json(task),
-        Some(task) if one => show_one(&cx, task),
+        Some(task) if one => cx.out.line(one_text(&cx, task)),
         _ if cx.out.json => cx.out.json(&tasks),
         None => cx.out.line("No tasks. Start one: softbus run primes/1 --wait"),
         Some(_) => {
@@ -65,7 +68,8 @@ fn table(tasks: &[TaskView]) -> Table {
     table
 }
 
-fn show_one(cx: &Context, task: &TaskView) -> Result<(), Failure> {
+/// One task and its history.
+fn one_text(cx: &Context, task: &TaskView) -> String {
     let now = wall();
     let age =
         task.checkpoint_age_ms.map(|ms| format!(", the last {} ago", duration(Duration::from_millis(ms))));
@@ -90,72 +94,137 @@ fn show_one(cx: &Context, task: &TaskView) -> Result<(), Failure> {
         ("submitted", format!("{} by …{}", ago(now, WallMs(task.submitted_ms)), task.submitter.short())),
         ("error", task.error.as_deref().map_or_else(|| "-".into(), clean)),
     ];
-    for (name, value) in rows {
-        cx.out.line(format!("{} {value}", cx.out.paint(Paint::Dim, &format!("{name:>11}"))))?;
+    let mut lines: Vec<String> = rows
+        .iter()
+        .map(|(name, value)| format!("{} {value}", cx.out.paint(Paint::Dim, &format!("{name:>11}"))))
+        .collect();
+    if !task.moves.is_empty() {
+        let mut table = Table::new(["when", "from", "to", "why", "stood still", "sent", "epoch"]);
+        for moved in &task.moves {
+            table.row([
+                ago(now, WallMs(moved.at_ms)),
+                clean(&moved.from_name),
+                clean(&moved.to_name),
+                reason(moved),
+                duration(Duration::from_millis(moved.downtime_ms)),
+                bytes(moved.bytes),
+                moved.epoch.to_string(),
+            ]);
+        }
+        lines.extend([String::new(), cx.out.table_text(table)]);
     }
-    if task.moves.is_empty() {
-        return Ok(());
-    }
-    cx.out.line("")?;
-    let mut table = Table::new(["when", "from", "to", "why", "stood still", "sent", "epoch"]);
-    for moved in &task.moves {
-        table.row([
-            ago(now, WallMs(moved.at_ms)),
-            clean(&moved.from_name),
-            clean(&moved.to_name),
-            reason(moved),
-            duration(Duration::from_millis(moved.downtime_ms)),
-            bytes(moved.bytes),
-            moved.epoch.to_string(),
-        ]);
-    }
-    cx.out.table(table)
+    lines.join("\n")
 }
 
+/// Moves that are shown below the table while watching.
+const MOVES: usize = 6;
+
+/// On a terminal the tasks are drawn anew in place; else what changes is told line by line.
 async fn watch(cx: Context, which: Option<String>) -> Result<(), Failure> {
     let one = which.is_some();
     let mut stream = cx.client().stream(Request::WatchTasks { task: which }).await?;
     let mut known: BTreeMap<TaskId, TaskView> = BTreeMap::new();
+    let mut screen = Screen::default();
+    let mut moves: VecDeque<String> = VecDeque::new();
+    if cx.out.live && !one {
+        draw(&cx, &mut screen, &known, &moves)?;
+    }
     loop {
         let task = match stream.next().await? {
-            Step::Event(event) if cx.out.json => {
-                cx.out.json_line(&event)?;
-                match event {
-                    Event::Task(task) => *task,
-                    _ => continue,
-                }
-            }
-            Step::Event(Event::Task(task)) => {
-                let news = match known.get(&task.id) {
-                    None => true,
-                    Some(before) => {
-                        for moved in new_moves(before, &task) {
-                            cx.out.line(format!("{}  {}", short(&task), move_line(moved)))?;
-                        }
-                        // One line per state and per tenth of the way: a log, not a flood.
-                        before.state != task.state
-                            || before.progress_permille / 100 != task.progress_permille / 100
-                    }
-                };
-                if news {
-                    cx.out.line(format!(
-                        "{}  {:<12} {:>5}  {:<16} {}",
-                        short(&task),
-                        task_state_text(task.state),
-                        percent(task.progress_permille),
-                        runner(&task),
-                        clean(task.error.as_deref().unwrap_or(&task.progress_text)),
-                    ))?;
-                }
-                *task
-            }
+            Step::Event(Event::Task(task)) => *task,
             Step::Event(_) => continue,
             Step::Done(_) => return Ok(()),
         };
+        let before = known.insert(task.id, task.clone());
+        if cx.out.json {
+            cx.out.json_line(&Event::Task(Box::new(task.clone())))?;
+        } else if cx.out.live && one {
+            screen.draw(&cx.out, &one_text(&cx, &task))?;
+        } else {
+            let fresh = before.as_ref().map_or_else(Vec::new, |before| new_moves(before, &task));
+            let lines = fresh.into_iter().map(|moved| format!("{}  {}", short(&task), move_line(moved)));
+            if cx.out.live {
+                moves.extend(lines);
+                moves.drain(..moves.len().saturating_sub(MOVES));
+                draw(&cx, &mut screen, &known, &moves)?;
+            } else {
+                for line in lines {
+                    cx.out.line(line)?;
+                }
+                tell_news(&cx, before.as_ref(), &task)?;
+            }
+        }
         if one && task.state.is_final() {
             return if task.state == TaskState::Done { Ok(()) } else { Err(explain_end(&task)) };
         }
-        known.insert(task.id, task);
+    }
+}
+
+fn draw(
+    cx: &Context,
+    screen: &mut Screen,
+    known: &BTreeMap<TaskId, TaskView>,
+    moves: &VecDeque<String>,
+) -> Result<(), Failure> {
+    let mut text = match known.len() {
+        0 => vec!["No tasks.".to_string()],
+        _ => {
+            let mut all: Vec<TaskView> = known.values().cloned().collect();
+            all.sort_by_key(|task| task.submitted_ms);
+            vec![cx.out.table_text(table(&all))]
+        }
+    };
+    if !moves.is_empty() {
+        text.push(String::new());
+        text.extend(moves.iter().cloned());
+    }
+    text.push(cx.out.paint(Paint::Dim, "\nwatching; Ctrl-C ends it"));
+    screen.draw(&cx.out, &text.join("\n"))
+}
+
+/// One line per state and per tenth of the way: a log, not a flood.
+fn tell_news(cx: &Context, before: Option<&TaskView>, task: &TaskView) -> Result<(), Failure> {
+    let old = before.is_some_and(|before| {
+        before.state == task.state && before.progress_permille / 100 == task.progress_permille / 100
+    });
+    if old {
+        return Ok(());
+    }
+    cx.out.line(format!(
+        "{}  {:<12} {:>5}  {:<16} {}",
+        short(task),
+        task_state_text(task.state),
+        percent(task.progress_permille),
+        runner(task),
+        clean(task.error.as_deref().unwrap_or(&task.progress_text)),
+    ))
+}
+
+/// Writes what a task's output looks like so far to a file: the latest, or with `watch` each newer one until its end.
+async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(), Failure> {
+    writable(out)?;
+    let mut seen = None;
+    loop {
+        let request = Request::Preview { task: task.clone(), seen };
+        let reply = cx.client().call_with(request, &[]).await?;
+        let Response::Preview(view) = reply.response else { return Err(unexpected(&reply.response)) };
+        let Some(hash) = view.hash else {
+            // The end of the task: nothing newer comes.
+            return if view.task.state == TaskState::Done { Ok(()) } else { Err(explain_end(&view.task)) };
+        };
+        write_file(out, &reply.body)?;
+        let (path, size, done) = (out.display(), reply.body.len(), view.task.progress_permille);
+        match (cx.out.json, out == Path::new("-")) {
+            (_, true) => {}
+            (true, _) => {
+                cx.out.json_line(&serde_json::json!({ "task": view.task, "out": out, "bytes": size }))?
+            }
+            (false, _) => cx.out.line(format!("{path} ({}) at {}", bytes(size as u64), percent(done)))?,
+        }
+        if !watch {
+            return Ok(());
+        }
+        seen = Some(hash);
     }
 }
 
@@ -216,21 +285,30 @@ pub(super) async fn result(cx: Context, args: ResultArgs) -> Result<(), Failure>
 pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result<(), Failure> {
     let reply = cx.client().call_with(Request::Result { task: task.to_string() }, &[]).await?;
     let Response::Result(view) = reply.response else { return Err(unexpected(&reply.response)) };
-    if out == Path::new("-") {
-        return cx.out.raw(&reply.body);
-    }
-    let what = || format!("cannot write the result to {}", out.display());
-    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| Failure::io(what(), &e))?;
-    std::io::Write::write_all(&mut file, &reply.body).map_err(|e| Failure::io(what(), &e))?;
-    // The result is no secret of this program: the usual permissions, not the temporary file's.
-    let _ = file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    file.persist(out).map_err(|e| Failure::io(what(), &e.error))?;
+    write_file(out, &reply.body)?;
     let size = reply.body.len();
+    if out == Path::new("-") {
+        return Ok(());
+    }
     if cx.out.json {
         return cx.out.json(&serde_json::json!({ "task": view, "out": out, "bytes": size }));
     }
     cx.out.line(format!("{} ({})", out.display(), bytes(size as u64)))
+}
+
+/// Writes bytes that a task made into a file, whole or not at all; `-` is standard output.
+fn write_file(out: &Path, content: &[u8]) -> Result<(), Failure> {
+    if out == Path::new("-") {
+        return Out::new(false).raw(content);
+    }
+    let what = || format!("cannot write {}", out.display());
+    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| Failure::io(what(), &e))?;
+    std::io::Write::write_all(&mut file, content).map_err(|e| Failure::io(what(), &e))?;
+    // The result is no secret of this program: the usual permissions, not the temporary file's.
+    let _ = file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    file.persist(out).map_err(|e| Failure::io(what(), &e.error))?;
+    Ok(())
 }
 
 /// Why a task that ended gave no result.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use softbus_core::Privacy;
 use softbus_core::wire::task_control::PolicyKind;
+use softbus_core::{Hash, Privacy};
 use softbus_trust::Role;
 
 use super::view::*;
@@ -237,6 +237,15 @@ pub enum Request {
         /// Which.
         task: String,
     },
+    /// What a task's output looks like so far, as the body: the latest preview, or the next if there is none yet or
+    /// the latest is `seen`. Waits for it until the task ends.
+    Preview {
+        /// Which.
+        task: String,
+        /// The hash of the preview that is known already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Hash>,
+    },
     /// What placement would choose for a piece of work, and why.
     Place(PlaceRequest),
     /// Adds a device by address.
@@ -261,7 +270,7 @@ impl Request {
     pub(super) fn time_limit(&self) -> Option<Duration> {
         const LONG: Duration = Duration::from_secs(24 * 3600);
         match self {
-            Self::WatchDevices {} | Self::WatchTasks { .. } => Some(LONG),
+            Self::WatchDevices {} | Self::WatchTasks { .. } | Self::Preview { .. } => Some(LONG),
             Self::OpenPairing(_) | Self::Pair { .. } | Self::PairByLink { .. } => {
                 Some(Duration::from_secs(300))
             }
@@ -377,6 +386,8 @@ pub enum Response {
     Task(Box<TaskView>),
     /// Of [`Request::Result`]; the body is the result.
     Result(Box<TaskView>),
+    /// Of [`Request::Preview`]; the body is the preview.
+    Preview(Box<PreviewView>),
     /// Of [`Request::Place`].
     Placement(PlacementView),
     /// Of [`Request::Diagnose`].

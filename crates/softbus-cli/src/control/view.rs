@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
-use softbus_core::{CircleId, DeviceId, DeviceKind, PowerSource, TaskId, Thermal};
+use softbus_core::{CircleId, DeviceId, DeviceKind, Hash, PowerSource, TaskId, Thermal};
 use softbus_trust::Role;
 
 /// When a membership or rule ends.
@@ -191,6 +191,9 @@ pub struct NowView {
 /// A device that discovery sees and that is in no common circle.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct NearbyView {
+    /// A number to call it by, which stays as long as the node runs.
+    #[serde(default)]
+    pub number: u32,
     /// Its id, if it tells.
     pub id: Option<DeviceId>,
     /// Its name, if it tells.
@@ -201,6 +204,9 @@ pub struct NearbyView {
     pub addresses: Vec<String>,
     /// Lowest and highest protocol version it speaks.
     pub versions: (u16, u16),
+    /// When it was heard last.
+    #[serde(default)]
+    pub heard_ms: u64,
 }
 
 /// Something that happened to a device.
@@ -437,6 +443,15 @@ pub struct MoveView {
     pub at_ms: u64,
 }
 
+/// What a task's output looks like so far.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PreviewView {
+    /// The task.
+    pub task: TaskView,
+    /// Names the preview; `None` if the task ended without a newer one.
+    pub hash: Option<Hash>,
+}
+
 /// A task just submitted.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SubmittedView {
@@ -444,6 +459,9 @@ pub struct SubmittedView {
     pub task: TaskView,
     /// Why it runs where it runs.
     pub placement: Option<PlacementView>,
+    /// A wish that was not met, and why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unmet: Option<String>,
 }
 
 /// A decision of placement.
@@ -488,6 +506,9 @@ pub struct DiagnosisView {
     pub port: u16,
     /// Lowest and highest protocol version spoken.
     pub versions: (u16, u16),
+    /// Why its database does not answer, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database: Option<String>,
     /// Whether it uses loopback only.
     pub loopback_only: bool,
     /// Whether it announces and browses.

@@ -207,7 +207,7 @@ impl Run {
         let Response::Submitted(submitted) = reply.response else {
             return Err(unexpected("submit the task", &reply.response));
         };
-        let SubmittedView { task, placement } = *submitted;
+        let SubmittedView { task, placement, .. } = *submitted;
         let placement = placement.ok_or_else(|| Failure::failed("the bus does not say why it chose"))?;
         timeline.line(
             "phone",

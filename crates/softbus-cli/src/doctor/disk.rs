@@ -1,4 +1,4 @@
-//! Data folder, key, disk space, clock: what can be told without a node.
+//! Data folder, disk space, clock: what can be told without a node.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,13 +15,7 @@ const SPACE_WARN: u64 = 1 << 30;
 const EARLIEST_MS: u64 = 1_767_225_600_000;
 
 pub(super) fn check(data_dir: &Path) -> Vec<Finding> {
-    let mut findings = vec![folder(data_dir)];
-    if data_dir.is_dir() {
-        findings.push(key(data_dir));
-    }
-    findings.push(space(data_dir));
-    findings.push(clock());
-    findings
+    vec![folder(data_dir), space(data_dir), clock()]
 }
 
 fn folder(dir: &Path) -> Finding {
@@ -65,32 +59,6 @@ fn folder(dir: &Path) -> Finding {
         Finding::bad(CHECK, format!("{name} cannot be written"), "is the disk mounted read-only?")
     } else {
         Finding::good(CHECK, format!("{name} is there and for its owner only"))
-    }
-}
-
-fn key(dir: &Path) -> Finding {
-    const CHECK: &str = "key";
-    let path = crate::paths::key_file(dir);
-    let name = path.display();
-    match std::fs::symlink_metadata(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            Finding::good(CHECK, "there is none yet; the first start makes it")
-        }
-        Err(e) => Finding::bad(CHECK, format!("{name}: {e}"), "check the permissions of the data folder"),
-        Ok(meta) if !meta.is_file() => Finding::bad(
-            CHECK,
-            format!("{name} is no plain file"),
-            "put the key itself there, not a link to it",
-        ),
-        Ok(meta) if meta.mode() & 0o077 != 0 => Finding::bad(
-            CHECK,
-            format!("others can read {name} (mode {:o})", meta.mode() & 0o777),
-            format!(
-                "chmod 600 {name} — and if somebody may have read it: remove this device from its circles, delete \
-                 the key and pair anew"
-            ),
-        ),
-        Ok(_) => Finding::good(CHECK, "the key is for its owner only"),
     }
 }
 

@@ -4,6 +4,7 @@ mod bundle;
 mod disk;
 mod network;
 mod node;
+mod store;
 
 use serde::Serialize;
 
@@ -83,6 +84,7 @@ pub(crate) async fn doctor(cx: Context, args: DoctorArgs) -> Result<(), Failure>
             None
         }
     };
+    findings.extend(store::check(&cx.data_dir, diagnosis.as_ref()));
     let scope = scope(diagnosis.as_ref(), &config);
     findings.extend(network::check(&scope));
     if let Some(diagnosis) = &diagnosis {

@@ -35,7 +35,7 @@ pub(super) fn absent(data_dir: &Path, failure: Failure) -> Finding {
 }
 
 /// Whether somebody holds the lock of the data folder.
-fn locked(data_dir: &Path) -> bool {
+pub(super) fn locked(data_dir: &Path) -> bool {
     let Ok(lock) = std::fs::File::open(data_dir.join("lock")) else { return false };
     match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared) {
         Ok(()) => {
@@ -123,12 +123,13 @@ fn circles(d: &DiagnosisView) -> Vec<Finding> {
 
 fn peers(d: &DiagnosisView) -> Finding {
     const CHECK: &str = "devices";
+    let labels = crate::commands::devices::labels(&d.devices);
     let others: Vec<_> = d.devices.devices.iter().filter(|p| p.presence != PresenceView::Here).collect();
     let away: Vec<String> = others
         .iter()
         .filter(|p| p.presence == PresenceView::Offline)
         .map(|p| {
-            let name = if p.name.is_empty() { format!("…{}", p.id.short()) } else { clean(&p.name) };
+            let name = clean(&labels.of(&p.id));
             match p.link.as_ref().and_then(|l| l.last_down.as_deref()) {
                 Some(why) => format!("{name} ({})", clean(why)),
                 None => name,
@@ -175,8 +176,7 @@ fn clocks(d: &DiagnosisView) -> Option<Finding> {
     const CHECK: &str = "peers' clocks";
     let worst = d.clock_offsets.iter().max_by_key(|o| o.offset_ms.unsigned_abs())?;
     let off = worst.offset_ms.unsigned_abs();
-    let name = d.devices.devices.iter().find(|p| p.id == worst.device).map(|p| clean(&p.name));
-    let name = name.filter(|n| !n.is_empty()).unwrap_or_else(|| format!("…{}", worst.device.short()));
+    let name = clean(&crate::commands::devices::labels(&d.devices).of(&worst.device));
     let side = if worst.offset_ms > 0 { "ahead of" } else { "behind" };
     let found =
         format!("{name}'s clock is {} {side} this one", duration(std::time::Duration::from_millis(off)));

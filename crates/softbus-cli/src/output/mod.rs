@@ -3,6 +3,7 @@
 
 mod human;
 mod progress;
+mod screen;
 mod table;
 
 use std::io::{IsTerminal, Write};
@@ -12,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use human::{ago, bytes, clean, duration, in_future, micros, ops, percent, rate, until};
 pub use progress::Bar;
+pub use screen::Screen;
 pub use table::Table;
 
 use crate::failure::Failure;
@@ -53,14 +55,16 @@ pub struct Out {
     color_err: bool,
     /// Whether a person reads standard error.
     pub tty_err: bool,
+    /// Whether standard output is a terminal that can draw a text anew in place.
+    pub live: bool,
     width: Option<u16>,
 }
 
 impl Out {
     /// Looks at the terminal and at `NO_COLOR` (no-color.org: any value but the empty one).
     pub fn new(json: bool) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
-            || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let no_color = dumb || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let tty_out = std::io::stdout().is_terminal();
         let tty_err = std::io::stderr().is_terminal();
         Self {
@@ -68,6 +72,7 @@ impl Out {
             color_out: tty_out && !no_color && !json,
             color_err: tty_err && !no_color,
             tty_err,
+            live: tty_out && !dumb && !json,
             width: tty_out.then(terminal_width).flatten(),
         }
     }
@@ -112,7 +117,21 @@ impl Out {
 
     /// Writes a table to standard output, as wide as the terminal.
     pub fn table(&self, table: Table) -> Result<(), Failure> {
-        self.line(table.render(self.width, self.color_out))
+        self.line(self.table_text(table))
+    }
+
+    /// A table as [`Out::table`] writes it.
+    pub fn table_text(&self, table: Table) -> String {
+        let asked = if self.live { terminal_width() } else { None };
+        table.render(asked.or(self.width), self.color_out)
+    }
+
+    /// Height of the terminal, in lines.
+    fn height(&self) -> usize {
+        let given = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok());
+        let asked =
+            || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_row));
+        given.or_else(asked).filter(|height| *height > 0).unwrap_or(24)
     }
 
     /// Says something to a person on standard error, beside the output proper. Scripts get none of it.

@@ -1,15 +1,16 @@
 //! The roster, as commands show it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use softbus::Presence;
-use softbus::core::{Accelerator, AcceleratorKind, Capability, DeviceId, DynamicProfile, StaticProfile};
-use softbus::net::seam::Sighting;
+use softbus::core::{
+    Accelerator, AcceleratorKind, Capability, DeviceId, DynamicProfile, Labels, StaticProfile,
+};
 use softbus::roster::{Event as RosterEvent, RosterEntry, Source, Update};
 use tokio::time::Instant;
 
 use super::Backend;
+use super::nearby::Near;
 use crate::clock::wall;
 use crate::control::{
     ChangeView, DeviceView, DevicesView, Event, Events, LinkView, NearbyView, NowView, PresenceView,
@@ -17,48 +18,65 @@ use crate::control::{
 };
 use crate::failure::Failure;
 
+/// How often those nearby are asked whether they are still there, while somebody watches.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// How often a snapshot goes to a watcher at most; what happens in between is gathered.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(200);
 
 impl Backend {
-    /// All devices now, this one first.
+    /// All devices now, this one first. Looking asks those nearby that were not heard for a while.
     pub(super) fn devices(&self) -> DevicesView {
         let me = self.bus.id();
         let mut devices: Vec<DeviceView> = self.bus.devices().iter().map(|entry| device(entry, me)).collect();
         devices.sort_by_key(|d| (d.presence != PresenceView::Here, d.name.clone(), d.id));
         let known: Vec<DeviceId> = devices.iter().map(|d| d.id).collect();
+        self.neighbours.ask(&*self.bus.net().seam().discovery);
         DevicesView { devices, nearby: self.nearby(&known) }
     }
 
     /// What discovery sees that is none of `known`. A member's announcement does not tell its id, so that it is
     /// known by its address.
     fn nearby(&self, known: &[DeviceId]) -> Vec<NearbyView> {
-        let mut ours: Vec<std::net::SocketAddr> = self.bus.addresses();
-        ours.extend(self.bus.devices().iter().filter_map(|e| e.link.as_ref()?.address));
-        let seen = self.bus.nearby();
-        let seen = seen.borrow();
-        seen.iter()
-            .filter_map(|sighting| match sighting {
-                Sighting::Seen { addresses, announcement, .. } => Some((addresses, announcement)),
-                Sighting::Gone { .. } => None,
-            })
-            .filter(|(addresses, announcement)| match announcement.id {
+        let ours = self.own_addresses();
+        let (instant, now) = (Instant::now(), wall());
+        self.in_sight()
+            .into_iter()
+            .filter(|near| match near.announcement.id {
                 Some(id) => !known.contains(&id),
-                None => !addresses.iter().any(|a| ours.contains(a)),
+                None => !near.addresses.iter().any(|a| ours.contains(a)),
             })
-            .map(|(addresses, announcement)| NearbyView {
-                id: announcement.id,
-                name: announcement.name.clone(),
-                kind: announcement.kind,
-                addresses: addresses.iter().map(ToString::to_string).collect(),
-                versions: announcement.versions,
+            .map(|near| {
+                let age = instant.saturating_duration_since(near.heard).as_millis();
+                NearbyView {
+                    number: near.number,
+                    id: near.announcement.id,
+                    kind: near.announcement.kind,
+                    addresses: near.addresses.iter().map(ToString::to_string).collect(),
+                    versions: near.announcement.versions,
+                    heard_ms: now.0.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX)),
+                    name: near.announcement.name,
+                }
             })
             .collect()
     }
 
+    /// All that discovery sees, in order of their numbers.
+    pub(super) fn in_sight(&self) -> Vec<Near> {
+        let seen = self.bus.nearby();
+        let seen = seen.borrow().clone();
+        self.neighbours.look(&seen)
+    }
+
+    /// Addresses of this device and of those it has links with.
+    pub(super) fn own_addresses(&self) -> Vec<std::net::SocketAddr> {
+        let mut ours = self.bus.addresses();
+        ours.extend(self.bus.devices().iter().filter_map(|e| e.link.as_ref()?.address));
+        ours
+    }
+
     /// Names of all devices of the roster.
-    pub(super) fn names(&self) -> BTreeMap<DeviceId, String> {
-        self.bus.devices().iter().map(|e| (e.id, e.name().unwrap_or_default().to_string())).collect()
+    pub(super) fn names(&self) -> Labels {
+        self.bus.devices().iter().map(|e| (e.id, e.name().unwrap_or_default())).collect()
     }
 
     /// Snapshots and changes until the client goes away.
@@ -69,6 +87,7 @@ impl Backend {
             return Ok(Response::Done);
         }
         let mut due: Option<Instant> = None;
+        let mut look = tokio::time::interval(LOOK_AROUND);
         loop {
             let snapshot = async {
                 match due {
@@ -102,6 +121,10 @@ impl Backend {
                     due.get_or_insert_with(|| Instant::now() + SNAPSHOT_EVERY);
                     true
                 }
+                _ = look.tick() => {
+                    self.neighbours.ask(&*self.bus.net().seam().discovery);
+                    true
+                }
                 () = snapshot => {
                     due = None;
                     events.send(Event::Devices(self.devices())).await
@@ -116,10 +139,7 @@ impl Backend {
     /// An event in words; `None` for what a person does not want to read line by line.
     fn words(&self, event: &RosterEvent) -> Option<String> {
         let names = self.names();
-        let name = |id: &DeviceId| match names.get(id).map(String::as_str) {
-            None | Some("") => format!("…{}", id.short()),
-            Some(name) => name.to_string(),
-        };
+        let name = |id: &DeviceId| names.of(id);
         Some(match event {
             RosterEvent::Joined { id } => format!("{} is trusted now", name(id)),
             RosterEvent::Left { id } => format!("{} is no longer trusted", name(id)),

@@ -2,6 +2,7 @@
 
 mod devices;
 mod errors;
+mod nearby;
 mod people;
 mod resolve;
 mod status;
@@ -17,6 +18,8 @@ use crate::clock::wall;
 use crate::config::{Config, parse_peer};
 use crate::control::{Answer, Body, Events, Handle, Load, Request, Response};
 use crate::failure::Failure;
+
+use nearby::Neighbours;
 
 pub(super) use errors::bus_failure;
 
@@ -41,16 +44,19 @@ pub(super) struct Backend {
     data_dir: String,
     started: WallMs,
     ending: watch::Sender<Option<Ending>>,
+    neighbours: Neighbours,
 }
 
 impl Backend {
     pub(super) fn new(bus: Bus, config: Config, data_dir: &std::path::Path) -> Self {
+        let neighbours = Neighbours::follow(bus.nearby());
         Self {
             bus,
             config,
             data_dir: data_dir.display().to_string(),
             started: wall(),
             ending: watch::Sender::new(None),
+            neighbours,
         }
     }
 
@@ -91,6 +97,7 @@ impl Handle for Backend {
             Request::Release { task } => self.release(&task).await?,
             Request::Cancel { task } => self.cancel(&task).await?,
             Request::Result { task } => return self.result(&task).await,
+            Request::Preview { task, seen } => return self.preview(&task, seen).await,
             Request::Place(work) => Response::Placement(self.place(work, body).await?),
             Request::AddPeer { peer } => self.add_peer(&peer)?,
             Request::InjectLoad(load) => self.inject(load).await?,

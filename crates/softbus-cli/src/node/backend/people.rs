@@ -1,15 +1,17 @@
 //! Circles and pairing.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use softbus::core::{CircleId, DeviceId, ServiceName, WallMs};
+use softbus::net::NetError;
 use softbus::net::membership::MembershipError;
-use softbus::net::seam::Sighting;
 use softbus::trust::{Grant, Rule};
 use softbus::{Bus, Founded, PairOptions, Paired, PairingState, Role};
 use tokio::time::Instant;
 
+use super::nearby::{self, Near};
 use super::{Backend, LINK_BYTES, bus_failure, named, resolve};
 use crate::clock::wall;
 use crate::control::{
@@ -25,6 +27,8 @@ const MEMBER_LIVES: Duration = Duration::from_secs(365 * 86_400);
 const GUEST_LIVES: Duration = Duration::from_secs(86_400);
 /// How long discovery may take to see a device that a person names.
 const SEE: Duration = Duration::from_secs(5);
+/// How long a device in sight may take to tell its id, which it does once its pairing is open.
+const SHOW_ID: Duration = Duration::from_millis(1500);
 /// Longest life of a link that pairs.
 const INVITE: Duration = Duration::from_secs(24 * 3600);
 /// Longest text of recovery words.
@@ -52,7 +56,7 @@ impl Backend {
                     .iter()
                     .map(|(device, member)| MemberView {
                         device: *device,
-                        name: names.get(device).cloned().unwrap_or_default(),
+                        name: names.name(device).to_string(),
                         here: *device == me,
                         role: member.role,
                         expires_ms: member.expires.map(|end| end.0),
@@ -100,7 +104,9 @@ impl Backend {
 
     /// A device of a common circle, heard of or not.
     pub(super) fn member(&self, text: &str) -> Result<DeviceId, Failure> {
-        let mut names = self.names();
+        let labels = self.names();
+        let mut names: BTreeMap<DeviceId, String> =
+            labels.iter().map(|(id, name)| (*id, name.to_string())).collect();
         for circle in self.bus.circles().circles().circles.values() {
             for device in circle.members.keys() {
                 names.entry(*device).or_default();
@@ -315,11 +321,43 @@ impl Backend {
                 self.bus.circles().pair_with(address, None, pin, options).await.map_err(softbus::Error::from)
             }
             Err(_) => {
-                let (device, _) = self.stranger(with).await?;
-                self.bus.pair_with(device, pin, options).await
+                let near = self.stranger(with).await?;
+                let paired = match near.announcement.id {
+                    Some(device) => self.bus.pair_with(device, pin, options).await,
+                    None => self.pair_at(&near.addresses, pin, options).await,
+                };
+                if paired.as_ref().is_err_and(unreachable) {
+                    // Perhaps it is gone, and only its record is left.
+                    self.bus.net().seam().discovery.confirm(&near.key);
+                }
+                paired
             }
         };
         self.paired_or_alone(paired, events).await
+    }
+
+    /// Pairs with whoever shows the PIN at one of these addresses.
+    async fn pair_at(
+        &self,
+        addresses: &[SocketAddr],
+        pin: &str,
+        options: PairOptions,
+    ) -> Result<Paired, softbus::Error> {
+        let mut failure = None;
+        for address in addresses {
+            match self
+                .bus
+                .circles()
+                .pair_with(*address, None, pin, options.clone())
+                .await
+                .map_err(softbus::Error::from)
+            {
+                // The next address may do. What the other device itself answered is final.
+                Err(error) if unreachable(&error) => failure = Some(error),
+                done => return done,
+            }
+        }
+        Err(failure.unwrap_or_else(|| softbus::Error::Config("no address is known of it".into())))
     }
 
     pub(super) async fn pair_by_link(
@@ -366,10 +404,10 @@ impl Backend {
         joined: bool,
         founded: Option<Founded>,
     ) -> PairedView {
-        let name =
-            self.names().remove(&peer).filter(|n| !n.is_empty()).or_else(|| {
-                self.sightings().into_iter().find(|(id, _)| *id == Some(peer)).map(|(_, name)| name)
-            });
+        let names = self.names();
+        let name = Some(names.name(&peer).to_string()).filter(|name| !name.is_empty()).or_else(|| {
+            self.in_sight().into_iter().find(|near| near.announcement.id == Some(peer))?.announcement.name
+        });
         PairedView {
             device: peer,
             name: name.unwrap_or_default(),
@@ -388,50 +426,30 @@ impl Backend {
         Ok(PairOptions { circle, grant, join: terms.join })
     }
 
-    /// Ids and names that discovery sees.
-    fn sightings(&self) -> Vec<(Option<DeviceId>, String)> {
-        let seen = self.bus.nearby();
-        let seen = seen.borrow();
-        seen.iter()
-            .filter_map(|sighting| match sighting {
-                Sighting::Seen { announcement, .. } => {
-                    Some((announcement.id, announcement.name.clone().unwrap_or_default()))
-                }
-                Sighting::Gone { .. } => None,
-            })
-            .collect()
-    }
-
-    /// A device nearby that tells its id, which it does while its pairing is open. Waits a moment for it.
-    async fn stranger(&self, text: &str) -> Result<(DeviceId, String), Failure> {
-        let deadline = Instant::now() + SEE;
+    /// A device nearby that a person names. One whose pairing is open tells its id; a moment is waited for that, and
+    /// for those not seen yet.
+    async fn stranger(&self, text: &str) -> Result<Near, Failure> {
+        let begin = Instant::now();
         let mut nearby = self.bus.nearby();
         loop {
             nearby.mark_unchanged();
-            let seen = self.sightings();
-            let open: Vec<(DeviceId, String)> =
-                seen.iter().filter_map(|(id, name)| Some(((*id)?, name.clone()))).collect();
-            let missing = match resolve::device(text, &open, "nearby") {
-                Ok(id) => {
-                    let name = open.into_iter().find(|(known, _)| *known == id).map(|(_, name)| name);
-                    return Ok((id, name.unwrap_or_default()));
-                }
-                Err(failure) if failure.kind != Kind::NotFound => return Err(failure),
-                Err(failure) => failure,
+            let ours = self.own_addresses();
+            let found = nearby::find(text, &self.in_sight(), |address| ours.contains(address));
+            let deadline = match &found {
+                Ok(near) if near.announcement.id.is_some() => return found,
+                Ok(_) => begin + SHOW_ID,
+                Err(failure) if failure.kind != Kind::NotFound => return found,
+                Err(_) => begin + SEE,
             };
             match tokio::time::timeout_at(deadline, nearby.changed()).await {
                 Ok(Ok(())) => {}
-                _ => return Err(self.why_missing(text, &seen, missing)),
+                _ => return found.map_err(|missing| self.why_missing(text, missing)),
             }
         }
     }
 
-    fn why_missing(&self, text: &str, seen: &[(Option<DeviceId>, String)], missing: Failure) -> Failure {
+    fn why_missing(&self, text: &str, missing: Failure) -> Failure {
         let text = clean(text);
-        if seen.iter().any(|(id, name)| id.is_none() && name.eq_ignore_ascii_case(&text)) {
-            return Failure::new(Kind::Refused, format!("{text} is nearby, but its pairing is not open"))
-                .advise(format!("on {text}: softbus pair"));
-        }
         if self.member(&text).is_ok() {
             return Failure::conflict(format!("{text} is in a common circle already"));
         }
@@ -439,6 +457,15 @@ impl Backend {
             "open pairing there (softbus pair); where discovery does not reach, give its address: softbus pair IP:PORT",
         )
     }
+}
+
+/// Whether nobody answered at an address.
+fn unreachable(error: &softbus::Error) -> bool {
+    let net = match error {
+        softbus::Error::Net(net) | softbus::Error::Membership(MembershipError::Net(net)) => net,
+        _ => return false,
+    };
+    matches!(net, NetError::Dial { .. } | NetError::Unreachable(_))
 }
 
 /// Closes pairing when whoever shows the PIN goes away.

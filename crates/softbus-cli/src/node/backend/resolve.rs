@@ -1,15 +1,17 @@
 //! From what a person calls a thing to the thing.
 
-use softbus::core::{CircleId, DeviceId, TaskId};
+use softbus::core::{CircleId, DeviceId, Labels, TaskId};
 
 use super::named;
 use crate::failure::Failure;
 use crate::output::clean;
 
+/// Most devices or tasks listed of those that a name may mean.
+const CANDIDATES: usize = 8;
 /// Shortest part of an id that names.
 const PART: usize = 4;
 
-/// A device by whole id, name, or end of the id. `what` says among which devices, for the message.
+/// A device by whole id, name, end of the id, or name and end of the id as they are shown. `what` says among which devices, for the message.
 pub(super) fn device(text: &str, among: &[(DeviceId, String)], what: &str) -> Result<DeviceId, Failure> {
     let text = named(text)?;
     let missing = || {
@@ -19,7 +21,19 @@ pub(super) fn device(text: &str, among: &[(DeviceId, String)], what: &str) -> Re
     if let Ok(id) = text.parse::<DeviceId>() {
         return if among.iter().any(|(known, _)| *known == id) { Ok(id) } else { Err(missing()) };
     }
-    let text = text.strip_prefix('…').unwrap_or(text);
+    // As devices of one name are shown: `box …x1y2z3`.
+    if let Some((name, end)) = text.split_once('…') {
+        let (name, end) = (name.trim(), end.trim());
+        let fits = |id: &DeviceId, known: &str| {
+            id.to_string().ends_with(end) && (name.is_empty() || known.eq_ignore_ascii_case(name))
+        };
+        let found: Vec<DeviceId> = among
+            .iter()
+            .filter(|(id, known)| end.len() >= PART && fits(id, known))
+            .map(|(id, _)| *id)
+            .collect();
+        return if let [id] = found[..] { Ok(id) } else { Err(missing()) };
+    }
     let by = |fits: &dyn Fn(&DeviceId, &str) -> bool| -> Vec<&(DeviceId, String)> {
         among.iter().filter(|(id, name)| fits(id, name)).collect()
     };
@@ -31,9 +45,12 @@ pub(super) fn device(text: &str, among: &[(DeviceId, String)], what: &str) -> Re
             [] => {}
             [(id, _)] => return Ok(*id),
             many => {
-                let ids: Vec<String> = many.iter().map(|(id, _)| format!("…{}", id.short())).collect();
+                let labels: Labels = among.iter().cloned().collect();
+                let all: Vec<String> =
+                    many.iter().take(CANDIDATES).map(|(id, _)| clean(&labels.of(id))).collect();
+                let more = if many.len() > CANDIDATES { ", …" } else { "" };
                 return Err(Failure::usage(format!("several devices {what} are called `{}`", clean(text)))
-                    .advise(format!("say which by the end of its id: {}", ids.join(", "))));
+                    .advise(format!("say which by the end of its id: {}{more}", all.join(", "))));
             }
         }
     }
@@ -77,7 +94,7 @@ pub(super) fn task(text: &str, among: &[(TaskId, String)]) -> Result<TaskId, Fai
             [(id, _)] => return Ok(*id),
             many => {
                 let ids: Vec<String> =
-                    many.iter().take(8).map(|(id, _)| id.to_string()[..8].to_string()).collect();
+                    many.iter().take(CANDIDATES).map(|(id, _)| id.to_string()[..8].to_string()).collect();
                 return Err(Failure::usage(format!("several tasks are called `{}`", clean(text)))
                     .advise(format!("say which: {}", ids.join(", "))));
             }
@@ -103,9 +120,14 @@ mod tests {
         assert_eq!(find(&ids[2].to_string()), Ok(ids[2]));
         assert_eq!(find(&ids[3].short()), Ok(ids[3]));
         assert_eq!(find(&format!("…{}", ids[3].short())), Ok(ids[3]));
+        assert_eq!(find(&format!("box …{}", ids[3].short())), Ok(ids[3]), "as it is shown");
+        assert_eq!(find(&format!("tv …{}", ids[3].short())).unwrap_err().kind, Kind::NotFound);
         let twice = find("box").unwrap_err();
         assert_eq!(twice.kind, Kind::Usage);
-        assert!(twice.advice.unwrap().contains(&ids[2].short()));
+        let advice = twice.advice.unwrap();
+        for id in &ids[2..] {
+            assert!(advice.contains(&format!("box …{}", id.short())), "{advice}");
+        }
         let stranger = DeviceId([9; 32]).to_string();
         for missing in ["radio", "x", stranger.as_str()] {
             assert_eq!(find(missing).unwrap_err().kind, Kind::NotFound, "{missing}");

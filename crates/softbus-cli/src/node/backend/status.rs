@@ -44,6 +44,7 @@ impl Backend {
             wall_ms: now.0,
             port: self.bus.addresses().first().map_or(self.config.port, |a| a.port()),
             versions: softbus::core::wire::link::VERSIONS,
+            database: self.bus.probe_storage().await.err().map(|e| e.to_string()),
             loopback_only: self.config.interfaces == Interfaces::Loopback,
             discovery: self.config.discovery,
             devices: self.devices(),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus::core::{DeviceId, TaskId};
+use softbus::core::{DeviceId, Hash, Labels, TaskId};
+use softbus::placement::Verdict;
 use softbus::task::{Buffer, Move, MoveReason, PlacementHints, TaskEvent, TaskState};
 use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
 use tokio::sync::watch;
@@ -12,8 +13,8 @@ use tokio::time::Instant;
 
 use super::{Backend, bus_failure, named, resolve};
 use crate::control::{
-    Answer, Body, Event, Events, MoveView, PlaceRequest, PlacementView, Response, SubmittedView, TaskRequest,
-    TaskView,
+    Answer, Body, Event, Events, MoveView, PlaceRequest, PlacementView, PreviewView, Response, SubmittedView,
+    TaskRequest, TaskView,
 };
 use crate::failure::{Failure, Kind};
 use crate::tasks::{Job, prepare};
@@ -91,6 +92,8 @@ impl Backend {
             hints: PlacementHints { only, start_on, stay: request.stay, ..PlacementHints::default() },
             ..SubmitOptions::default()
         };
+        // Kept for the question why the task does not start where it was wished.
+        let wish = start_on.map(|wished| (wished, input.clone(), options.clone()));
         let mut events = self.bus.tasks().events();
         let handle = self.bus.tasks().submit(&kind, input, options).await.map_err(failed)?;
         let id = handle.id();
@@ -107,14 +110,36 @@ impl Backend {
         };
         let placed = tokio::time::timeout(PLACED, placed).await.ok().flatten();
         let status = handle.status().await.map_err(failed)?;
+        let started = placed.as_ref().map(|(on, _)| *on).or(status.runner);
+        let unmet = match (wish, started) {
+            (Some((wished, input, options)), Some(on)) if on != wished => {
+                Some(self.why_not(&kind, input, options, wished).await)
+            }
+            _ => None,
+        };
         let names = self.names();
         let placement = placed.map(|(on, text)| PlacementView {
             chosen: Some(on),
-            chosen_name: name(&names, &on),
+            chosen_name: names.of(&on),
             text,
             explanation: None,
         });
-        Ok(Response::Submitted(Box::new(SubmittedView { task: view(&status, &names), placement })))
+        Ok(Response::Submitted(Box::new(SubmittedView { task: view(&status, &names), placement, unmet })))
+    }
+
+    /// Why a task does not start on the device that was wished for.
+    async fn why_not(&self, kind: &str, input: Vec<u8>, options: SubmitOptions, wished: DeviceId) -> String {
+        let decision = self.bus.place(kind, input, options).await.ok();
+        let row = decision.as_ref().and_then(|decision| decision.explanation.row(&wished));
+        let why = match row.map(|row| &row.verdict) {
+            Some(Verdict::Refused(reasons)) if !reasons.is_empty() => {
+                let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+                reasons.join("; ")
+            }
+            Some(_) => "it did not promise room for it".into(),
+            None => "it is not known to placement".into(),
+        };
+        format!("it does not start on {}, as wished: {why}", self.names().of(&wished))
     }
 
     /// All tasks, or one.
@@ -249,6 +274,42 @@ impl Backend {
         Ok(Answer { response: Response::Result(Box::new(status)), body })
     }
 
+    /// The latest preview of a task but the one seen; waits for it until the task ends.
+    pub(super) async fn preview(&self, task: &str, seen: Option<Hash>) -> Result<Answer, Failure> {
+        let id = self.task(task).await?;
+        let mut status = self.bus.tasks().watch(id).await.map_err(failed)?;
+        let mut previews = self.bus.tasks().previews(id).await.map_err(failed)?;
+        loop {
+            let task = status.borrow_and_update().clone();
+            let latest = previews.borrow_and_update().clone();
+            let latest =
+                latest.map(|bytes| (Hash::of(&bytes), bytes)).filter(|(hash, _)| Some(*hash) != seen);
+            if latest.is_none() && task.state.is_final() && seen.is_none() {
+                return Err(Failure::conflict(format!(
+                    "the task has ended ({}), and no preview of it is left",
+                    crate::control::task_state_text(task.state)
+                ))
+                .advise("`softbus result TASK --out FILE` fetches its result"));
+            }
+            if latest.is_some() || task.state.is_final() {
+                let (hash, body) =
+                    latest.map_or((None, Vec::new()), |(hash, bytes)| (Some(hash), bytes.to_vec()));
+                let view = PreviewView { task: view(&task, &self.names()), hash };
+                return Ok(Answer { response: Response::Preview(Box::new(view)), body });
+            }
+            tokio::select! {
+                biased;
+                changed = previews.changed() => if changed.is_err() {
+                    previews = self.bus.tasks().previews(id).await.map_err(failed)?;
+                },
+                changed = status.changed() => if changed.is_err() {
+                    // Whoever told of it went away: somebody else may know.
+                    status = self.bus.tasks().watch(id).await.map_err(failed)?;
+                },
+            }
+        }
+    }
+
     pub(super) async fn place(&self, request: PlaceRequest, file: Body) -> Result<PlacementView, Failure> {
         let kind = named(&request.task_type)?.to_string();
         let input = if file.is_empty() {
@@ -273,7 +334,7 @@ impl Backend {
         let names = self.names();
         Ok(PlacementView {
             chosen: decision.chosen,
-            chosen_name: decision.chosen.map(|id| name(&names, &id)).unwrap_or_default(),
+            chosen_name: decision.chosen.map(|id| names.of(&id)).unwrap_or_default(),
             text: decision.explanation.to_string(),
             explanation: serde_json::to_value(&decision.explanation).ok(),
         })
@@ -333,14 +394,7 @@ async fn arrival(
     }
 }
 
-fn name(names: &BTreeMap<DeviceId, String>, id: &DeviceId) -> String {
-    match names.get(id).map(String::as_str) {
-        None | Some("") => format!("…{}", id.short()),
-        Some(name) => name.to_string(),
-    }
-}
-
-fn view(status: &TaskStatus, names: &BTreeMap<DeviceId, String>) -> TaskView {
+fn view(status: &TaskStatus, names: &Labels) -> TaskView {
     TaskView {
         id: status.id,
         task_type: status.kind.clone(),
@@ -349,7 +403,7 @@ fn view(status: &TaskStatus, names: &BTreeMap<DeviceId, String>) -> TaskView {
         progress_permille: (status.progress.clamp(0.0, 1.0) * 1000.0) as u16,
         progress_text: status.progress_text.clone(),
         runner: status.runner,
-        runner_name: status.runner.map(|id| name(names, &id)).unwrap_or_default(),
+        runner_name: status.runner.map(|id| names.of(&id)).unwrap_or_default(),
         epoch: status.epoch.0,
         branch: status.branch,
         policy: status.policy,
@@ -365,7 +419,7 @@ fn view(status: &TaskStatus, names: &BTreeMap<DeviceId, String>) -> TaskView {
     }
 }
 
-fn move_view(moved: &Move, names: &BTreeMap<DeviceId, String>) -> MoveView {
+fn move_view(moved: &Move, names: &Labels) -> MoveView {
     let (reason, because) = match &moved.reason {
         MoveReason::Placed(why) => ("placed", why.clone()),
         MoveReason::Person(words) => ("person", words.clone()),
@@ -376,9 +430,9 @@ fn move_view(moved: &Move, names: &BTreeMap<DeviceId, String>) -> MoveView {
     };
     MoveView {
         from: moved.from,
-        from_name: name(names, &moved.from),
+        from_name: names.of(&moved.from),
         to: moved.to,
-        to_name: name(names, &moved.to),
+        to_name: names.of(&moved.to),
         reason: reason.into(),
         because,
         epoch: moved.epoch.0,

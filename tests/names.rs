@@ -1,0 +1,207 @@
+//! What devices are called before people, and what people see of devices and tasks: several nodes on this machine's
+//! loopback, and the program's own words.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // helpers of tests; the real world, from outside
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+
+use softbus_cli::control::{PairTerms, Request, Response};
+use softbus_core::DeviceId;
+use softbus_trust::Role;
+use support::{How, Node, home};
+
+/// A command to a node, as a person types it.
+fn softbus(node: &Node, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_softbus"))
+        .arg("--data-dir")
+        .arg(&node.data)
+        .args(args)
+        .env_remove("SOFTBUS_DATA_DIR")
+        .env_remove("SOFTBUS_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A name that no other test's node has: discovery on loopback is shared by all of them.
+fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+async fn until_named(node: &Node, other: DeviceId, name: &str) {
+    node.until(&format!("knowing the name {name}"), |view| {
+        view.devices.iter().any(|d| d.id == other && d.name == name)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_and_their_hosts_know_each_others_names() {
+    let home = home();
+    let (host_name, guest_name) = (unique("host"), unique("guest"));
+    let host = Node::start(home.path(), &host_name, How::loopback()).await;
+    let guest = Node::start(home.path(), &guest_name, How::loopback()).await;
+    host.found().await;
+    let terms = PairTerms { role: Some(Role::Guest), ..PairTerms::default() };
+    let link = match host.client.call(Request::Invite { seconds: 300, terms }).await {
+        Ok(Response::Invitation(invitation)) => invitation.link,
+        other => panic!("{other:?}"),
+    };
+    let paired = guest.client.call(Request::PairByLink { link, terms: PairTerms::default() }).await;
+    assert!(matches!(paired, Ok(Response::Paired(_))), "{paired:?}");
+    until_named(&host, guest.id, &guest_name).await;
+    until_named(&guest, host.id, &host_name).await;
+    // Of how a host is right now, a guest hears nothing.
+    let seen = guest.devices().await;
+    let profile = seen.devices.iter().find(|d| d.id == host.id).unwrap().profile.clone().unwrap();
+    assert_eq!(profile.now, None);
+    let renewed = softbus(&host, &["circle", "renew", &guest_name, "--expires", "3d"]);
+    assert_eq!(renewed.status.code(), Some(0), "{}", stderr(&renewed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_of_one_name_are_told_apart_everywhere() {
+    let home = home();
+    let (hub_name, twin) = (unique("hub"), unique("box"));
+    let hub = Node::start(home.path(), &hub_name, How::loopback()).await;
+    let twin_named = || How::loopback().arg("--name").arg(&twin);
+    let one = Node::start(home.path(), "one", twin_named()).await;
+    let two = Node::start(home.path(), "two", twin_named()).await;
+    hub.found().await;
+    hub.admit(&one).await;
+    hub.admit(&two).await;
+    for node in [&one, &two] {
+        until_named(&hub, node.id, &twin).await;
+        hub.until("hearing how it is", |view| {
+            let found = view.devices.iter().find(|d| d.id == node.id);
+            found.and_then(|d| d.profile.as_ref()).is_some_and(|p| p.now.is_some())
+        })
+        .await;
+    }
+    let labels = [&one, &two].map(|node| format!("{twin} …{}", node.id.short()));
+    let listed = [&["devices"][..], &["circle"], &["place", "--explain"]].map(|args| softbus(&hub, args));
+    for output in &listed {
+        for label in &labels {
+            assert!(stdout(output).contains(label), "{label}\n{}\n{}", stdout(output), stderr(output));
+        }
+        assert!(!stdout(output).contains(&format!("{hub_name} …")), "{}", stdout(output));
+    }
+
+    // A command by the name of two does nothing and lists both.
+    let which = softbus(&hub, &["run", "primes/1", "--param", "upto=1000", "--on", &twin]);
+    assert_eq!(which.status.code(), Some(2), "{}", stderr(&which));
+    for label in &labels {
+        assert!(stderr(&which).contains(label), "{}", stderr(&which));
+    }
+    // What was shown can be typed.
+    let on = labels[1].as_str();
+    let ran = softbus(&hub, &["run", "primes/1", "--param", "upto=1000", "--on", on, "--wait"]);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let tasks = softbus(&hub, &["tasks"]);
+    assert!(stdout(&tasks).contains(on), "{}", stdout(&tasks));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_stranger_is_gone_soon_and_one_without_a_name_has_a_number() {
+    let home = home();
+    let name = unique("stranger");
+    let here = Node::start(home.path(), &unique("here"), How::loopback()).await;
+    let mut killed = Node::start(home.path(), &name, How::loopback()).await;
+    let shy = How::loopback().config("[network]\nannounce_name = false\n");
+    let shy = Node::start(home.path(), &unique("shy"), shy).await;
+    here.until_nearby(&killed).await;
+    here.until_nearby(&shy).await;
+    killed.kill();
+    // Its records count for two minutes.
+    here.until("rid of the killed one", |view| {
+        view.nearby.iter().all(|near| near.name.as_deref() != Some(name.as_str()))
+    })
+    .await;
+
+    // In a circle and with pairing closed a device tells no id, and this one tells no name either.
+    shy.found().await;
+    let port = |address: &str| address.rsplit(':').next().unwrap().to_string();
+    let Ok(Response::Status(status)) = shy.client.call(Request::Status {}).await else { panic!("no status") };
+    let port_of_shy = port(&status.addresses[0]);
+    let find = |view: &softbus_cli::control::DevicesView| {
+        let at = |a: &String| port(a) == port_of_shy;
+        view.nearby.iter().find(|near| near.addresses.iter().any(at)).cloned()
+    };
+    let view =
+        here.until("told no id any more", |view| find(view).is_some_and(|near| near.id.is_none())).await;
+    let near = find(&view).unwrap();
+    assert_eq!(near.name, None);
+    assert!(near.heard_ms > 0 && near.number > 0, "{near:?}");
+    let number = near.number.to_string();
+    let listed = stdout(&softbus(&here, &["devices"]));
+    assert!(listed.lines().any(|line| line.trim_start().starts_with(&number)), "{number}\n{listed}");
+    let closed = softbus(&here, &["pair", &number, "--pin", "123456"]);
+    assert_eq!(closed.status.code(), Some(5), "{}", stderr(&closed));
+    assert!(stderr(&closed).contains("softbus pair"), "what to do next: {}", stderr(&closed));
+    let (mut shown, pin) = shy.show_pin().await;
+    here.enter(&shy, &number, &pin, &mut shown).await;
+    here.until_online(&shy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_cannot_be_met_is_told_with_the_reason() {
+    let home = home();
+    let here = Node::start(home.path(), &unique("wisher"), How::loopback()).await;
+    let there_name = unique("wished");
+    let there = Node::start(home.path(), &there_name, How::loopback()).await;
+    here.found().await;
+    here.admit(&there).await;
+    until_named(&here, there.id, &there_name).await;
+    let run =
+        ["run", "primes/1", "--param", "upto=1000", "--on", &there_name, "--privacy", "device", "--wait"];
+    let ran = softbus(&here, &run);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let said = stderr(&ran);
+    let told = said.lines().find(|line| line.contains("as wished")).unwrap_or_else(|| panic!("{said}"));
+    assert!(told.contains(&there_name) && told.contains("private"), "{told}");
+    let met = softbus(&here, &["run", "primes/1", "--param", "upto=1000", "--privacy", "device", "--wait"]);
+    assert!(!stderr(&met).contains("as wished"), "{}", stderr(&met));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_task_shows_previews() {
+    let home = home();
+    let node = Node::start(home.path(), &unique("painter"), How::loopback()).await;
+    let (picture, preview) = (home.path().join("in.png"), home.path().join("so-far.png"));
+    std::fs::write(&picture, softbus_cli::picture::SAMPLE_PNG).unwrap();
+    let (picture, out) = (picture.to_str().unwrap(), preview.to_str().unwrap());
+    let submitted = softbus(
+        &node,
+        &["run", "picture/1", "--input", picture, "--param", "width=160", "--param", "samples=64", "--json"],
+    );
+    let submitted: serde_json::Value = serde_json::from_slice(&submitted.stdout).unwrap();
+    let id = submitted["task"]["id"].as_str().unwrap();
+    let one = softbus(&node, &["tasks", id, "--preview", out]);
+    assert_eq!(one.status.code(), Some(0), "{}\n{}", stderr(&one), node.log());
+    let first = std::fs::read(&preview).unwrap();
+    assert_eq!(&first[1..4], b"PNG");
+    let all = softbus(&node, &["tasks", id, "--preview", out, "--watch", "--json"]);
+    assert_eq!(all.status.code(), Some(0), "{}", stderr(&all));
+    let lines: Vec<serde_json::Value> =
+        stdout(&all).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() >= 2, "each newer one, until the end: {lines:#?}");
+    let last = std::fs::read(&preview).unwrap();
+    assert_ne!(first, last);
+    assert_eq!(lines.last().unwrap()["bytes"], last.len());
+
+    // A type that shows none.
+    let submitted = softbus(&node, &["run", "primes/1", "--param", "upto=100000", "--json"]);
+    let submitted: serde_json::Value = serde_json::from_slice(&submitted.stdout).unwrap();
+    let none = softbus(&node, &["tasks", submitted["task"]["id"].as_str().unwrap(), "--preview", out]);
+    assert_eq!(none.status.code(), Some(7), "{}", stderr(&none));
+    assert_eq!(std::fs::read(&preview).unwrap(), last, "what is there is left alone");
+}
