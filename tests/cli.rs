@@ -137,6 +137,10 @@ fn wrong_command_lines_exit_with_2() {
     let json = softbus(dir.path(), &["fly", "--json"]);
     let error: serde_json::Value = serde_json::from_str(&stderr(&json)).unwrap();
     assert_eq!(error["error"]["kind"], "usage");
+    let json = softbus(dir.path(), &["circle", "set-role", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&stderr(&json)).unwrap();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("<DEVICE>") && message.contains("<ROLE>"), "which ones are missing: {message}");
 }
 
 #[test]

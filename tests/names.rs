@@ -108,6 +108,12 @@ async fn devices_of_one_name_are_told_apart_everywhere() {
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     let tasks = softbus(&hub, &["tasks"]);
     assert!(stdout(&tasks).contains(on), "{}", stdout(&tasks));
+    let id = stdout(&tasks).lines().nth(2).unwrap().split_whitespace().next().unwrap().to_string();
+    let task = stdout(&softbus(&hub, &["tasks", &id]));
+    for (what, label) in [("on", on), ("submitted", hub_name.as_str())] {
+        let line = task.lines().find(|line| line.trim_start().starts_with(what));
+        assert!(line.is_some_and(|line| line.ends_with(label)), "{what}\n{task}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,6 +144,8 @@ async fn a_killed_stranger_is_gone_soon_and_one_without_a_name_has_a_number() {
     };
     let view =
         here.until("told no id any more", |view| find(view).is_some_and(|near| near.id.is_none())).await;
+    let itself = softbus(&here, &["pair", &here.name, "--pin", "123456"]);
+    assert!(stderr(&itself).contains("itself"), "{}", stderr(&itself));
     let near = find(&view).unwrap();
     assert_eq!(near.name, None);
     assert!(near.heard_ms > 0 && near.number > 0, "{near:?}");

@@ -136,7 +136,7 @@ impl fmt::Display for Refusal {
             }
             Self::Accelerator { kind, has: None, .. } => write!(f, "has no {kind:?}"),
             Self::Service { missing } => write!(f, "offers no {missing}"),
-            Self::TaskType { missing } => write!(f, "cannot run {}", shown(missing)),
+            Self::TaskType { missing } => write!(f, "does not know {}", shown(missing)),
             Self::Battery { has, needs } => {
                 write!(f, "battery {} % < {} %", has / 10, needs.div_ceil(10))
             }

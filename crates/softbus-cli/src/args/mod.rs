@@ -34,17 +34,20 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// In the help of a command they come after its own.
+const GLOBAL: &str = "Options of all commands";
+
 /// Options of all commands.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Folder of this node's key, trust and tasks [default: $XDG_STATE_HOME/softbus or ~/.local/state/softbus]
-    #[arg(long, global = true, value_name = "DIR", env = "SOFTBUS_DATA_DIR", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "DIR", env = "SOFTBUS_DATA_DIR", hide_env_values = true, help_heading = GLOBAL)]
     pub data_dir: Option<PathBuf>,
     /// JSON for scripts instead of text for people
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// What to log: error, warn, info, debug, trace, or a filter such as info,softbus_net=debug
-    #[arg(long, global = true, value_name = "LEVEL", env = "SOFTBUS_LOG", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "LEVEL", env = "SOFTBUS_LOG", hide_env_values = true, help_heading = GLOBAL)]
     pub log: Option<String>,
 }
 

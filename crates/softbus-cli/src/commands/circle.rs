@@ -100,7 +100,8 @@ fn show_one(cx: &Context, circle: &CircleView) -> Result<(), Failure> {
         ))?;
     }
     let now = wall();
-    let mut table = Table::new(["member", "role", "ends", "services", "id"]);
+    let mut table =
+        Table::new(["member", "role", "ends", "services", "id"]).spare(["services", "id", "ends"]);
     let labels: Labels = circle.members.iter().map(|member| (member.device, member.name.as_str())).collect();
     for member in &circle.members {
         let name =

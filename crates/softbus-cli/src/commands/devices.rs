@@ -87,7 +87,7 @@ fn draw(
         text.push(String::new());
         text.extend(changes.iter().map(|change| change_line(cx, change)));
     }
-    text.push(cx.out.paint(Paint::Dim, "\nwatching; Ctrl-C ends it"));
+    text.extend([String::new(), cx.out.paint(Paint::Dim, "watching; Ctrl-C ends it")]);
     screen.draw(&cx.out, &text.join("\n"))
 }
 
@@ -122,7 +122,8 @@ fn pieces(cx: &Context, view: &DevicesView, long: bool) -> Vec<(bool, String)> {
     }
     if !view.nearby.is_empty() {
         pieces.push((true, String::new()));
-        let mut table = Table::new(["no.", "nearby, not paired", "kind", "heard", "address", "id"]);
+        let mut table = Table::new(["no.", "nearby, not paired", "kind", "heard", "address", "id"])
+            .spare(["kind", "id", "heard", "address"]);
         let now = wall();
         for near in &view.nearby {
             let hidden = || "-".to_string();
@@ -148,7 +149,8 @@ pub(crate) fn labels(view: &DevicesView) -> Labels {
 }
 
 fn short_table(view: &DevicesView, labels: &Labels) -> Table {
-    let mut table = Table::new(["name", "kind", "presence", "role", "link", "load", "power", "tasks", "id"]);
+    let mut table = Table::new(["name", "kind", "presence", "role", "link", "load", "power", "tasks", "id"])
+        .spare(["power", "tasks", "kind", "load", "link", "role", "id"]);
     for device in &view.devices {
         let now = device.profile.as_ref().and_then(|p| p.now.as_ref());
         table.row([
@@ -169,7 +171,8 @@ fn short_table(view: &DevicesView, labels: &Labels) -> Table {
 fn long_table(view: &DevicesView, labels: &Labels) -> Table {
     let mut table = Table::new([
         "name", "presence", "address", "rate", "loss", "cores", "speed", "memory", "system", "declared", "id",
-    ]);
+    ])
+    .spare(["declared", "loss", "system", "rate", "cores", "speed", "memory", "id", "address"]);
     for device in &view.devices {
         let (profile, link) = (device.profile.as_ref(), device.link.as_ref());
         let now = profile.and_then(|p| p.now.as_ref());

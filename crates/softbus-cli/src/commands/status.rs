@@ -33,9 +33,9 @@ pub(super) async fn status(cx: Context) -> Result<(), Failure> {
         ("services", list(&status.services)),
         ("data folder", status.data_dir.clone()),
         (
-            "running",
+            "started",
             format!(
-                "since {} (process {}, softbus {})",
+                "{} (process {}, softbus {})",
                 ago(wall(), WallMs(status.started_ms)),
                 status.pid,
                 status.version

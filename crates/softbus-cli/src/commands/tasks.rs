@@ -13,7 +13,7 @@ use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
 use crate::clock::wall;
 use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
 use crate::failure::{Failure, Kind};
-use crate::output::{Out, Paint, Screen, Table, ago, bytes, clean, duration, percent};
+use crate::output::{Bar, Out, Paint, Screen, Table, ago, bytes, clean, duration, percent};
 
 /// Tasks, once or as they change.
 pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
@@ -46,7 +46,8 @@ pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
 }
 
 fn table(tasks: &[TaskView]) -> Table {
-    let mut table = Table::new(["task", "type", "name", "state", "done", "on", "policy", "kept by", "age"]);
+    let mut table = Table::new(["task", "type", "name", "state", "done", "on", "policy", "kept by", "age"])
+        .spare(["policy", "kept by", "type", "age", "name", "done"]);
     let now = wall();
     for task in tasks {
         table.row([
@@ -78,7 +79,12 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         ("type", clean(&task.task_type)),
         ("name", clean(&task.name)),
         ("state", state(task)),
-        ("done", format!("{} {}", percent(task.progress_permille), clean(&task.progress_text))),
+        (
+            "done",
+            format!("{} {}", percent(task.progress_permille), clean(&task.progress_text))
+                .trim_end()
+                .to_string(),
+        ),
         ("on", runner(task)),
         (
             "epoch",
@@ -90,8 +96,8 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         ),
         ("policy", policy(task)),
         ("checkpoints", format!("{}{}", task.checkpoint, age.unwrap_or_default())),
-        ("kept by", list(task.holders.iter().map(|h| format!("…{}", h.short())))),
-        ("submitted", format!("{} by …{}", ago(now, WallMs(task.submitted_ms)), task.submitter.short())),
+        ("kept by", list(task.holder_names.iter().map(|name| clean(name)))),
+        ("submitted", format!("{} by {}", ago(now, WallMs(task.submitted_ms)), clean(&task.submitter_name))),
         ("error", task.error.as_deref().map_or_else(|| "-".into(), clean)),
     ];
     let mut lines: Vec<String> = rows
@@ -99,7 +105,12 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         .map(|(name, value)| format!("{} {value}", cx.out.paint(Paint::Dim, &format!("{name:>11}"))))
         .collect();
     if !task.moves.is_empty() {
-        let mut table = Table::new(["when", "from", "to", "why", "stood still", "sent", "epoch"]);
+        let mut table = Table::new(["when", "from", "to", "why", "stood still", "sent", "epoch"]).spare([
+            "epoch",
+            "sent",
+            "when",
+            "stood still",
+        ]);
         for moved in &task.moves {
             table.row([
                 ago(now, WallMs(moved.at_ms)),
@@ -178,7 +189,7 @@ fn draw(
         text.push(String::new());
         text.extend(moves.iter().cloned());
     }
-    text.push(cx.out.paint(Paint::Dim, "\nwatching; Ctrl-C ends it"));
+    text.extend([String::new(), cx.out.paint(Paint::Dim, "watching; Ctrl-C ends it")]);
     screen.draw(&cx.out, &text.join("\n"))
 }
 
@@ -204,6 +215,7 @@ fn tell_news(cx: &Context, before: Option<&TaskView>, task: &TaskView) -> Result
 async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(), Failure> {
     writable(out)?;
     let mut seen = None;
+    let bar = Bar::spinner(&cx.out, "waiting for a preview");
     loop {
         let request = Request::Preview { task: task.clone(), seen };
         let reply = cx.client().call_with(request, &[]).await?;
@@ -212,6 +224,7 @@ async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(
             // The end of the task: nothing newer comes.
             return if view.task.state == TaskState::Done { Ok(()) } else { Err(explain_end(&view.task)) };
         };
+        bar.clear();
         write_file(out, &reply.body)?;
         let (path, size, done) = (out.display(), reply.body.len(), view.task.progress_permille);
         match (cx.out.json, out == Path::new("-")) {

@@ -274,6 +274,8 @@ impl Request {
             Self::OpenPairing(_) | Self::Pair { .. } | Self::PairByLink { .. } => {
                 Some(Duration::from_secs(300))
             }
+            // Whoever asks the doctor should not wait long to hear that a node hangs.
+            Self::Diagnose {} => Some(Duration::from_secs(20)),
             Self::Move { .. } | Self::Result { .. } | Self::Down { .. } => Some(Duration::from_secs(180)),
             _ => None,
         }

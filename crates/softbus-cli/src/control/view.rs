@@ -404,8 +404,14 @@ pub struct TaskView {
     pub policy: PolicyKind,
     /// Who keeps its checkpoints.
     pub holders: Vec<DeviceId>,
+    /// Their names.
+    #[serde(default)]
+    pub holder_names: Vec<String>,
     /// Who submitted it.
     pub submitter: DeviceId,
+    /// That device's name.
+    #[serde(default)]
+    pub submitter_name: String,
     /// When, by the submitter's clock.
     pub submitted_ms: u64,
     /// How many checkpoints were replicated.

@@ -45,6 +45,11 @@ impl Bar {
         self.0.set_message(note.to_string());
     }
 
+    /// Takes it away, for good.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+
     /// Writes a line above the bar (on standard error), seen without a terminal too.
     pub fn above(&self, out: &Out, line: &str) {
         self.0.suspend(|| out.note(line));

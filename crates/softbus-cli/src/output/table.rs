@@ -11,31 +11,43 @@ const MARKS: [(char, Paint); 5] =
 
 /// A table for people.
 pub struct Table {
-    table: comfy_table::Table,
+    headings: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+    /// Columns that may be left out where there is no room, the least important first.
+    spare: Vec<&'static str>,
 }
 
 impl Table {
     /// With these headings.
-    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
-        let mut table = comfy_table::Table::new();
-        table.load_style(NOTHING.header_separator(LineStyle::new(' ', '─', '─', ' ')));
-        table.set_header(headings.map(str::to_uppercase));
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        Self { table }
+    pub fn new<const N: usize>(headings: [&'static str; N]) -> Self {
+        Self { headings: headings.to_vec(), rows: Vec::new(), spare: Vec::new() }
+    }
+
+    /// Which columns may be left out on a narrow terminal, the least important first.
+    #[must_use]
+    pub fn spare<const N: usize>(mut self, columns: [&'static str; N]) -> Self {
+        self.spare = columns.to_vec();
+        self
     }
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.table.add_row(cells);
+        self.rows.push(cells.into());
     }
 
-    /// Lays it out. Without a width (no terminal) it is as wide as it needs.
+    /// Lays it out. Without a width (no terminal) it is as wide as it needs. With one, columns are left out until it
+    /// fits; what is too wide all the same stays as it is, since cells cut into pieces cannot be read.
     pub(super) fn render(mut self, width: Option<u16>, color: bool) -> String {
-        match width {
-            Some(width) => self.table.set_width(width),
-            None => self.table.set_content_arrangement(ContentArrangement::Disabled),
-        };
-        let text = self.table.trim_fmt();
+        let wide = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        let mut text = self.lay_out();
+        let mut spare = std::mem::take(&mut self.spare).into_iter();
+        while width.is_some_and(|width| wide(&text) > usize::from(width)) {
+            let Some(column) = spare.next() else { break };
+            let Some(at) = self.headings.iter().position(|heading| *heading == column) else { continue };
+            self.headings.remove(at);
+            self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+            text = self.lay_out();
+        }
         if !color {
             return text;
         }
@@ -45,6 +57,15 @@ impl Table {
                 None => c.to_string(),
             })
             .collect()
+    }
+
+    fn lay_out(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING.header_separator(LineStyle::new(' ', '─', '─', ' ')));
+        table.set_header(self.headings.iter().map(|heading| heading.to_uppercase()));
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.add_rows(&self.rows);
+        table.trim_fmt()
     }
 }
 
@@ -63,6 +84,24 @@ mod tests {
         assert!(lines[0].contains("NAME") && lines[0].contains("STATE"));
         assert!(!text.contains('\x1b'));
         assert!(lines.iter().all(|l| !l.ends_with(' ')));
+    }
+
+    #[test]
+    fn a_narrow_terminal_leaves_columns_out_and_breaks_no_word() {
+        let make = || {
+            let mut table = Table::new(["name", "load", "presence"]).spare(["load"]);
+            table.row(["the kitchen radio".into(), "100 %".into(), "● online".into()]);
+            table
+        };
+        assert!(make().render(Some(80), false).contains("100 %"));
+        let narrow = make().render(Some(38), false);
+        assert!(!narrow.contains("LOAD") && !narrow.contains("100 %"), "{narrow}");
+        assert!(narrow.lines().all(|line| line.chars().count() <= 38), "{narrow}");
+        for width in [38, 20] {
+            let text = make().render(Some(width), false);
+            assert!(text.contains("the kitchen radio") && text.contains("● online"), "{text}");
+            assert_eq!(text.lines().count(), 3, "{text}");
+        }
     }
 
     #[test]

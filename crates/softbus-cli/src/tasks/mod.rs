@@ -31,9 +31,9 @@ impl Job {
     fn param<T: FromStr>(&self, name: &str, default: T) -> Result<T, TaskFailure> {
         match self.params.get(name) {
             None => Ok(default),
-            Some(text) => text
-                .parse()
-                .map_err(|_| TaskFailure::new(format!("--param {name}={text}: not a value of that setting"))),
+            Some(text) => text.parse().map_err(|_| {
+                TaskFailure::new(format!("--param {name}={text}: `{text}` is no value of that setting"))
+            }),
         }
     }
 
@@ -44,7 +44,11 @@ impl Job {
             Some(wrong) if names.is_empty() => {
                 Err(TaskFailure::new(format!("--param {wrong}: this task has no settings")))
             }
-            Some(wrong) => Err(TaskFailure::new(format!("--param {wrong}: there are {}", names.join(", ")))),
+            Some(wrong) => Err(TaskFailure::new(format!(
+                "--param {wrong}: there is no such setting; there {} {}",
+                if names.len() == 1 { "is" } else { "are" },
+                names.join(", ")
+            ))),
         }
     }
 }

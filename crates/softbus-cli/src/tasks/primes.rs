@@ -173,6 +173,6 @@ mod tests {
             assert!(Primes::start(job(upto)).is_err());
         }
         let odd = Job { params: [("uptoo".to_string(), "5".to_string())].into(), ..Job::default() };
-        assert!(Primes::start(odd).unwrap_err().to_string().contains("there are upto"));
+        assert!(Primes::start(odd).unwrap_err().to_string().contains("there is upto"));
     }
 }

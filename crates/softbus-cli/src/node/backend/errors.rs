@@ -114,7 +114,8 @@ fn task(e: &TaskError, text: String) -> Failure {
         }
         TaskError::NoSuchTask(_) => failure(Kind::NotFound).advise("`softbus tasks` lists those known here"),
         TaskError::BadSubmission(_) | TaskError::Codec { .. } => failure(Kind::Usage),
-        TaskError::NoPlace(_) => failure(Kind::Conflict)
+        // What it says begins with that.
+        TaskError::NoPlace(why) => Failure::new(Kind::Conflict, why.trim_end())
             .advise("the explanation says why each device cannot; `softbus devices --long`"),
         TaskError::Refused { code, .. } => failure(kind_of(*code)),
         TaskError::Unreachable(_) => failure(Kind::Unreachable),

@@ -316,12 +316,14 @@ impl Backend {
     ) -> Result<Response, Failure> {
         let options = self.options(terms)?;
         let pin = named(pin)?;
+        let mut name = None;
         let paired = match named(with)?.parse::<SocketAddr>() {
             Ok(address) => {
                 self.bus.circles().pair_with(address, None, pin, options).await.map_err(softbus::Error::from)
             }
             Err(_) => {
                 let near = self.stranger(with).await?;
+                name = Some(near.name().to_string());
                 let paired = match near.announcement.id {
                     Some(device) => self.bus.pair_with(device, pin, options).await,
                     None => self.pair_at(&near.addresses, pin, options).await,
@@ -333,7 +335,12 @@ impl Backend {
                 paired
             }
         };
-        self.paired_or_alone(paired, events).await
+        let mut response = self.paired_or_alone(paired, events).await?;
+        if let (Response::Paired(view), Some(name)) = (&mut response, name) {
+            // Its profile may take a moment; what it was called nearby is known.
+            view.name = if view.name.is_empty() { name } else { std::mem::take(&mut view.name) };
+        }
+        Ok(response)
     }
 
     /// Pairs with whoever shows the PIN at one of these addresses.
@@ -450,8 +457,16 @@ impl Backend {
 
     fn why_missing(&self, text: &str, missing: Failure) -> Failure {
         let text = clean(text);
-        if self.member(&text).is_ok() {
-            return Failure::conflict(format!("{text} is in a common circle already"));
+        match self.member(&text) {
+            Ok(id) if id == self.bus.id() => {
+                return Failure::conflict(format!("{text} is this device itself"));
+            }
+            Ok(_) => return Failure::conflict(format!("{text} is in a common circle already")),
+            Err(_) => {}
+        }
+        if text.parse::<std::net::IpAddr>().is_ok() {
+            return Failure::usage(format!("{text} is an address without a port"))
+                .advise("`softbus status` there shows its port: softbus pair IP:PORT");
         }
         missing.advise(
             "open pairing there (softbus pair); where discovery does not reach, give its address: softbus pair IP:PORT",

@@ -121,7 +121,8 @@ impl Backend {
         let placement = placed.map(|(on, text)| PlacementView {
             chosen: Some(on),
             chosen_name: names.of(&on),
-            text,
+            // The explanation knows nothing of the wish.
+            text: if start_on == Some(on) { format!("as wished; without the wish:\n{text}") } else { text },
             explanation: None,
         });
         Ok(Response::Submitted(Box::new(SubmittedView { task: view(&status, &names), placement, unmet })))
@@ -408,7 +409,9 @@ fn view(status: &TaskStatus, names: &Labels) -> TaskView {
         branch: status.branch,
         policy: status.policy,
         holders: status.holders.clone(),
+        holder_names: status.holders.iter().map(|id| names.of(id)).collect(),
         submitter: status.submitter,
+        submitter_name: names.of(&status.submitter),
         submitted_ms: status.spec.submitted.0,
         checkpoint: status.checkpoint,
         checkpoint_age_ms: status
