@@ -39,17 +39,21 @@ async fn open(cx: Context, terms: PairTerms) -> Result<(), Failure> {
     let mut ends: Option<Instant> = None;
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
-        let step = tokio::select! {
-            biased;
-            // Closing the connection closes pairing on the node.
-            _ = tokio::signal::ctrl_c() => return Err(prompt::interrupted()),
-            step = stream.next() => step?,
-            _ = tick.tick() => {
-                if let Some(ends) = ends {
-                    let left = ends.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000);
-                    bar.note(&format!("({left} s left)"));
+        let next = stream.next();
+        tokio::pin!(next);
+        let step = loop {
+            // The same read goes on over the ticks: one that is dropped could lose a part of a line.
+            tokio::select! {
+                biased;
+                // Closing the connection closes pairing on the node.
+                _ = tokio::signal::ctrl_c() => return Err(prompt::interrupted()),
+                step = &mut next => break step?,
+                _ = tick.tick() => {
+                    if let Some(ends) = ends {
+                        let left = ends.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000);
+                        bar.note(&format!("({left} s left)"));
+                    }
                 }
-                continue;
             }
         };
         match step {
