@@ -64,6 +64,12 @@ async fn guests_and_their_hosts_know_each_others_names() {
     let seen = guest.devices().await;
     let profile = seen.devices.iter().find(|d| d.id == host.id).unwrap().profile.clone().unwrap();
     assert_eq!(profile.now, None);
+    // Nor does it count on the host for work.
+    let ran = softbus(&guest, &["run", "primes/1", "--param", "upto=1000", "--wait", "--json"]);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let tasks: serde_json::Value =
+        serde_json::from_slice(&softbus(&guest, &["tasks", "--json"]).stdout).unwrap();
+    assert_eq!(tasks[0]["holders"].as_array().map(Vec::len), Some(0), "{tasks:#}");
     let renewed = softbus(&host, &["circle", "renew", &guest_name, "--expires", "3d"]);
     assert_eq!(renewed.status.code(), Some(0), "{}", stderr(&renewed));
 }

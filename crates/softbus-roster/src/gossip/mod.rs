@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::roster::{self as wire, Claim, Gossip};
-use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, WallMs};
+use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, StaticProfile, WallMs};
 use softbus_net::{LinkInfo, Links, Presence};
 use softbus_trust::Role;
 use tokio::time::Instant;
@@ -511,10 +511,19 @@ impl RosterMachine {
             role,
             presence,
             source,
-            profile: book.profile.as_ref().map(|b| b.profile.clone()),
+            profile: book.profile.as_ref().map(|b| self.shown(id, &b.profile)),
             now: book.now.clone(),
             link: self.links.get(id).cloned(),
         })
+    }
+
+    /// A profile as the view has it. Between a guest and others there is no word of how a device is, so none counts on
+    /// the other for work, nor to keep checkpoints: it is shown as a device that runs no tasks.
+    fn shown(&self, id: &DeviceId, profile: &Arc<StaticProfile>) -> Arc<StaticProfile> {
+        if *id == self.me || self.trust.tells_now(id) || profile.task_types.is_empty() {
+            return profile.clone();
+        }
+        Arc::new(StaticProfile { task_types: Vec::new(), ..StaticProfile::clone(profile) })
     }
 
     fn book(&mut self, id: DeviceId) -> &mut Book {

@@ -1,8 +1,8 @@
 //! Several roster machines and a network between them that loses, repeats, delays and reorders.
 
 use proptest::prelude::*;
+use softbus_core::LinkId;
 use softbus_core::wire::roster::{Digest, Now};
-use softbus_core::{LinkId, StaticProfile};
 
 use super::*;
 use crate::profile::Author;
@@ -155,7 +155,8 @@ impl Home {
         let (wall, now) = (self.wall(), self.now);
         let device = &mut self.devices[i];
         device.names += 1;
-        let draft = StaticProfile { name: format!("{i}-{}", device.names), ..draft("") };
+        let name = format!("{i}-{}", device.names);
+        let draft = StaticProfile { name, task_types: vec!["primes/1".into()], ..draft("") };
         let believed = device.author.issue(draft, wall).unwrap().unwrap();
         let actions = device.machine.own(believed, now);
         self.perform(i, actions);
@@ -706,8 +707,10 @@ fn a_guest_exchanges_profiles_with_those_it_meets_and_hears_of_nobody_else() {
     for (i, j) in [(0, 2), (2, 0), (1, 2), (2, 1)] {
         let entry = home.devices[i].machine.view().get(&id(j)).unwrap().clone();
         assert_eq!(entry.now, None, "{i} knows how {j} is right now");
+        assert!(entry.profile.as_ref().is_none_or(|p| p.task_types.is_empty()), "{i} counts on {j} for work");
     }
-    assert!(home.devices[0].machine.view().get(&id(1)).unwrap().now.is_some());
+    let member = home.devices[0].machine.view().get(&id(1)).unwrap().clone();
+    assert!(member.now.is_some() && member.profile.as_ref().is_some_and(|p| p.task_types.len() == 1));
 
     // What a guest says of others does not count.
     let wall = home.wall();
