@@ -205,6 +205,17 @@ impl Net {
         &self.core().seam
     }
 
+    /// Closes every connection and stops, without waiting for anybody to know.
+    pub fn close(&self) {
+        self.core().close();
+    }
+
+    /// Waits until it is closed, by [`Net::close`] or [`Net::shutdown`].
+    pub async fn closed(&self) {
+        // An error would mean that nobody can close it any more.
+        let _ = self.core().closing.subscribe().wait_for(|closing| *closing).await;
+    }
+
     /// Says goodbye, closes every connection and waits until the peers know (at most a second).
     pub async fn shutdown(&self) {
         self.core().shutdown().await;

@@ -63,7 +63,7 @@ impl Roster {
         let driver = driver::Driver::open(net.clone(), judge, store, key, config).await?;
         let (reader, boot) = (driver.reader(), driver.boot());
         net.router().answer(service(), Arc::new(Answerer(asks)));
-        tokio::spawn(driver.run(inboxes));
+        net.seam().sockets.runtime().spawn(Box::pin(driver.run(inboxes)));
         Ok(Self(Arc::new(Shared { net, boot, rate_permille, reader, commands, running, stop })))
     }
 
@@ -171,9 +171,14 @@ impl Roster {
 
     /// Stops and withdraws `roster/1`. The last view remains readable; event streams end.
     pub async fn shutdown(&self) {
+        self.close();
+        self.0.commands.closed().await;
+    }
+
+    /// [`Roster::shutdown`] without waiting for it.
+    pub fn close(&self) {
         self.0.net.router().withdraw(&service());
         self.0.stop.send_replace(true);
-        self.0.commands.closed().await;
     }
 
     async fn command(&self, what: What) -> Result<(), RosterError> {

@@ -72,9 +72,13 @@ impl Builder {
         self
     }
 
-    /// Values to claim in place of what the machine tells; marked as declared in the profile.
+    /// Values to claim in place of what the machine tells; marked as declared in the profile. Name and kind that it
+    /// leaves open stay as they were given.
     pub fn declare(mut self, declared: Declared) -> Self {
-        self.roster.declared = declared;
+        let before = std::mem::replace(&mut self.roster.declared, declared);
+        let now = &mut self.roster.declared;
+        now.name = now.name.take().or(before.name);
+        now.kind = now.kind.or(before.kind);
         self
     }
 
@@ -149,6 +153,10 @@ impl Builder {
 
     /// Makes it run: opens the data folder (makes key and profile on the first start), binds, announces, and links
     /// up with every trusted device it finds. What was running before a crash is where it was.
+    ///
+    /// # Errors
+    /// What the builder was told wrong ([`Error::Config`]); a data folder in use, unsafe or full; a damaged key or
+    /// database; a port that is taken.
     pub async fn start(self) -> Result<Bus, Error> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -194,8 +202,8 @@ impl Builder {
             self.tasks,
         )
         .await?;
-        let offered = tokio::sync::Mutex::default();
-        Ok(Bus { rooms: Arc::new(Rooms { net, router, keeper, roster, tasks, store, offered }) })
+        let (offered, telling) = Default::default();
+        Ok(Bus { rooms: Arc::new(Rooms { net, router, keeper, roster, tasks, store, offered, telling }) })
     }
 }
 

@@ -1,6 +1,7 @@
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
@@ -18,8 +19,8 @@ use crate::{Builder, Decision, Error, serve};
 /// How long [`Bus::request`] waits for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One device on the bus. Clones are handles to the same; the last one dropped ends it without a goodbye, so call
-/// [`Bus::shutdown`].
+/// One device on the bus. Clones are handles to the same; the last one dropped ends it at once and without a goodbye,
+/// so call [`Bus::shutdown`]. A handler that keeps a clone keeps the bus alive: [`Bus::withdraw`] its service first.
 #[derive(Clone)]
 pub struct Bus {
     pub(crate) rooms: Arc<Rooms>,
@@ -34,7 +35,19 @@ pub(crate) struct Rooms {
     pub tasks: Tasks,
     pub store: Store,
     /// Services that this device's program offers, beside the bus's own: they stand in its profile.
-    pub offered: tokio::sync::Mutex<Vec<ServiceName>>,
+    pub offered: Mutex<BTreeSet<ServiceName>>,
+    /// Held while the roster is told of them.
+    pub telling: tokio::sync::Mutex<()>,
+}
+
+impl Drop for Rooms {
+    /// The rooms hold each other; what is told here ends the loops by which they do.
+    fn drop(&mut self) {
+        self.tasks.close();
+        self.roster.close();
+        self.net.close();
+        self.keeper.detach();
+    }
 }
 
 impl Bus {
@@ -84,16 +97,25 @@ impl Bus {
 
     /// Founds a circle with this device as its owner. Show the recovery words to the person now: they are kept
     /// nowhere.
+    ///
+    /// # Errors
+    /// If the name is too long, the device is in too many circles, or the disk fails.
     pub async fn found_circle(&self, name: &str) -> Result<Founded, Error> {
         Ok(self.rooms.keeper.found(name).await?)
     }
 
     /// Opens pairing: the state tells the PIN to show and how it ends.
+    ///
+    /// # Errors
+    /// If pairing is open already or frozen after wrong PINs, the options do not fit, or the disk fails.
     pub async fn open_pairing(&self, options: PairOptions) -> Result<watch::Receiver<PairingState>, Error> {
         Ok(self.rooms.keeper.open_pairing(options).await?)
     }
 
     /// Pairs with a device nearby that shows `pin`.
+    ///
+    /// # Errors
+    /// [`Error::NotNearby`] if discovery does not see it; else what it answered, or why it was not reached.
     pub async fn pair_with(
         &self,
         device: DeviceId,
@@ -141,59 +163,102 @@ impl Bus {
 
     /// Offers a request/response service, `name/version`. Access is checked before `answer` runs: by default
     /// members of a common circle may call it, guests only where a rule names it.
+    ///
+    /// # Errors
+    /// If that is no service name, or the service is offered already: by this program ([`Bus::withdraw`] it first), or
+    /// by the bus itself, as `task/1` is.
     pub fn answer<F, Fut>(&self, service: &str, answer: F) -> Result<(), Error>
     where
         F: Fn(Caller, Vec<u8>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<u8>, ErrorCode>> + Send + 'static,
     {
         let name: ServiceName = service.parse()?;
-        self.rooms.router.answer(name.clone(), serve::answer(answer));
-        self.tell_services(name);
-        Ok(())
+        self.offer(name, |router, name| router.answer(name, serve::answer(answer)))
     }
 
-    /// Offers a service of byte streams.
+    /// Offers a service of byte streams. Access as for [`Bus::answer`].
+    ///
+    /// # Errors
+    /// As [`Bus::answer`].
     pub fn serve<F, Fut>(&self, service: &str, serve: F) -> Result<(), Error>
     where
         F: Fn(Channel) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let name: ServiceName = service.parse()?;
-        self.rooms.router.serve(name.clone(), serve::accept(serve));
-        self.tell_services(name);
+        self.offer(name, |router, name| router.serve(name, serve::accept(serve)))
+    }
+
+    /// Ends the offer of a service of this program. Channels that are open go on until they end.
+    ///
+    /// # Errors
+    /// If this program does not offer it.
+    pub fn withdraw(&self, service: &str) -> Result<(), Error> {
+        let name: ServiceName = service.parse()?;
+        let mut known = self.rooms.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.remove(&name) {
+            return Err(Error::Config(format!("the service {name} is not offered here")));
+        }
+        self.rooms.router.withdraw(&name);
+        drop(known);
+        self.tell_services();
+        Ok(())
+    }
+
+    fn offer(&self, name: ServiceName, put: impl FnOnce(&Router, ServiceName)) -> Result<(), Error> {
+        let mut offered = self.rooms.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        let router = &self.rooms.router;
+        if router.names().contains(&name) {
+            let whose = if offered.contains(&name) { "this program" } else { "the bus itself" };
+            return Err(Error::Config(format!("the service {name} is offered already, by {whose}")));
+        }
+        put(router, name.clone());
+        offered.insert(name);
+        drop(offered);
+        self.tell_services();
         Ok(())
     }
 
     /// Asks a service of a device, for at most half a minute.
+    ///
+    /// # Errors
+    /// If the device is not in reach or restarts meanwhile, it does not offer the service to this device, or its
+    /// handler says so.
     pub async fn request(&self, device: DeviceId, service: &str, request: Vec<u8>) -> Result<Vec<u8>, Error> {
         let name = service.parse()?;
         Ok(self.rooms.net.request(device, &name, request, REQUEST_TIMEOUT).await?)
     }
 
-    /// Opens a byte stream to a service of a device.
+    /// Opens a byte stream to a service of a device. The other side hears of it with the first byte.
+    ///
+    /// # Errors
+    /// As [`Bus::request`].
     pub async fn open(&self, device: DeviceId, service: &str) -> Result<Channel, Error> {
         let name = service.parse()?;
         Ok(self.rooms.net.open(device, &name).await?)
     }
 
     /// The profile names what is offered; it is signed anew in the background.
-    fn tell_services(&self, added: ServiceName) {
+    fn tell_services(&self) {
         let rooms = self.rooms.clone();
-        tokio::spawn(async move {
-            let mut offered = rooms.offered.lock().await;
-            if !offered.contains(&added) {
-                offered.push(added);
-                offered.sort();
+        let tell = async move {
+            // One after the other, so that the last one tells what is offered last.
+            let _turn = rooms.telling.lock().await;
+            let offered =
+                rooms.offered.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+            if let Err(error) = rooms.roster.set_services(offered).await {
+                tracing::warn!(%error, "the profile does not tell which services are offered");
             }
-            if let Err(error) = rooms.roster.set_services(offered.clone()).await {
-                tracing::warn!(%error, "the new service is not in the profile");
-            }
-        });
+        };
+        self.rooms.net.seam().sockets.runtime().spawn(Box::pin(tell));
     }
 
     // Work.
 
-    /// Gives a task to the bus, which runs it where it runs best.
+    /// Gives a task to the bus, which runs it where it runs best. It is on this device's disk when this returns.
+    ///
+    /// # Errors
+    /// If no device can take it (the error explains why each cannot), the options are out of bounds, or the disk fails.
     pub async fn submit<T: Task>(
         &self,
         input: &T::Input,
@@ -204,6 +269,9 @@ impl Bus {
 
     /// Where a task of a type (`squares/1`) with this serialised input would go now, and why. Nothing is started or
     /// reserved.
+    ///
+    /// # Errors
+    /// If the type is no name and version, or the options are out of bounds.
     pub async fn place(&self, kind: &str, input: Vec<u8>, options: SubmitOptions) -> Result<Decision, Error> {
         Ok(self.rooms.tasks.explain(kind, input, options).await?)
     }

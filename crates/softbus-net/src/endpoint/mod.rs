@@ -69,7 +69,7 @@ pub(crate) struct Core {
     sighted: Notify,
     /// Wakes who publishes what is in sight.
     in_sight: Notify,
-    closing: watch::Sender<bool>,
+    pub(crate) closing: watch::Sender<bool>,
 }
 
 impl Core {

@@ -237,6 +237,7 @@ impl Keeper {
             }
             tokio::select! {
                 biased;
+                () = net.closed() => break,
                 event = events.recv() => match event {
                     Ok(LinkEvent::Up { peer, .. }) => drop(due.insert(peer)),
                     Ok(LinkEvent::Down { peer, .. }) => drop(failed.remove(&peer)),

@@ -177,12 +177,17 @@ impl Tasks {
 
     /// Stops everything here at once; tasks go on at the next start, or elsewhere under policy `quorum`.
     pub async fn shutdown(&self) {
-        self.inner.net.router().withdraw(&self.inner.service);
-        self.inner.closing.send_replace(true);
+        self.close();
         // The actors and instances see it at their next turn.
         for actor in self.inner.actors() {
             let _ = timeout(Duration::from_secs(1), actor.inbox.closed()).await;
         }
+    }
+
+    /// [`Tasks::shutdown`] without waiting for it.
+    pub fn close(&self) {
+        self.inner.net.router().withdraw(&self.inner.service);
+        self.inner.closing.send_replace(true);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use softbus_core::wire::task_control::TaskState;
 use softbus_core::{DeviceId, TaskId};
 use tokio::sync::{broadcast, watch};
 
@@ -55,22 +56,28 @@ impl TaskHandle {
         self.tasks.move_to(self.id, to, reason).await
     }
 
-    /// Waits until it is over (done, failed or cancelled) and gives its last status.
+    /// Waits until it is over (done, failed or cancelled), or quarantined after it crashed several times, and gives
+    /// its status then.
     ///
     /// # Errors
     /// As [`Tasks::watch`].
     pub async fn finished(&self) -> Result<Arc<TaskStatus>, TaskError> {
         let mut watch = self.watch().await?;
-        let status = watch.wait_for(|status| status.state.is_final()).await;
+        let over = |state: TaskState| state.is_final() || state == TaskState::Quarantined;
+        let status = watch.wait_for(|status| over(status.state)).await;
         status.map(|status| status.clone()).map_err(|_| TaskError::Closed)
     }
 
     /// Waits until it is over and gives its serialised result.
     ///
     /// # Errors
-    /// If it failed or was cancelled, or nobody in reach has the result.
+    /// If it failed, was cancelled or is quarantined, or nobody in reach has the result.
     pub async fn result(&self) -> Result<Vec<u8>, TaskError> {
-        self.finished().await?;
+        let status = self.finished().await?;
+        if status.state == TaskState::Quarantined {
+            let why = status.error.clone().unwrap_or_default();
+            return Err(TaskError::NoResult { task: self.id, why: format!("it is quarantined: {why}") });
+        }
         self.tasks.result(self.id).await
     }
 

@@ -1,0 +1,313 @@
+//! The face as an app uses it: whole devices in a world in memory, under virtual time.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use softbus::net::seam::memory::{Host, VirtualCompute, World};
+use softbus::task::{PolicyKind, TaskState};
+use softbus::{
+    Bus, Capability, Declared, DeviceKind, Error, ErrorCode, PairOptions, PairingState, Presence, Role, Step,
+    StepContext, SubmitOptions, Task, TaskFailure,
+};
+use softbus_core::ServiceName;
+use softbus_trust::Grant;
+use tokio::time::{sleep, timeout};
+
+/// Speed of a device's cores, in operations of the reference kernel per second.
+const RATE: u64 = 100_000_000;
+
+/// Counts to a number; crashes at another.
+struct Count(Counted);
+
+#[derive(Serialize, Deserialize)]
+struct Counted {
+    at: u64,
+    to: u64,
+    crash_at: u64,
+}
+
+impl Task for Count {
+    const NAME: &'static str = "count";
+    const STATE_VERSION: u16 = 1;
+    type Input = (u64, u64);
+    type State = Counted;
+    type Output = u64;
+
+    fn start((to, crash_at): (u64, u64)) -> Result<Self, TaskFailure> {
+        Ok(Self(Counted { at: 0, to, crash_at }))
+    }
+
+    fn resume(state: Counted) -> Result<Self, TaskFailure> {
+        Ok(Self(state))
+    }
+
+    fn state(&self) -> &Counted {
+        &self.0
+    }
+
+    fn step(&mut self, cx: &mut StepContext) -> Result<Step<u64>, TaskFailure> {
+        while self.0.at < self.0.to {
+            self.0.at += 1;
+            assert!(self.0.at != self.0.crash_at, "on purpose");
+            if !cx.spend(100_000) {
+                return Ok(Step::More);
+            }
+        }
+        Ok(Step::Done(self.0.at))
+    }
+}
+
+fn device(host: &Host) -> softbus::Builder {
+    let declared = Declared { rate_ops_per_s: Some(RATE), ..Declared::default() };
+    Bus::builder().seam(host.seam()).name(host.name()).declare(declared).task::<Count>()
+}
+
+/// A host whose work takes time.
+fn host(world: &World, name: &str) -> Host {
+    let host = world.host(name);
+    host.set_compute(Arc::new(VirtualCompute::new(4, RATE)));
+    // From its next run on.
+    host.restart();
+    host
+}
+
+async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
+    let patient = async {
+        loop {
+            if let Some(found) = so().await {
+                return found;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), patient).await.unwrap_or_else(|_| panic!("never {what}"))
+}
+
+async fn online(bus: &Bus, other: &Bus) {
+    let id = other.id();
+    let mut watch = bus.watch();
+    let seen = watch.wait_for(|view| {
+        view.get(&id)
+            .is_some_and(|e| e.presence == Presence::Online && e.now.is_some() && e.profile.is_some())
+    });
+    timeout(Duration::from_secs(120), seen).await.expect("never online").unwrap();
+}
+
+fn pin(state: &tokio::sync::watch::Receiver<PairingState>) -> String {
+    let PairingState::Open { pin, .. } = &*state.borrow() else { panic!("no PIN") };
+    pin.reveal().to_owned()
+}
+
+/// The second shows a PIN, the first finds it nearby and enters it.
+async fn pair(owner: &Bus, other: &Bus, options: PairOptions) {
+    let state = other.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = pin(&state);
+    until("nearby", async || (!owner.addresses_nearby(other.id()).is_empty()).then_some(())).await;
+    let paired = owner.pair_with(other.id(), &pin, options).await.unwrap();
+    assert_eq!(paired.peer, other.id());
+    online(owner, other).await;
+    online(other, owner).await;
+}
+
+async fn two(world: &World) -> (Bus, Bus) {
+    let phone = device(&host(world, "phone")).start().await.unwrap();
+    let tv = device(&host(world, "tv")).start().await.unwrap();
+    phone.found_circle("home").await.unwrap();
+    pair(&phone, &tv, PairOptions::default()).await;
+    (phone, tv)
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_are_offered_called_told_and_withdrawn() {
+    let world = World::new(1);
+    let (phone, tv) = two(&world).await;
+    tv.answer("echo/1", |from, request| async move {
+        assert_eq!(from.role, Some(Role::Owner));
+        Ok(request)
+    })
+    .unwrap();
+    assert_eq!(phone.request(tv.id(), "echo/1", b"hello".to_vec()).await.unwrap(), b"hello");
+    let offered = |name: &str| {
+        let view = phone.roster().view();
+        let profile = view.get(&tv.id()).and_then(|entry| entry.profile.as_ref().map(|p| p.services.clone()));
+        profile.unwrap_or_default().iter().any(|offer| offer.service == name.parse::<ServiceName>().unwrap())
+    };
+    until("told", async || offered("echo/1").then_some(())).await;
+
+    // Byte streams, both ways.
+    tv.serve("shout/1", |mut channel| async move {
+        let mut word = [0; 5];
+        channel.recv.read_exact(&mut word).await.unwrap();
+        channel.send.write_all(&word.to_ascii_uppercase()).await.unwrap();
+        channel.finish();
+    })
+    .unwrap();
+    let mut channel = phone.open(tv.id(), "shout/1").await.unwrap();
+    channel.send.write_all(b"quiet").await.unwrap();
+    let mut word = [0; 5];
+    channel.recv.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"QUIET");
+
+    // Names are taken once, and the bus's own are never to be had.
+    for taken in ["echo/1", "shout/1", "task/1", "pair/1", "circle/1", "roster/1"] {
+        let error = tv.answer(taken, |_, request| async move { Ok(request) }).unwrap_err();
+        assert!(matches!(error, Error::Config(_)) && error.to_string().contains(taken), "{error}");
+    }
+    assert!(tv.answer("no name", |_, request| async move { Ok(request) }).is_err());
+    tv.withdraw("echo/1").unwrap();
+    assert!(tv.withdraw("echo/1").is_err() && tv.withdraw("task/1").is_err());
+    assert!(phone.request(tv.id(), "echo/1", Vec::new()).await.is_err());
+    until("told, too", async || (!offered("echo/1") && offered("shout/1")).then_some(())).await;
+    tv.answer("echo/1", |_, _| async move { Ok(b"again".to_vec()) }).unwrap();
+    assert_eq!(phone.request(tv.id(), "echo/1", Vec::new()).await.unwrap(), b"again");
+    phone.shutdown().await;
+    tv.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_is_stopped_before_the_handler_runs() {
+    let world = World::new(2);
+    let phone = device(&host(&world, "phone")).start().await.unwrap();
+    let guest = device(&host(&world, "guest")).start().await.unwrap();
+    phone.found_circle("home").await.unwrap();
+    let named = [ServiceName::try_from("door/1").unwrap()].into_iter().collect();
+    let expires = Some(softbus_core::WallMs(phone.net().seam().clock.wall().0 + 7 * 86_400_000));
+    let grant = Grant { role: Role::Guest, expires, services: named };
+    let ran = Arc::new(AtomicUsize::new(0));
+    for service in ["door/1", "safe/1"] {
+        let ran = ran.clone();
+        phone
+            .answer(service, move |_, _| {
+                ran.fetch_add(1, Ordering::Relaxed);
+                async { Ok(Vec::new()) }
+            })
+            .unwrap();
+    }
+    let state = guest.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = pin(&state);
+    until("nearby", async || (!phone.addresses_nearby(guest.id()).is_empty()).then_some(())).await;
+    let options = PairOptions { grant: Some(grant), ..PairOptions::default() };
+    phone.pair_with(guest.id(), &pin, options).await.unwrap();
+    let opened = async || guest.request(phone.id(), "door/1", Vec::new()).await.ok();
+    until("the door", opened).await;
+    let before = ran.load(Ordering::Relaxed);
+    let refused = guest.request(phone.id(), "safe/1", Vec::new()).await.unwrap_err();
+    assert!(matches!(refused, Error::Request(_)), "{refused}");
+    assert!(refused.to_string().contains(&ErrorCode::Forbidden.to_string()), "{refused}");
+    assert!(guest.open(phone.id(), "task/1").await.is_err());
+    assert_eq!(ran.load(Ordering::Relaxed), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_told_in_order() {
+    let world = World::new(3);
+    let (phone, tv) = two(&world).await;
+    let mut events = phone.events();
+    let id = tv.id();
+    tv.shutdown().await;
+    let gone = async || {
+        let event = events.next().await?;
+        format!("{event:?}").contains("Offline").then_some(())
+    };
+    until("an event of the TV's end", gone).await;
+    assert_eq!(phone.roster().view().get(&id).unwrap().presence, Presence::Offline);
+    assert_eq!(phone.devices().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_is_placed_submitted_and_its_end_told() {
+    let world = World::new(4);
+    let (phone, tv) = two(&world).await;
+    let input = postcard::to_allocvec(&(50u64, 0u64)).unwrap();
+    let decision = phone.place("count/1", input, SubmitOptions::default()).await.unwrap();
+    assert!(decision.explanation.to_string().contains("tv"), "{}", decision.explanation);
+    let handle = phone.submit::<Count>(&(50, 0), SubmitOptions::default()).await.unwrap();
+    assert_eq!(handle.output::<u64>().await.unwrap(), 50);
+    // One that crashes each time does not keep whoever waits for it.
+    let handle = phone.submit::<Count>(&(50, 7), SubmitOptions::default()).await.unwrap();
+    let status = timeout(Duration::from_secs(300), handle.finished()).await.expect("waits for ever").unwrap();
+    assert_eq!(status.state, TaskState::Quarantined);
+    let error = handle.result().await.unwrap_err().to_string();
+    assert!(error.contains("quarantined") && error.contains("on purpose"), "{error}");
+    // No device can hold it by a quorum of three: the error says so.
+    let policy = PolicyKind::Quorum { k: 3 };
+    let options = SubmitOptions { policy, ..SubmitOptions::default() };
+    assert!(phone.submit::<Count>(&(50, 0), options).await.is_err());
+    tv.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_dropped_ends_the_bus() {
+    let world = World::new(5);
+    let (phone, tv) = two(&world).await;
+    tv.answer("echo/1", |_, request| async move { Ok(request) }).unwrap();
+    let running = tv.submit::<Count>(&(u64::MAX, 0), SubmitOptions::default()).await.unwrap();
+    let id = tv.id();
+    drop(running);
+    drop(tv);
+    let mut watch = phone.watch();
+    let gone = watch.wait_for(|view| view.get(&id).is_some_and(|entry| entry.presence == Presence::Offline));
+    timeout(Duration::from_secs(30), gone).await.expect("it lives on").unwrap();
+    // Everything of it is gone: the same folder starts again, as the same device.
+    let mut tries = 0;
+    let again = loop {
+        match device(&world.host("tv")).start().await {
+            Ok(bus) => break bus,
+            Err(error) if tries > 100 => panic!("{error}"),
+            Err(_) => tries += 1,
+        }
+        sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(again.id(), id);
+    online(&phone, &again).await;
+}
+
+#[tokio::test]
+async fn a_data_folder_is_free_again_after_a_drop() {
+    let temp = tempfile::tempdir().unwrap();
+    let start =
+        || Bus::builder().data_dir(temp.path()).bind(softbus::Bind::Loopback).discovery(false).start();
+    let first = start().await.unwrap();
+    assert!(start().await.err().unwrap().to_string().contains("in use"));
+    let id = first.id();
+    drop(first);
+    let mut tries = 0;
+    let second = loop {
+        match start().await {
+            Ok(bus) => break bus,
+            Err(error) if tries > 500 => panic!("{error}"),
+            Err(_) => tries += 1,
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(second.id(), id);
+    second.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_builder_refuses_nonsense_and_keeps_what_it_was_told() {
+    let world = World::new(6);
+    let host = world.host("lamp");
+    let wrong = |builder: softbus::Builder| async { builder.start().await.err().unwrap().to_string() };
+    assert!(wrong(Bus::builder()).await.contains("data_dir"));
+    assert!(wrong(device(&host).name("")).await.contains("name"));
+    assert!(wrong(device(&host).name("x".repeat(65))).await.contains("name"));
+    assert!(wrong(device(&host).task::<Count>()).await.contains("count"));
+    assert!(
+        wrong(device(&host).silence(Duration::from_secs(2), Duration::from_secs(1)))
+            .await
+            .contains("suspect")
+    );
+    let capabilities = Some(vec![Capability::Display]);
+    let declared = Declared { capabilities, ..Declared::default() };
+    let bus = device(&host).name("lamp").kind(DeviceKind::Tv).declare(declared).start().await.unwrap();
+    let view = bus.roster().view();
+    let own = view.own().unwrap();
+    let profile = own.profile.as_ref().unwrap();
+    assert_eq!(own.name(), Some("lamp"));
+    assert_eq!(profile.kind, DeviceKind::Tv);
+    assert!(profile.capabilities.contains(&Capability::Display));
+}
