@@ -29,6 +29,12 @@ pub const WATCHERS: usize = 256;
 pub const SHADOWS: usize = 256;
 /// Rounds of asking one source for what is still missing.
 pub const WANT_ROUNDS: usize = 4;
+/// Checkpoints of one task that are fetched at once …
+pub const FETCHES: usize = 4;
+/// … and those of them that the same device is asked for first.
+pub const FETCHES_PEER: usize = 2;
+/// A device that gave nothing for so long is no longer waited for alone when another has the checkpoint, too.
+pub const FETCH_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest wait for the next message of a transfer.
 pub const TRANSFER_SILENCE: Duration = Duration::from_secs(15);
 /// Longest wait for the answer to a request.

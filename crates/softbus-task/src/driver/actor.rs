@@ -17,6 +17,8 @@ use softbus_roster::RosterView;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
+use keeping::Flight;
+
 use super::Inner;
 use super::follow::{Follow, Heard};
 use super::instance::{self, End, Report};
@@ -37,7 +39,7 @@ pub(crate) enum Input {
     /// Whether another device gave its promise for a move.
     Promised { to: DeviceId, reason: MoveReason, given: Result<(), TaskError>, done: Done },
     /// A fetch ended.
-    Fetched { manifest: Hash, result: Result<Signed, TaskError> },
+    Fetched { number: u64, manifest: Hash, result: Result<Signed, TaskError> },
     /// Somebody here wants to know how it goes.
     Interest,
     /// This device shuts down; told when the task has left.
@@ -86,7 +88,7 @@ pub(crate) struct Actor {
     wake: Option<BootMs>,
     pending: Option<(Box<Durable>, u64)>,
     persisting: Option<oneshot::Receiver<(u64, bool)>>,
-    fetching: BTreeSet<Hash>,
+    fetching: Vec<Flight>,
     next_fetch: Option<(Hash, Vec<DeviceId>)>,
     /// Checkpoints that need not be kept.
     doomed: BTreeSet<Hash>,
@@ -153,7 +155,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         wake: None,
         pending: None,
         persisting: None,
-        fetching: BTreeSet::new(),
+        fetching: Vec::new(),
         next_fetch: None,
         doomed: BTreeSet::new(),
         sweep: false,

@@ -36,6 +36,9 @@ pub(super) struct Replicas {
 
 struct Fetch {
     under_way: bool,
+    /// From whom it is being fetched, and since when the last of them is asked.
+    from: Vec<DeviceId>,
+    since: BootMs,
     retry: Retry,
 }
 
@@ -306,16 +309,29 @@ impl TaskMachine {
             .fetches
             .retain(|hash, _| wanted.iter().any(|(checkpoint, _)| checkpoint.manifest == *hash));
         for (checkpoint, from) in wanted {
-            let fetch = self
-                .replicas
-                .fetches
-                .entry(checkpoint.manifest)
-                .or_insert_with(|| Fetch { under_way: false, retry: Retry::now(now) });
+            let fetch = self.replicas.fetches.entry(checkpoint.manifest).or_insert_with(|| Fetch {
+                under_way: false,
+                from: Vec::new(),
+                since: now,
+                retry: Retry::now(now),
+            });
             if fetch.under_way {
-                continue;
-            }
-            if fetch.retry.due(now) {
+                // It is being fetched from others, who may be dead by now: a network says so late or never.
+                let others: Vec<DeviceId> =
+                    from.into_iter().filter(|device| !fetch.from.contains(device)).collect();
+                let at = fetch.since.after(self.setup.tuning.retry * 2);
+                if others.is_empty() {
+                } else if at <= now {
+                    fetch.since = now;
+                    fetch.from.extend_from_slice(&others);
+                    self.out.at_once(Action::Fetch { checkpoint, from: others });
+                } else {
+                    self.wake_at(at);
+                }
+            } else if fetch.retry.due(now) {
                 fetch.under_way = true;
+                fetch.since = now;
+                fetch.from.clone_from(&from);
                 fetch.retry.again(now, &self.setup.tuning);
                 self.out.at_once(Action::Fetch { checkpoint, from });
             } else {
@@ -363,6 +379,7 @@ impl TaskMachine {
     pub(super) fn on_fetch_failed(&mut self, manifest: Hash, ours: bool, now: BootMs) {
         if let Some(fetch) = self.replicas.fetches.get_mut(&manifest) {
             fetch.under_way = false;
+            fetch.from.clear();
             fetch.retry.at = fetch.retry.at.max(now.after(self.setup.tuning.retry));
         }
         self.drop_offer(manifest);

@@ -35,7 +35,7 @@ impl Actor {
             }
             Input::Move { to, reason, epoch, done } => self.consider(to, reason, epoch, done),
             Input::Promised { to, reason, given, done } => self.promised(to, reason, given, done),
-            Input::Fetched { manifest, result } => self.fetched(manifest, result),
+            Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
             Input::Interest => {
                 self.interest = true;
                 self.follow_runner();
