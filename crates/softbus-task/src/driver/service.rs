@@ -17,7 +17,7 @@ use super::access::{OpenGrant, open_act};
 use super::actor::Input;
 use super::shared::{Released, TaskShared};
 use super::{Inner, transfer};
-use crate::epoch::{Authority, Command, TaskMachine, authority, certificate};
+use crate::epoch::{Authority, Command, EffectInbox, TaskMachine, authority, certificate};
 use crate::status::cut;
 use crate::{MoveReason, TaskError, limits};
 
@@ -289,10 +289,10 @@ async fn tell_watcher(
     let mut preview = shared.preview.subscribe();
     let mut effects = shared.effects.subscribe();
     status.mark_changed();
-    let mut from = asked.effects_from;
+    let mut inbox = EffectInbox::from(asked.effects_from);
     let earlier: Vec<Released> = shared.parts().released.iter().cloned().collect();
     for released in earlier {
-        from = tell_effect(&mut channel, released, from).await?;
+        tell_effect(&mut channel, released, &mut inbox).await?;
     }
     let mut closing = inner.closing.subscribe();
     loop {
@@ -311,7 +311,7 @@ async fn tell_watcher(
                     // Nothing comes after the last status.
                     let kept: Vec<Released> = shared.parts().released.iter().cloned().collect();
                     for released in kept {
-                        from = tell_effect(&mut channel, released, from).await?;
+                        tell_effect(&mut channel, released, &mut inbox).await?;
                     }
                 }
                 say(&mut channel, &WatchNote::Status(Box::new(note))).await?;
@@ -325,14 +325,14 @@ async fn tell_watcher(
                     tokio::select! {
                         biased;
                         effect = effects.recv() => {
-                            from = tell_received(&mut channel, effect, shared, from).await?;
+                            tell_received(&mut channel, effect, shared, &mut inbox).await?;
                         }
                         Ok(()) = preview.changed() => tell_preview(&mut channel, &mut preview).await?,
                         () = sleep(limits::STATUS_GAP.saturating_sub(told.elapsed())) => break,
                     }
                 }
             }
-            effect = effects.recv() => from = tell_received(&mut channel, effect, shared, from).await?,
+            effect = effects.recv() => tell_received(&mut channel, effect, shared, &mut inbox).await?,
             Ok(()) = preview.changed() => tell_preview(&mut channel, &mut preview).await?,
         }
     }
@@ -353,29 +353,33 @@ async fn tell_received(
     channel: &mut Channel,
     received: Result<Released, broadcast::error::RecvError>,
     shared: &TaskShared,
-    mut from: u64,
-) -> Result<u64, TaskError> {
+    inbox: &mut EffectInbox,
+) -> Result<(), TaskError> {
     match received {
-        Ok(released) => tell_effect(channel, released, from).await,
+        Ok(released) => tell_effect(channel, released, inbox).await,
         Err(broadcast::error::RecvError::Lagged(_)) => {
             let kept: Vec<Released> = shared.parts().released.iter().cloned().collect();
             for released in kept {
-                from = tell_effect(channel, released, from).await?;
+                tell_effect(channel, released, inbox).await?;
             }
-            Ok(from)
+            Ok(())
         }
         Err(broadcast::error::RecvError::Closed) => Err(TaskError::Closed),
     }
 }
 
-async fn tell_effect(channel: &mut Channel, released: Released, from: u64) -> Result<u64, TaskError> {
-    let sequence = released.effect.sequence;
-    if sequence < from {
-        return Ok(from);
+/// Tells an effect if the watcher, by the same rule as its own, takes it.
+async fn tell_effect(
+    channel: &mut Channel,
+    released: Released,
+    inbox: &mut EffectInbox,
+) -> Result<(), TaskError> {
+    let (fence, sequence) = (released.fence, released.effect.sequence);
+    if !inbox.accept(fence, sequence) {
+        return Ok(());
     }
     let bytes = released.effect.bytes.clone();
-    say(channel, &WatchNote::Effect { fence: released.fence, sequence, bytes }).await?;
-    Ok(sequence.saturating_add(1))
+    say(channel, &WatchNote::Effect { fence, sequence, bytes }).await
 }
 
 /// A watcher that does not read loses its stream.

@@ -4,6 +4,11 @@
 //! of its life again and may then say something else, so nothing may be heard that could still be unsaid. This costs
 //! the time until the next checkpoint is held by a majority (one interval, a write, a round trip). The receiver takes
 //! each number once, in order of the fences, so repetition after a move does no harm.
+//!
+//! Numbers are consecutive, but a receiver that was away has gaps, so it cannot refuse a leap. A runner that lies could
+//! leap far ahead to have all that is said after it taken for repetition. Therefore a number binds only so far: the next
+//! owner begins at a covered checkpoint, which has all that left, and repeats at most what that carries along
+//! ([`REPEATED`]). If it begins further back than that, its predecessor had leapt, and what it says is news.
 
 use std::collections::VecDeque;
 
@@ -13,6 +18,9 @@ use softbus_core::wire::task::Fence;
 pub const WITHHELD: usize = 1 << 16;
 /// Most bytes that wait for a checkpoint.
 pub const WITHHELD_BYTES: usize = 64 << 20;
+
+/// Most effects that a checkpoint carries along, and a new owner repeats.
+pub const REPEATED: u64 = (crate::limits::EFFECTS + crate::native::EFFECTS_PER_STEP) as u64;
 
 /// An effect: a number within its task, and a size.
 pub trait Numbered {
@@ -82,14 +90,23 @@ pub struct EffectInbox {
 }
 
 impl EffectInbox {
-    /// Whether to take an effect: its sender is not one whose right is known to have passed on, and its number is new.
+    /// One that lacks the effects from this number on.
+    pub fn from(next: u64) -> Self {
+        Self { fence: None, last: next.saturating_sub(1) }
+    }
+
+    /// Whether to take an effect: its sender is not one whose right is known to have passed on, and its number is new
+    /// (or so far behind what a former owner said that it must have lied).
     pub fn accept(&mut self, fence: Fence, sequence: u64) -> bool {
         if self.fence.is_some_and(|known| fence < known) {
             return false;
         }
+        let another = self.fence != Some(fence);
         self.fence = Some(fence);
-        let new = sequence > self.last;
-        self.last = self.last.max(sequence);
+        let new = sequence > self.last || (another && self.last - sequence >= REPEATED);
+        if new {
+            self.last = sequence;
+        }
         new
     }
 
@@ -156,6 +173,22 @@ mod tests {
         assert!(inbox.accept(fence(1, 1), 2), "a later branch fences an earlier one");
         assert!(!inbox.accept(fence(0, 9), 3));
         assert_eq!(inbox.next(), 3);
+    }
+
+    #[test]
+    fn a_leap_does_not_silence_the_next_owner() {
+        let mut inbox = EffectInbox::default();
+        for n in 1..=1000 {
+            assert!(inbox.accept(fence(0, 1), n));
+        }
+        assert!(inbox.accept(fence(0, 1), u64::MAX), "who was away has gaps");
+        assert!(!inbox.accept(fence(0, 1), 1001), "it binds itself");
+        assert!(inbox.accept(fence(0, 2), 1001));
+        assert!(inbox.accept(fence(0, 2), 1002));
+        assert!(!inbox.accept(fence(0, 3), 1002 - REPEATED + 1), "an honest one repeats some");
+        assert!(inbox.accept(fence(0, 3), 1003));
+        assert!(!inbox.accept(fence(0, 1), u64::MAX));
+        assert_eq!(inbox.next(), 1004);
     }
 
     proptest! {

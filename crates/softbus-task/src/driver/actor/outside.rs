@@ -217,14 +217,9 @@ impl Actor {
         if !wanted {
             self.follow = None;
         } else if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {
-            let from = self.heard_effects.next();
-            self.follow = Some(follow::follow(
-                &self.inner,
-                self.shared.task,
-                decree.owner,
-                from,
-                self.heard_from.clone(),
-            ));
+            // What it repeats is known here; a number heard of another does not tell what to ask for.
+            let heard = self.heard_from.clone();
+            self.follow = Some(follow::follow(&self.inner, self.shared.task, decree.owner, 0, heard));
         }
     }
 

@@ -14,6 +14,7 @@ use super::{TaskEvents, TaskHandle, Tasks};
 use crate::driver::actor::Input;
 use crate::driver::follow::{self, Follow};
 use crate::driver::shared::TaskShared;
+use crate::epoch::EffectInbox;
 use crate::status::{TaskEvent, TaskStatus};
 use crate::{TaskError, limits};
 
@@ -114,8 +115,8 @@ impl Tasks {
         let teller = shadow.teller;
         self.inner.spawn(async move {
             let (sender, mut heard) = mpsc::channel(16);
-            let mut from = 0;
-            let mut following: Follow = follow::follow(&inner, id, teller, from, sender.clone());
+            let mut inbox = EffectInbox::default();
+            let mut following: Follow = follow::follow(&inner, id, teller, 0, sender.clone());
             let mut closing = inner.closing.subscribe();
             loop {
                 let news = tokio::select! {
@@ -140,18 +141,19 @@ impl Tasks {
                         if let Some(runner) =
                             runner.filter(|runner| *runner != following.runner && *runner != inner.me)
                         {
-                            following = follow::follow(&inner, id, runner, from, sender.clone());
+                            // What it repeats is known here; a number heard of another does not tell what to ask for.
+                            following = follow::follow(&inner, id, runner, 0, sender.clone());
                         }
                     }
                     WatchNote::Status(_) => {}
                     WatchNote::Preview(bytes) => {
                         shared.preview.send_replace(Some(Arc::new(bytes)));
                     }
-                    WatchNote::Effect { sequence, bytes, .. } if sequence >= from => {
-                        from = sequence.saturating_add(1);
-                        inner.tell(TaskEvent::Effect { task: id, sequence, bytes });
+                    WatchNote::Effect { fence, sequence, bytes } => {
+                        if inbox.accept(fence, sequence) {
+                            inner.tell(TaskEvent::Effect { task: id, sequence, bytes });
+                        }
                     }
-                    WatchNote::Effect { .. } => {}
                 }
             }
             shadows.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
