@@ -52,6 +52,9 @@ pub enum TaskError {
     /// Not in the state that the act needs.
     #[error("not possible now: {0}")]
     Conflict(String),
+    /// What was asked for has begun and is not settled; the status tells how it goes on.
+    #[error("not settled yet: {0}")]
+    NotYet(&'static str),
     /// A chunk or image is damaged.
     #[error(
         "chunk {0} of a checkpoint is damaged or missing; it is fetched again from another holder if there is one"
@@ -82,6 +85,7 @@ impl TaskError {
             Self::Unreachable(_) => ErrorCode::Unreachable,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict(_) => ErrorCode::Conflict,
+            Self::NotYet(_) => ErrorCode::Timeout,
             Self::Damaged(_) | Self::Storage(_) => ErrorCode::Storage,
             Self::Closed => ErrorCode::Cancelled,
         }

@@ -29,6 +29,12 @@ pub const WATCHERS: usize = 256;
 pub const SHADOWS: usize = 256;
 /// Rounds of asking one source for what is still missing.
 pub const WANT_ROUNDS: usize = 4;
+/// Longest wait of an ordered move for its time: until the task has got its state, or an epoch is decided.
+pub const MOVE_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait of whoever ordered a move for its end; a large state on a slow network may take longer.
+pub const MOVE_PATIENCE: Duration = Duration::from_secs(45);
+/// Longest wait for the new runner's account of a move that is decided.
+pub const MOVE_TOLD: Duration = Duration::from_secs(5);
 /// Checkpoints of one task that are fetched at once …
 pub const FETCHES: usize = 4;
 /// … and those of them that the same device is asked for first.

@@ -7,7 +7,8 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use softbus_net::seam::memory::World;
+use softbus_core::ErrorCode;
+use softbus_net::seam::memory::{Conditions, World};
 use softbus_roster::SampleOverride;
 use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState};
 use tokio::time::{sleep, timeout};
@@ -332,7 +333,7 @@ async fn under_a_lossy_network_it_still_moves_and_ends_well() {
     let world = World::new(15);
     let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
     world.net().set_conditions(softbus_net::seam::memory::Conditions::bad());
-    let input = Input { ballast: 300_000, ..Input::turns(80_000) };
+    let input = Input { ballast: 300_000, ..Input::turns(300_000) };
     let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("rough") };
     options.hints.start_on = Some(home[1].id());
     options.hints.stay = true;
@@ -456,4 +457,116 @@ async fn previews_and_events_reach_the_submitter_in_order() {
         }
     }
     assert_eq!(seen, [TaskState::Running, TaskState::Done]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_is_settled_when_the_order_returns() {
+    logs();
+    let world = World::new(22);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+    let input = Input { ballast: 100_000, ..Input::turns(200_000) };
+    let mut options = SubmitOptions { replicas: Some(0), ..options("prompt") };
+    options.hints.stay = true;
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[1].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    // Orders from the submitter, who may run it, and from the circle's owner, who has no part in it at first: each
+    // returns its own move.
+    let mut last = handle.status().await.unwrap().epoch;
+    for (teller, to) in [(0, 2), (1, 1), (0, 0), (1, 1)] {
+        let (from, reason) = (handle.status().await.unwrap().runner.unwrap(), format!("from {teller}"));
+        let order = home[teller].tasks.move_to(handle.id(), Some(home[to].id()), &reason);
+        let moved = order.await.unwrap();
+        assert_eq!((moved.from, moved.to), (from, home[to].id()));
+        assert_eq!(moved.reason, MoveReason::Person(reason));
+        assert!(moved.epoch > last);
+        last = moved.epoch;
+    }
+    // A device that cannot take it: refused, and nothing pretends to have moved.
+    home[2].host.kill();
+    let refused = handle.move_to(Some(home[2].id()), "").await.unwrap_err();
+    assert!(matches!(refused, TaskError::Unreachable(_)), "{refused}");
+    assert_eq!(handle.status().await.unwrap().moves.len(), 4);
+    handle.finished().await.unwrap();
+    // Whoever asks, and whether they heard of the end or not.
+    for device in &home[..2] {
+        let late = device.tasks.move_to(handle.id(), Some(home[0].id()), "").await.unwrap_err();
+        assert_eq!(late.code(), ErrorCode::Conflict);
+        assert!(late.to_string().contains("finished already"), "{late}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_ordered_at_once_is_carried_out_when_it_can_be() {
+    logs();
+    for round in 0..12u64 {
+        let world = World::new(230 + round);
+        let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
+        let slow = Conditions { rate_bytes_per_s: 1_000_000, ..Conditions::default() };
+        world.net().set_conditions(slow);
+        let input = Input { ballast: 100_000, ..Input::turns(60_000) };
+        let policy = if round % 2 == 0 { PolicyKind::Owner } else { PolicyKind::Quorum { k: 2 } };
+        let mut options = SubmitOptions { policy, ..options("hasty") };
+        options.hints.start_on = Some(home[1].id());
+        options.hints.stay = true;
+        let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+        sleep(Duration::from_millis(round / 2 * 5)).await;
+        let moved = handle.move_to(Some(home[2].id()), "at once").await;
+        let moved = moved.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!((moved.from, moved.to), (home[1].id(), home[2].id()), "round {round}");
+        assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved(), "round {round}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_cancelled_while_its_runner_was_off_stays_so_when_that_returns() {
+    logs();
+    for (round, policy) in [PolicyKind::Owner, PolicyKind::Quorum { k: 2 }].into_iter().enumerate() {
+        let world = World::new(250 + round as u64);
+        let names = [("phone", SLOW), ("tv", FAST), ("car", FAST)];
+        let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut home = home(&world, &names).await;
+        let input = Input { ballast: 100_000, ..Input::turns(400_000) };
+        let mut options = SubmitOptions { policy, ..options("unwanted") };
+        options.hints.start_on = Some(home[1].id());
+        options.hints.stay = true;
+        let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+        until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+        home[1].host.crash();
+        handle.cancel().await.unwrap();
+        assert_eq!(handle.finished().await.unwrap().state, TaskState::Cancelled);
+        sleep(Duration::from_secs(100)).await;
+        home[1] = start(&world, "tv", FAST, &all, config()).await;
+        sleep(Duration::from_secs(30)).await;
+        let there = home[1].tasks.list();
+        assert!(there.iter().all(|s| s.state == TaskState::Cancelled), "{policy:?}: {there:#?}");
+        let chunks = home[1].net.seam().storage.blobs().list().unwrap();
+        assert_eq!(chunks.len(), 0, "{policy:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_task_cannot_be_cancelled() {
+    logs();
+    let world = World::new(26);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", SLOW)]).await;
+    let mut options = options("quick");
+    options.replicas = Some(0);
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(5_000), options).await.unwrap();
+    assert_eq!(handle.finished().await.unwrap().state, TaskState::Done);
+    // From its submitter, its runner, and (by the right of the circle's owner) from afar.
+    for device in &home[..2] {
+        let late = device.tasks.cancel(handle.id()).await.unwrap_err();
+        assert!(matches!(&late, TaskError::Conflict(why) if why.contains("finished already")), "{late}");
+    }
+    let failed = home[0].tasks.run::<Grind>(&Input::turns(0), crate::options("other")).await.unwrap();
+    assert_eq!(failed.finished().await.unwrap().state, TaskState::Failed);
+    let late = failed.cancel().await.unwrap_err();
+    assert!(matches!(&late, TaskError::Conflict(why) if why.contains("failed already")), "{late}");
+    // One that was cancelled may be cancelled again.
+    let ended = home[0].tasks.run::<Grind>(&Input::turns(500_000), crate::options("other")).await.unwrap();
+    ended.cancel().await.unwrap();
+    ended.cancel().await.unwrap();
+    assert_eq!(ended.finished().await.unwrap().state, TaskState::Cancelled);
 }

@@ -248,11 +248,9 @@ pub(super) async fn move_task(cx: Context, args: MoveArgs) -> Result<(), Failure
         cx.client().call(Request::Move { task: args.task, device: args.device, reason: args.reason }).await;
     drop(bar);
     match answer? {
-        Response::Task(task) if cx.out.json => cx.out.json(&task),
-        Response::Task(task) => match task.moves.last() {
-            Some(moved) => cx.out.line(format!("{}  {}", short(&task), move_line(moved))),
-            None => cx.out.line(format!("{} runs on {}", short(&task), runner(&task))),
-        },
+        Response::Task(task) | Response::Moved { task, .. } if cx.out.json => cx.out.json(&task),
+        Response::Moved { task, moved } => cx.out.line(format!("{}  {}", short(&task), move_line(&moved))),
+        Response::Task(task) => cx.out.line(format!("{} is on {} already", short(&task), runner(&task))),
         other => Err(unexpected(&other)),
     }
 }

@@ -384,8 +384,15 @@ pub enum Response {
     Submitted(Box<SubmittedView>),
     /// Of [`Request::Tasks`].
     Tasks(Vec<TaskView>),
-    /// Of [`Request::Move`] and [`Request::Adopt`].
+    /// Of [`Request::Adopt`]; of [`Request::Move`] if the task is there already.
     Task(Box<TaskView>),
+    /// Of [`Request::Move`]: the task now, and the account of this move.
+    Moved {
+        /// The task.
+        task: Box<TaskView>,
+        /// The move.
+        moved: Box<MoveView>,
+    },
     /// Of [`Request::Result`]; the body is the result.
     Result(Box<TaskView>),
     /// Of [`Request::Preview`]; the body is the preview.

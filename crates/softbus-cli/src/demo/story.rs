@@ -285,7 +285,7 @@ impl Run {
         };
         let client = home.device(self.name)?.client.clone();
         match client.call(request).await? {
-            Response::Task(_) => {}
+            Response::Task(_) | Response::Moved { .. } => {}
             other => return Err(unexpected("move the task", &other)),
         }
         self.handed_over(home, timeline, before, from, "person").await

@@ -381,7 +381,7 @@ pub enum Request {
 /// The answer to a [`Request`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// Done (or begun: the status tells how it goes).
+    /// Done.
     Done,
     /// Tasks, in order of their ids, at most [`LIST_TASKS`].
     Tasks(Vec<StatusNote>),
@@ -403,6 +403,11 @@ pub enum Reply {
     Elsewhere {
         /// Who.
         runner: DeviceId,
+    },
+    /// The task was handed over; its new runner tells how that went ([`Move`]).
+    Moved {
+        /// The epoch that began with it.
+        epoch: Epoch,
     },
 }
 

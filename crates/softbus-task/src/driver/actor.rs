@@ -1,6 +1,7 @@
 //! One task on this device: feeds its epoch machine and does what the machine says.
 
 mod keeping;
+mod moving;
 mod outside;
 mod running;
 mod show;
@@ -11,13 +12,14 @@ use std::time::Duration;
 
 use softbus_core::wire::task::{EpochBody, EpochMessage};
 use softbus_core::wire::task_control::{MoveReason, StatusNote};
-use softbus_core::{BootMs, DeviceId, Epoch, Hash, Signed, WallMs};
+use softbus_core::{BootMs, DeviceId, Hash, Signed, WallMs};
 use softbus_net::Presence;
 use softbus_roster::RosterView;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use keeping::Flight;
+pub(crate) use moving::{Settled, Wish};
 
 use super::Inner;
 use super::follow::{Follow, Heard};
@@ -34,10 +36,10 @@ pub(crate) enum Input {
     Epoch { from: DeviceId, message: EpochMessage },
     /// Something the machine is asked for.
     Order { command: Command, done: Done },
-    /// Move it to this device, or to the best. Only at the runner.
-    Move { to: Option<DeviceId>, reason: MoveReason, epoch: Option<Epoch>, done: Done },
+    /// Move it. Only at the runner; told when the move is settled.
+    Move(Wish),
     /// Whether another device gave its promise for a move.
-    Promised { to: DeviceId, reason: MoveReason, given: Result<(), TaskError>, done: Done },
+    Promised { to: DeviceId, given: Result<(), TaskError>, wish: Wish },
     /// A fetch ended.
     Fetched { number: u64, manifest: Hash, result: Result<Signed, TaskError> },
     /// Somebody here wants to know how it goes.
@@ -101,6 +103,10 @@ pub(crate) struct Actor {
     looked: Instant,
     /// A move is being prepared: no other one is thought of.
     asking: bool,
+    /// A move that was ordered and cannot begin yet.
+    wish: Option<Wish>,
+    /// Who waits for the hand-over that is under way.
+    settling: Settled,
     /// Why the machine did not do the last command.
     refused: Option<String>,
     draining: Option<oneshot::Sender<()>>,
@@ -164,6 +170,8 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         preference: Vec::new(),
         looked: now,
         asking: false,
+        wish: None,
+        settling: None,
         refused: None,
         draining: None,
         owner,
@@ -222,6 +230,7 @@ impl Actor {
             if self.looked.elapsed() >= LOOK {
                 self.look();
             }
+            self.mind_moves();
             self.erase();
             self.show();
         }
@@ -238,7 +247,11 @@ impl Actor {
 
     /// Gives an event to the machine and does what it says.
     fn feed(&mut self, event: Event) {
+        let before = self.machine.decree().epoch;
         let actions = self.machine.handle(event, self.inner.seam.clock.boot());
+        if self.machine.decree().epoch == before.next() && self.owner == self.machine.decree().owner {
+            self.goes_on_here(before);
+        }
         self.act(actions);
     }
 
@@ -412,12 +425,13 @@ impl Actor {
                 tracing::info!(%task, to = %to.short(), %epoch, "the task was handed over");
                 // The destination has all it needs, the account of the move included.
                 self.shared.parts().leaving = None;
-                self.asking = false;
+                self.settle(Ok(epoch));
             }
             Notice::MoveAborted { to, reason } => {
                 self.shared.parts().leaving = None;
-                self.asking = false;
-                self.trouble(Some(format!("the move to {} was called off: {reason}", to.short())));
+                let why = format!("the move to {} was called off: {reason}", to.short());
+                self.settle(Err(TaskError::Conflict(why.clone())));
+                self.trouble(Some(why));
             }
             Notice::Forked { by, lost, .. } => {
                 tracing::warn!(%task, fork = by.branch.fork, ?lost, "the task was adopted elsewhere");

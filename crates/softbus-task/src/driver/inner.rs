@@ -13,7 +13,7 @@ use softbus_net::{Channel, Judge, Net, Standing, write_message};
 use softbus_placement::Leases;
 use softbus_roster::Roster;
 use softbus_trust::{DeviceKey, Role};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::TasksConfig;
@@ -21,6 +21,7 @@ use super::access::OpenGrant;
 use super::actor::{self, ActorRef, Input, Seed};
 use super::placing::Refusals;
 use super::shared::TaskShared;
+use super::tasks::ended;
 use super::transfer::net_error;
 use crate::checkpoint::{BlobKeeper, WrapKey};
 use crate::epoch::{Action, Setup, TaskMachine};
@@ -343,13 +344,23 @@ impl Inner {
 
     /// Asks a device.
     pub async fn ask(&self, device: DeviceId, request: &Request) -> Result<Reply, TaskError> {
+        self.ask_for(device, request, limits::ANSWER).await
+    }
+
+    /// Asks a device what may take it a while.
+    pub async fn ask_for(
+        &self,
+        device: DeviceId,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Reply, TaskError> {
         let mut channel = self.open(device).await?;
         let answer = async {
             channel.send_message(request).await?;
             channel.finish();
             channel.expect_message::<Reply>().await
         };
-        match timeout(limits::ANSWER, answer).await {
+        match timeout(patience, answer).await {
             Ok(Ok(Reply::Refused { code, why })) => {
                 let why: String = why.chars().filter(|c| !c.is_control() || *c == '\n').take(2048).collect();
                 Err(TaskError::Refused { device, code: ErrorCode::from_number(code.into()), why })
@@ -392,8 +403,15 @@ impl Inner {
         if !grant.may(&order.signer, self.role(&order.signer), right) {
             return Err(TaskError::Forbidden(task));
         }
+        let state = actor.shared.status.borrow().state;
+        if matches!(state, TaskState::Done | TaskState::Failed) {
+            return Err(ended(state));
+        }
         let command = crate::epoch::Command::Cancel { order };
-        actor.inbox.send(Input::Order { command, done: None }).await.map_err(|_| TaskError::Closed)
+        let (done, answer) = oneshot::channel();
+        let order = Input::Order { command, done: Some(done) };
+        actor.inbox.send(order).await.map_err(|_| TaskError::Closed)?;
+        answer.await.map_err(|_| TaskError::Closed)?
     }
 
     /// Sends a message of the epoch machines; it may get lost.

@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage};
 use softbus_core::wire::task_control::{
-    EpochNote, Fetch, LIST_TASKS, Reply, Request, Right, StatusNote, Verb, Watch, WatchNote,
+    EpochNote, Fetch, LIST_TASKS, Reply, Request, Right, StatusNote, Watch, WatchNote,
 };
 use softbus_core::{DeviceId, Header, Message, Signed, TaskId, decode, limits as core_limits};
 use softbus_net::seam::BoxFuture;
 use softbus_net::{Caller, Channel, Service};
 use softbus_placement::LeaseRequest;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::access::{OpenGrant, open_act};
 use super::actor::Input;
 use super::shared::{Released, TaskShared};
+use super::tasks::act_here;
 use super::{Inner, transfer};
-use crate::epoch::{Authority, Command, EffectInbox, TaskMachine, authority, certificate};
+use crate::epoch::{Authority, EffectInbox, TaskMachine, authority, certificate};
 use crate::status::cut;
-use crate::{MoveReason, TaskError, limits};
+use crate::{TaskError, limits};
 
 /// Serves `task/1`.
 pub(crate) struct TaskService(pub Arc<Inner>);
@@ -170,19 +171,8 @@ async fn act(inner: &Arc<Inner>, signed: &Signed) -> Result<Reply, TaskError> {
     if let Some(runner) = runner.filter(|runner| *runner != inner.me) {
         return Ok(Reply::Elsewhere { runner });
     }
-    let (done, answer) = oneshot::channel();
-    let input = match act.verb {
-        Verb::Move { to, reason } => Input::Move {
-            to,
-            reason: MoveReason::Person(cut(reason)),
-            epoch: Some(act.epoch),
-            done: Some(done),
-        },
-        Verb::Release => Input::Order { command: Command::Release, done: Some(done) },
-    };
-    actor.inbox.send(input).await.map_err(|_| TaskError::Closed)?;
-    answer.await.map_err(|_| TaskError::Closed)??;
-    Ok(Reply::Done)
+    let moved = act_here(&actor, act).await?;
+    Ok(moved.map_or(Reply::Done, |epoch| Reply::Moved { epoch }))
 }
 
 // ---------------------------------------------------------------- epochs

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 pub use handle::{TaskEvents, TaskHandle};
 use looking::Shadow;
+pub(crate) use orders::{act_here, ended};
 
 use super::TasksConfig;
 use super::access::OpenGrant;

@@ -43,6 +43,15 @@ enum Stage {
     Deciding(CheckpointRef),
 }
 
+/// Why a task cannot be handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hindrance {
+    /// It passes by itself.
+    Passing(&'static str),
+    /// It does not.
+    Lasting(&'static str),
+}
+
 impl Outgoing {
     /// Whether the instance has stopped for it.
     pub(super) fn stopped(&self) -> bool {
@@ -86,30 +95,43 @@ impl TaskMachine {
             end -= 1;
         }
         note.truncate(end);
-        let Some(held) = self.d.held.clone().filter(|_| self.is_owner()) else {
-            return self.refuse("only the device that owns the task, and has its state, can hand it over");
-        };
         if destination == self.me {
             return self.refuse("the task is on that device already");
         }
-        if self.outgoing.is_some()
-            || self.proposal.is_some()
-            || self.d.next.accepted.is_some()
-            || self.d.next.ousted
-        {
-            return self.refuse("the task's next epoch is being decided already: try again in a moment");
-        }
-        if self.finished() || self.worn_out() {
-            return self.refuse("the task is at its end: it does not move any more");
-        }
+        let held = match (self.hindrance(), self.d.held.clone()) {
+            (Some(Hindrance::Passing(why) | Hindrance::Lasting(why)), _) => return self.refuse(why),
+            (None, None) => return,
+            (None, Some(held)) => held,
+        };
         let stage = match self.runner.instance {
             Instance::None => Stage::Final(held.checkpoint), // what is held is its state
-            Instance::Running | Instance::Paused => Stage::Warm(held.checkpoint.manifest),
-            Instance::Stopping | Instance::Discarding => {
-                return self.refuse("the task is stopping: try again in a moment");
-            }
+            _ => Stage::Warm(held.checkpoint.manifest),
         };
         self.outgoing = Some(Outgoing { destination, note, stage, heard: now, retry: Retry::now(now) });
+    }
+
+    /// Why the task cannot be handed over just now.
+    pub(crate) fn hindrance(&self) -> Option<Hindrance> {
+        if !self.is_owner() {
+            return Some(Hindrance::Lasting("only the device that owns the task can hand it over"));
+        }
+        if self.finished() || self.worn_out() {
+            return Some(Hindrance::Lasting("the task is at its end: it does not move any more"));
+        }
+        if self.d.held.is_none() {
+            return Some(Hindrance::Passing("its state is not on this device yet"));
+        }
+        let deciding = self.proposal.is_some() || self.d.next.accepted.is_some() || self.d.next.ousted;
+        if deciding || self.outgoing.is_some() {
+            return Some(Hindrance::Passing("the task's next epoch is being decided already"));
+        }
+        matches!(self.runner.instance, Instance::Stopping | Instance::Discarding)
+            .then_some(Hindrance::Passing("the task is stopping"))
+    }
+
+    /// Whither it is being handed over by this device.
+    pub(crate) fn leaving_for(&self) -> Option<DeviceId> {
+        self.outgoing.as_ref().map(|outgoing| outgoing.destination)
     }
 
     pub(super) fn drive_outgoing(&mut self, now: BootMs) {

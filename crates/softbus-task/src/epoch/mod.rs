@@ -53,5 +53,6 @@ pub use api::{
 pub use certificate::{authority, cancel_order};
 pub use durable::{DURABLE_FORMAT, Durable, Held, Incoming, Next};
 pub use effects::{EffectGate, EffectInbox, GateFull, Numbered, REPEATED, WITHHELD, WITHHELD_BYTES};
+pub(crate) use handover::Hindrance;
 pub use machine::TaskMachine;
 pub use tuning::{Tuning, epsilon};

@@ -205,6 +205,8 @@ impl TaskMachine {
         self.take_checkpoint(result, now);
         if instance == Instance::Stopping {
             self.outgoing_stopped(false, now);
+        } else if self.outgoing.is_some() {
+            self.abort_move("it has finished", now);
         }
     }
 

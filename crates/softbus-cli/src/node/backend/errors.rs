@@ -120,6 +120,7 @@ fn task(e: &TaskError, text: String) -> Failure {
         TaskError::Refused { code, .. } => failure(kind_of(*code)),
         TaskError::Unreachable(_) => failure(Kind::Unreachable),
         TaskError::Forbidden(_) => failure(Kind::Refused),
+        TaskError::NotYet(_) => failure(Kind::Timeout).advise("`softbus tasks` shows how it goes on"),
         TaskError::NoResult { .. } | TaskError::Conflict(_) | TaskError::Limit(_) => failure(Kind::Conflict),
         TaskError::Storage(_) => failure(Kind::Failed).advise("`softbus doctor` looks at the disk"),
         _ => failure(Kind::Failed),

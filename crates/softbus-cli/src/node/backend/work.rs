@@ -8,8 +8,6 @@ use softbus::core::{DeviceId, Hash, Labels, TaskId};
 use softbus::placement::Verdict;
 use softbus::task::{Buffer, Move, MoveReason, PlacementHints, TaskEvent, TaskState};
 use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::{Backend, bus_failure, named, resolve};
 use crate::control::{
@@ -24,12 +22,6 @@ const PARAMS: usize = 64;
 const PARAM_BYTES: usize = 4096;
 /// Most devices that a request may name.
 const DEVICES: usize = 64;
-/// How long a move may take before the command says that it goes on.
-const MOVE: Duration = Duration::from_secs(60);
-/// How long "to the best device" waits for a sign of moving: it may be where it is best.
-const STAYS: Duration = Duration::from_secs(5);
-/// How long after an arrival the figures of the move may take.
-const TOLD: Duration = Duration::from_secs(2);
 /// How often a watched list of tasks is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longest wait for the word why a task was placed where it is.
@@ -231,17 +223,18 @@ impl Backend {
     ) -> Result<Response, Failure> {
         let id = self.task(task).await?;
         let to = device.as_deref().map(|d| self.member(d)).transpose()?;
-        let mut status = self.bus.tasks().watch(id).await.map_err(failed)?;
-        let before = status.borrow_and_update().clone();
-        if before.state.is_final() {
-            return Err(Failure::conflict("the task has ended: there is nothing to move"));
-        }
-        if to.is_some() && before.runner == to {
+        let tasks = self.bus.tasks();
+        let before = tasks.status(id).await.map_err(failed)?;
+        if to.is_some() && before.runner == to && !before.state.is_final() {
             return Ok(Response::Task(Box::new(view(&before, &self.names()))));
         }
-        self.bus.tasks().move_to(id, to, &reason.unwrap_or_default()).await.map_err(failed)?;
-        let after = arrival(&mut status, &before, to).await?;
-        Ok(Response::Task(Box::new(view(&after, &self.names()))))
+        let moved = tasks.move_to(id, to, &reason.unwrap_or_default()).await.map_err(failed)?;
+        let after = tasks.status(id).await.map_err(failed)?;
+        let names = self.names();
+        Ok(Response::Moved {
+            task: Box::new(view(&after, &names)),
+            moved: Box::new(move_view(&moved, &names)),
+        })
     }
 
     pub(super) async fn adopt(&self, task: &str, force: bool) -> Result<Response, Failure> {
@@ -347,52 +340,6 @@ fn bounded(params: BTreeMap<String, String>) -> Result<BTreeMap<String, String>,
         return Err(Failure::usage(format!("at most {PARAMS} settings of {PARAM_BYTES} bytes are allowed")));
     }
     Ok(params)
-}
-
-/// Waits until a task that was told to move has moved, or shows that it does not.
-async fn arrival(
-    status: &mut watch::Receiver<Arc<TaskStatus>>,
-    before: &TaskStatus,
-    to: Option<DeviceId>,
-) -> Result<Arc<TaskStatus>, Failure> {
-    let began = Instant::now();
-    let mut arrived: Option<Instant> = None;
-    loop {
-        let now = status.borrow_and_update().clone();
-        let moved =
-            now.epoch > before.epoch && now.runner != before.runner && now.state == TaskState::Running;
-        // What is measured of the move is told a moment after it.
-        let told = now.moves.last().is_some_and(|last| last.epoch == now.epoch);
-        if now.state.is_final() || (moved && told) {
-            return Ok(now);
-        }
-        if moved {
-            let since = *arrived.get_or_insert_with(Instant::now);
-            return match tokio::time::timeout_at(since + TOLD, status.changed()).await {
-                Ok(Ok(())) => continue,
-                _ => Ok(now),
-            };
-        }
-        let stays = now.state == TaskState::Running && now.epoch == before.epoch;
-        if let Some(error) = now.error.as_ref().filter(|_| stays && now.error != before.error) {
-            return Err(Failure::conflict(format!("it did not move: {error}"))
-                .advise("it goes on where it was; `softbus tasks` shows it"));
-        }
-        let moving = now.state == TaskState::Moving || to.is_some();
-        let deadline = began + if moving { MOVE } else { STAYS };
-        match tokio::time::timeout_at(deadline, status.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => {
-                return Err(Failure::new(Kind::Unreachable, "the device that runs it went away meanwhile"));
-            }
-            Err(_) if !moving => return Ok(now),
-            Err(_) => {
-                return Err(
-                    Failure::timeout("it has not arrived yet").advise("`softbus tasks` shows how it goes on")
-                );
-            }
-        }
-    }
 }
 
 fn view(status: &TaskStatus, names: &Labels) -> TaskView {

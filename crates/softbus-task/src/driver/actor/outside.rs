@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
+use softbus_core::DeviceId;
 use softbus_core::wire::task::{EpochBody, Outcome};
-use softbus_core::wire::task_control::{ImageKind, MoveReason, TaskState, WatchNote};
-use softbus_core::{DeviceId, Epoch};
+use softbus_core::wire::task_control::{TaskState, WatchNote};
 use tokio::time::Instant;
 
 use super::{Actor, Done, Input, is_present};
 use crate::driver::follow::{self, Heard};
 use crate::driver::placing;
-use crate::driver::shared::Leaving;
-use crate::epoch::{Command, Event, Status};
+use crate::epoch::{Command, Event};
 use crate::native::Effect;
 use crate::status::{TaskEvent, cut};
 use crate::{TaskError, limits};
@@ -33,8 +32,8 @@ impl Actor {
                 let result = self.order(command);
                 answer(done, result);
             }
-            Input::Move { to, reason, epoch, done } => self.consider(to, reason, epoch, done),
-            Input::Promised { to, reason, given, done } => self.promised(to, reason, given, done),
+            Input::Move(wish) => self.consider(wish),
+            Input::Promised { to, given, wish } => self.promised(to, given, wish),
             Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
             Input::Interest => {
                 self.interest = true;
@@ -52,110 +51,6 @@ impl Actor {
                 self.leave_if_no_longer_trusted();
             }
         }
-    }
-
-    // ------------------------------------------------------------ moving
-
-    /// Somebody wants the task elsewhere: ask that device for its promise first.
-    fn consider(&mut self, to: Option<DeviceId>, reason: MoveReason, epoch: Option<Epoch>, done: Done) {
-        let decree = self.machine.decree();
-        let wrong = if decree.owner != self.inner.me {
-            Some("it runs on another device by now".to_owned())
-        } else if decree.outcome != Outcome::Run {
-            Some("it does not run any more".to_owned())
-        } else if epoch.is_some_and(|epoch| epoch != decree.epoch) {
-            Some("it has moved since: look where it is now".to_owned())
-        } else if self.asking {
-            Some("it is about to move already".to_owned())
-        } else {
-            None
-        };
-        if let Some(wrong) = wrong {
-            return answer(done, Err(TaskError::Conflict(wrong)));
-        }
-        let Some(grant) = self.shared.grant() else {
-            return answer(done, Err(TaskError::NoSuchTask(self.shared.task)));
-        };
-        let to = match to {
-            Some(to) => to,
-            None => {
-                let decision = self.decide(&grant, false);
-                match placing::able(&decision).into_iter().find(|id| *id != self.inner.me) {
-                    Some(best) => best,
-                    None => {
-                        return answer(done, Err(TaskError::NoPlace(decision.explanation.to_string())));
-                    }
-                }
-            }
-        };
-        if to == self.inner.me {
-            return answer(done, Err(TaskError::Conflict("it runs there already".into())));
-        }
-        if !grant.may_run(&to, self.inner.role(&to)) {
-            let why = "its privacy label or its submitter's word does not let it run there";
-            return answer(done, Err(TaskError::Conflict(why.into())));
-        }
-        self.asking = true;
-        let (work, label) = (self.work(&grant), self.label());
-        let (inner, inbox, task) = (self.inner.clone(), self.own_inbox.clone(), self.shared.task);
-        self.inner.spawn(async move {
-            let given = inner.ask_lease(to, task, work.ops, work.memory_bytes, label).await;
-            if let Some(inbox) = inbox.upgrade() {
-                let _ = inbox.send(Input::Promised { to, reason, given, done }).await;
-            }
-        });
-    }
-
-    fn promised(&mut self, to: DeviceId, reason: MoveReason, given: Result<(), TaskError>, done: Done) {
-        self.asking = false;
-        if let Err(error) = given {
-            self.inner.note_refusal(to, self.shared.task);
-            return answer(done, Err(error));
-        }
-        let note = match &reason {
-            MoveReason::Person(text) | MoveReason::Bus(text) => text.lines().next().unwrap_or_default(),
-            _ => "",
-        };
-        let note: String = note.chars().take(60).collect();
-        let kept = match reason {
-            MoveReason::Person(text) => MoveReason::Person(cut(text)),
-            MoveReason::Bus(text) => MoveReason::Bus(cut(text)),
-            other => other,
-        };
-        let leaving = Leaving { to, reason: kept, stopped: None, bytes: 0 };
-        let before = self.shared.parts().leaving.replace(leaving);
-        let result = self.order(Command::MoveTo { destination: to, note });
-        if result.is_err() {
-            self.shared.parts().leaving = before;
-        }
-        answer(done, result);
-    }
-
-    /// The type and state version a device must know to go on with the task.
-    fn label(&self) -> String {
-        let parts = self.shared.parts();
-        match parts.newest().map(|(_, checkpoint)| checkpoint.image.kind.clone()) {
-            Some(ImageKind::State(meta)) => meta.kind,
-            _ => parts.grant.as_ref().map(|g| g.grant.spec.kind.clone()).unwrap_or_default(),
-        }
-    }
-
-    fn work(&self, grant: &crate::driver::access::OpenGrant) -> softbus_placement::Work {
-        let spec = &grant.grant.spec;
-        let left = placing::left_ops(spec, self.ops_done, self.progress_permille());
-        let held = self.machine.decree().holders.clone();
-        let state = self.shared.parts().newest().map_or(0, |(_, checkpoint)| checkpoint.image.len);
-        placing::work(grant, &self.label(), left, state, held)
-    }
-
-    fn decide(&self, grant: &crate::driver::access::OpenGrant, here: bool) -> softbus_placement::Decision {
-        let mut work = self.work(grant);
-        if here {
-            work = placing::running(work, self.inner.me, self.since.elapsed());
-        }
-        let view = self.roster.borrow().clone();
-        let candidates = placing::candidates(&self.inner, &view, self.shared.task);
-        placing::decide(&self.inner, &grant.grant.spec, &work, &candidates)
     }
 
     // ------------------------------------------------------------ the roster
@@ -184,26 +79,6 @@ impl Actor {
         self.rebalance(&grant);
         self.follow_runner();
         self.tidy();
-    }
-
-    /// Moves the task if another device is so much better that it is worth it.
-    fn rebalance(&mut self, grant: &crate::driver::access::OpenGrant) {
-        let free = self.inner.config.rebalance
-            && !grant.grant.spec.stay
-            && !self.asking
-            && self.instance.is_some()
-            && self.draining.is_none()
-            && matches!(self.view().status, Status::Running { owner } if owner == self.inner.me)
-            && self.since.elapsed() >= limits::REBALANCE_GAP;
-        if !free {
-            return;
-        }
-        let decision = self.decide(grant, true);
-        if let softbus_placement::Action::Move { to, .. } = decision.action {
-            tracing::info!(task = %self.shared.task, to = %to.short(), "another device is better");
-            let reason = MoveReason::Bus(decision.explanation.to_string());
-            self.consider(Some(to), reason, None, None);
-        }
     }
 
     // ------------------------------------------------------------ the runner, when it is another device

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use softbus_core::wire::task_control::TaskState;
+use softbus_core::wire::task_control::{Move, TaskState};
 use softbus_core::{DeviceId, TaskId};
 use tokio::sync::{broadcast, watch};
 
@@ -48,11 +48,11 @@ impl TaskHandle {
         self.tasks.cancel(self.id).await
     }
 
-    /// Moves it.
+    /// Moves it; returns the account of the move.
     ///
     /// # Errors
     /// As [`Tasks::move_to`].
-    pub async fn move_to(&self, to: Option<DeviceId>, reason: &str) -> Result<(), TaskError> {
+    pub async fn move_to(&self, to: Option<DeviceId>, reason: &str) -> Result<Move, TaskError> {
         self.tasks.move_to(self.id, to, reason).await
     }
 

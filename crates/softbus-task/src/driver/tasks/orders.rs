@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use softbus_core::wire::task::CancelOrder;
-use softbus_core::wire::task_control::{Act, Reply, Request, Right, Verb};
-use softbus_core::{DeviceId, TaskId};
+use softbus_core::wire::task_control::{Act, Move, Reply, Request, Right, TaskState, Verb};
+use softbus_core::{DeviceId, Epoch, ErrorCode, TaskId};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Tasks;
-use crate::TaskError;
 use crate::driver::access::sign_act;
-use crate::driver::actor::{ActorRef, Input};
+use crate::driver::actor::{ActorRef, Input, Wish};
 use crate::epoch::{Command, certificate};
-use crate::status::TaskStatus;
+use crate::status::{TaskStatus, cut};
+use crate::{TaskError, limits};
 
 impl Tasks {
-    /// Ends a task everywhere.
+    /// Ends a task everywhere. One that was cancelled before stays so.
     ///
     /// # Errors
-    /// If this device may not, or no device of the task is in reach.
+    /// If this device may not, no device of the task is in reach, or the task is done or failed already.
     pub async fn cancel(&self, id: TaskId) -> Result<(), TaskError> {
         let order = CancelOrder { task: id, issued: self.inner.seam.clock.wall(), note: String::new() };
         let order = certificate::cancel_order(&*self.inner.key, &order)
@@ -32,69 +33,116 @@ impl Tasks {
         for device in status.runner.into_iter().chain(status.holders.iter().copied()).chain([shadow.teller]) {
             match self.inner.ask(device, &Request::Cancel(order.clone())).await {
                 Ok(_) => return Ok(()),
+                // The first that knows that it is over knows best.
+                Err(error) if error.code() == ErrorCode::Conflict => return Err(error),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    /// Moves a task to a device, or to the best one. Returns once its runner has taken the order up; the status
-    /// tells how it goes.
+    /// Moves a task to a device, or to the best other one. Returns when the move is settled: with the account of this
+    /// very move once the new runner took its first step.
+    ///
+    /// A task that has not got its state yet, or whose next epoch is just being decided, moves as soon as it can, within
+    /// ten seconds.
     ///
     /// # Errors
-    /// If this device may not, the runner is not in reach, or the destination cannot or will not take it.
-    pub async fn move_to(&self, id: TaskId, to: Option<DeviceId>, reason: &str) -> Result<(), TaskError> {
-        self.act(id, Verb::Move { to, reason: reason.chars().take(500).collect() }).await
+    /// If this device may not, the runner is not in reach, the destination cannot or will not take it, or the task has
+    /// ended; [`TaskError::NotYet`] if it is not settled after 45 seconds, or the new runner has not told of it within five
+    /// seconds: the status tells how it goes on.
+    pub async fn move_to(&self, id: TaskId, to: Option<DeviceId>, reason: &str) -> Result<Move, TaskError> {
+        let mut watch = self.watch(id).await?;
+        let (branch, epoch) = {
+            let status = watch.borrow_and_update();
+            if status.state.is_final() {
+                return Err(ended(status.state));
+            }
+            (status.branch, status.epoch)
+        };
+        let verb = Verb::Move { to, reason: reason.chars().take(500).collect() };
+        let (begun, lost) = match self.act(id, epoch, verb).await {
+            Ok(begun) => (begun, None),
+            // Its word may have been lost, the move not: then it was the very next epoch.
+            Err(error @ TaskError::Unreachable(_)) => (Some(epoch.next()), Some(error)),
+            Err(error) => return Err(error),
+        };
+        let mine = |status: &TaskStatus| {
+            let found = status.moves.iter().find(|moved| Some(moved.epoch) == begun);
+            found.filter(|_| status.branch == branch).cloned()
+        };
+        let told = async {
+            loop {
+                let (found, state, runner) = {
+                    let status = watch.borrow_and_update();
+                    (mine(&status), status.state, status.runner)
+                };
+                if let Some(moved) = found {
+                    return Ok(moved);
+                }
+                if state.is_final() {
+                    // That it is over is heard from others, too, and then nobody is listened to any more.
+                    let known = match runner.filter(|runner| *runner != self.inner.me) {
+                        Some(runner) => self.inner.ask(runner, &Request::Status { task: id }).await,
+                        None => return Err(ended(state)),
+                    };
+                    let Ok(Reply::Task(note)) = known else { return Err(ended(state)) };
+                    let sound = note.within_limits() && note.spec.task == id;
+                    let status = TaskStatus::from_note(*note);
+                    return mine(&status).filter(|_| sound).ok_or_else(|| ended(state));
+                }
+                if watch.changed().await.is_err() {
+                    // Whoever told of it went away: somebody else may know.
+                    watch = self.watch(id).await?;
+                }
+            }
+        };
+        match (timeout(limits::MOVE_TOLD, told).await, lost) {
+            (Ok(told), None) => told,
+            (Ok(Ok(moved)), Some(_)) => Ok(moved),
+            (_, Some(error)) => Err(error),
+            (Err(_), None) => {
+                Err(TaskError::NotYet("the task was handed over; its new runner has not told of it"))
+            }
+        }
     }
 
     /// Lets a task out of quarantine.
     ///
     /// # Errors
-    /// As [`Tasks::move_to`].
+    /// If this device may not, the runner is not in reach, or the task is not in quarantine.
     pub async fn release(&self, id: TaskId) -> Result<(), TaskError> {
-        self.act(id, Verb::Release).await
+        let epoch = self.status(id).await?.epoch;
+        self.act(id, epoch, Verb::Release).await.map(|_| ())
     }
 
-    pub(super) async fn act(&self, id: TaskId, verb: Verb) -> Result<(), TaskError> {
+    /// Has a task's runner act, wherever that is. For a move, gives the epoch that began with it.
+    async fn act(&self, id: TaskId, epoch: Epoch, verb: Verb) -> Result<Option<Epoch>, TaskError> {
         let inner = &self.inner;
         let status = self.status(id).await?;
         let mut runner =
             status.runner.ok_or_else(|| TaskError::Conflict("nobody is known to run it".into()))?;
-        let act = Act { task: id, epoch: status.epoch, verb, issued: inner.seam.clock.wall() };
+        let act = Act { task: id, epoch, verb, issued: inner.seam.clock.wall() };
         let signed = sign_act(&*inner.key, &act)?;
         // It may move while we ask; then we are told whither.
         for _ in 0..3 {
             if runner == inner.me {
                 let actor = inner.actor(id).ok_or(TaskError::NoSuchTask(id))?;
-                return self.act_here(&actor, act).await;
+                let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(id))?;
+                if !grant.may(&inner.me, inner.role(&inner.me), Right::Move) {
+                    return Err(TaskError::Forbidden(id));
+                }
+                return act_here(&actor, act).await;
             }
-            match inner.ask(runner, &Request::Act(signed.clone())).await? {
-                Reply::Done => return Ok(()),
+            let patience = limits::MOVE_PATIENCE + limits::ANSWER;
+            match inner.ask_for(runner, &Request::Act(signed.clone()), patience).await? {
+                Reply::Done => return Ok(None),
+                Reply::Moved { epoch } => return Ok(Some(epoch)),
                 Reply::Elsewhere { runner: other } if other != runner => runner = other,
                 _ => return Err(TaskError::Protocol("an answer to another question".into())),
             }
         }
         Err(TaskError::Conflict("it keeps moving: try again".into()))
-    }
-
-    pub(super) async fn act_here(&self, actor: &ActorRef, act: Act) -> Result<(), TaskError> {
-        let me = self.inner.me;
-        let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(act.task))?;
-        if !grant.may(&me, self.inner.role(&me), Right::Move) {
-            return Err(TaskError::Forbidden(act.task));
-        }
-        let (done, answer) = oneshot::channel();
-        let input = match act.verb {
-            Verb::Move { to, reason } => Input::Move {
-                to,
-                reason: crate::MoveReason::Person(reason),
-                epoch: Some(act.epoch),
-                done: Some(done),
-            },
-            Verb::Release => Input::Order { command: Command::Release, done: Some(done) },
-        };
-        actor.inbox.send(input).await.map_err(|_| TaskError::Closed)?;
-        answer.await.map_err(|_| TaskError::Closed)?
     }
 
     /// Takes over a task from the last checkpoint that this device keeps, whoever runs it. If it does run elsewhere,
@@ -143,4 +191,38 @@ impl Tasks {
         let status = watch.borrow().clone();
         Ok(status)
     }
+}
+
+/// Has the actor of a task that runs here do what a person wants; the right to it was checked. Returns when that is
+/// settled: for a move, with the epoch that began with it.
+pub(crate) async fn act_here(actor: &ActorRef, act: Act) -> Result<Option<Epoch>, TaskError> {
+    let closed = |_| TaskError::Closed;
+    match act.verb {
+        Verb::Move { to, reason } => {
+            let (done, settled) = oneshot::channel();
+            let reason = crate::MoveReason::Person(cut(reason));
+            let wish = Wish::new(to, reason, Some(act.epoch), Some(done));
+            actor.inbox.send(Input::Move(wish)).await.map_err(|_| TaskError::Closed)?;
+            match timeout(limits::MOVE_PATIENCE, settled).await {
+                Ok(settled) => settled.map_err(closed)?.map(Some),
+                Err(_) => Err(TaskError::NotYet("the task is still on its way")),
+            }
+        }
+        Verb::Release => {
+            let (done, answer) = oneshot::channel();
+            let order = Input::Order { command: Command::Release, done: Some(done) };
+            actor.inbox.send(order).await.map_err(|_| TaskError::Closed)?;
+            answer.await.map_err(closed)?.map(|()| None)
+        }
+    }
+}
+
+/// Nothing can be done with a task that is over.
+pub(crate) fn ended(state: TaskState) -> TaskError {
+    let how = match state {
+        TaskState::Failed => "failed",
+        TaskState::Cancelled => "was cancelled",
+        _ => "finished",
+    };
+    TaskError::Conflict(format!("it {how} already"))
 }
