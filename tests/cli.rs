@@ -197,6 +197,35 @@ fn the_unit_names_program_and_folder() {
 }
 
 #[test]
+fn the_unit_fits_the_configuration_and_systemd_understands_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("softbus.toml");
+    std::fs::write(&config, "[tasks]\nshutdown_move_s = 600\n").unwrap();
+    let printed = softbus(dir.path(), &["config", "--systemd", "--config", config.to_str().unwrap()]);
+    let unit = stdout(&printed);
+    let stop = unit.lines().find_map(|l| l.strip_prefix("TimeoutStopSec=")).unwrap();
+    assert!(
+        stop.parse::<u64>().unwrap() > 600,
+        "systemd would kill a node that moves its tasks away: {stop}"
+    );
+    // Where ProtectSystem=strict leaves only this folder writable, somebody else must make it.
+    assert!(unit.contains(&format!("mkdir -p -m 700 {}", dir.path().display())), "{unit}");
+
+    std::fs::write(&config, "[tasks]\nshutdown_move_s = 601\n").unwrap();
+    let wrong = softbus(dir.path(), &["config", "--systemd", "--config", config.to_str().unwrap()]);
+    assert_eq!(wrong.status.code(), Some(2), "no unit for a configuration that a node refuses");
+
+    let file = dir.path().join("softbus.service");
+    std::fs::write(&file, unit).unwrap();
+    let verify = Command::new("systemd-analyze").args(["--user", "--man=no", "verify"]).arg(&file).output();
+    if let Ok(verified) = verify {
+        let said = stderr(&verified);
+        let of_ours: Vec<&str> = said.lines().filter(|l| l.contains("softbus.service")).collect();
+        assert!(of_ours.is_empty(), "{of_ours:#?}");
+    }
+}
+
+#[test]
 fn completions_for_every_shell() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -30,7 +30,16 @@ pub(super) fn systemd(cx: Context, args: ConfigArgs) -> Result<(), Failure> {
         Some(path) => Some(std::path::absolute(&path).map_err(|e| Failure::io(path.display(), &e))?),
         None => None,
     };
-    let unit = config::systemd_unit(&program, &cx.data_dir, config.as_deref());
+    let settings = config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+    for path in [Some(&program), Some(&cx.data_dir), config.as_ref()].into_iter().flatten() {
+        if path.to_string_lossy().contains(char::is_control) {
+            return Err(Failure::usage(format!(
+                "{path:?} cannot stand in a unit: it holds control characters"
+            )));
+        }
+    }
+    let ends_within = crate::node::ends_within(&settings);
+    let unit = config::systemd_unit(&program, &cx.data_dir, config.as_deref(), ends_within);
     if cx.out.json {
         return cx.out.json(&serde_json::json!({ "unit": unit }));
     }

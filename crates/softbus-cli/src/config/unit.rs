@@ -2,20 +2,27 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
-/// A hardened user unit that runs `program up`. User and not system: the key belongs to a person.
-pub fn systemd_unit(program: &Path, data_dir: &Path, config: Option<&Path>) -> String {
-    let mut command = format!("{} up --data-dir {}", quoted(program), quoted(data_dir));
+/// What systemd waits longer than the node itself takes to end, so that a node that ends well is never killed.
+const STOP_SPARE: Duration = Duration::from_secs(10);
+
+/// A hardened user unit that runs `program up`. User and not system: the key belongs to a person. `ends_within` is
+/// the longest that the node takes to end when told to. The paths hold no control characters.
+pub fn systemd_unit(program: &Path, data_dir: &Path, config: Option<&Path>, ends_within: Duration) -> String {
+    let mut command = format!("{} up --data-dir {}", word(program, true), word(data_dir, true));
     if let Some(config) = config {
-        let _ = write!(command, " --config {}", quoted(config));
+        let _ = write!(command, " --config {}", word(config, true));
     }
     format!(
         "# softbus as a service of your login. To install:
 #   mkdir -p ~/.config/systemd/user
+#   mkdir -p -m 700 {shell}
 #   softbus config --systemd > ~/.config/systemd/user/softbus.service
 #   systemctl --user daemon-reload
 #   systemctl --user enable --now softbus
-# It runs while you are logged in; `loginctl enable-linger` lets it run always.
+# It runs while you are logged in; `loginctl enable-linger` lets it run always. The folder must be there before the
+# start: the service itself can only write in it. Print this anew when shutdown_move_s changes.
 
 [Unit]
 Description=softbus: turns the devices around a person into one computer
@@ -31,9 +38,9 @@ Restart=on-failure
 RestartSec=2
 # 2 usage, 7 another node has the data folder: starting again does not help.
 RestartPreventExitStatus=2 7
-# Tasks move to other devices first.
+# Tasks move to other devices first (shutdown_move_s of the configuration), then it has some seconds to close.
 KillSignal=SIGTERM
-TimeoutStopSec=40
+TimeoutStopSec={stop}
 
 # What it does not need, it does not get. (A user unit may only use some of systemd's walls; those that need
 # more rights are ignored there and count in a system unit.)
@@ -60,12 +67,22 @@ ProtectClock=yes
 [Install]
 WantedBy=default.target
 ",
-        data = quoted(data_dir)
+        shell = shell_word(data_dir),
+        stop = (ends_within + STOP_SPARE).as_secs(),
+        data = word(data_dir, false)
     )
 }
 
-/// A path as one word of a unit file: quoted, with `%` and what quotes need escaped (systemd.syntax(7)).
-fn quoted(path: &Path) -> String {
+/// A path as a person gives it to a shell.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@".contains(c));
+    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// A path as one word of a unit file: quoted, with `%` and what quotes need escaped (systemd.syntax(7)). Of `$` only
+/// a `command` line needs two.
+fn word(path: &Path, command: bool) -> String {
     let text = path.display().to_string();
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@".contains(c));
     if plain {
@@ -76,8 +93,7 @@ fn quoted(path: &Path) -> String {
         match c {
             '"' | '\\' => word.extend(['\\', c]),
             '%' => word.push_str("%%"),
-            '$' => word.push_str("$$"),
-            '\n' => word.push_str("\\n"),
+            '$' if command => word.push_str("$$"),
             c => word.push(c),
         }
     }
@@ -89,11 +105,30 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(30);
+
+    fn line<'a>(unit: &'a str, begin: &str) -> &'a str {
+        unit.lines().find(|l| l.starts_with(begin)).unwrap()
+    }
+
     #[test]
     fn odd_paths_stay_one_word() {
-        let unit = systemd_unit(Path::new("/usr/bin/softbus"), Path::new("/home/a b/50%/\"x\""), None);
-        let line = unit.lines().find(|l| l.starts_with("ExecStart=")).unwrap();
-        assert_eq!(line, r#"ExecStart=/usr/bin/softbus up --data-dir "/home/a b/50%%/\"x\"""#);
-        assert!(unit.contains("ReadWritePaths=\"/home/a b/50%%/"));
+        let unit = systemd_unit(Path::new("/usr/bin/softbus"), Path::new("/home/a b/50%/$\"x\""), None, SOON);
+        assert_eq!(
+            line(&unit, "ExecStart="),
+            r#"ExecStart=/usr/bin/softbus up --data-dir "/home/a b/50%%/$$\"x\"""#
+        );
+        assert_eq!(line(&unit, "ReadWritePaths="), r#"ReadWritePaths="/home/a b/50%%/$\"x\"""#);
+        let unit = systemd_unit(Path::new("/usr/bin/softbus"), Path::new("/home/o'b"), None, SOON);
+        assert_eq!(line(&unit, "#   mkdir -p -m"), r"#   mkdir -p -m 700 '/home/o'\''b'");
+    }
+
+    #[test]
+    fn systemd_waits_longer_than_the_node_takes_to_end() {
+        let data = Path::new("/home/a/.local/state/softbus");
+        let unit = systemd_unit(Path::new("/usr/bin/softbus"), data, None, Duration::from_secs(610));
+        assert_eq!(line(&unit, "TimeoutStopSec="), "TimeoutStopSec=620");
+        // Under ProtectSystem=strict nothing else could make the folder.
+        assert_eq!(line(&unit, "#   mkdir -p -m"), "#   mkdir -p -m 700 /home/a/.local/state/softbus");
     }
 }

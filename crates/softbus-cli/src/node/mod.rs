@@ -32,6 +32,11 @@ const CLOSE: Duration = Duration::from_secs(10);
 /// Longest task lifetime of what a client still reads when the node ends.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
+/// Longest that a node takes to end when told to.
+pub(crate) fn ends_within(config: &Config) -> Duration {
+    Duration::from_secs(config.shutdown_move_s) + CLOSE
+}
+
 /// Runs a node until a signal or `softbus down`.
 pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
     if args.die_with_parent {
