@@ -6,6 +6,7 @@ mod progress;
 mod screen;
 mod table;
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
@@ -46,6 +47,11 @@ impl Paint {
     }
 }
 
+/// Whether to use colours: on a terminal that can, unless `NO_COLOR` has any value but the empty one.
+pub(crate) fn colored(tty: bool, dumb: bool, no_color: Option<&OsStr>) -> bool {
+    tty && !dumb && no_color.is_none_or(OsStr::is_empty)
+}
+
 /// Where output goes and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Out {
@@ -64,13 +70,13 @@ impl Out {
     /// Looks at the terminal and at `NO_COLOR` (no-color.org: any value but the empty one).
     pub fn new(json: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let no_color = dumb || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let no_color = std::env::var_os("NO_COLOR");
         let tty_out = std::io::stdout().is_terminal();
         let tty_err = std::io::stderr().is_terminal();
         Self {
             json,
-            color_out: tty_out && !no_color && !json,
-            color_err: tty_err && !no_color,
+            color_out: colored(tty_out, dumb, no_color.as_deref()) && !json,
+            color_err: colored(tty_err, dumb, no_color.as_deref()),
             tty_err,
             live: tty_out && !dumb && !json,
             width: tty_out.then(terminal_width).flatten(),
@@ -205,5 +211,22 @@ mod tests {
         for wrong in ["loud", "", "info,", "softbus_net", "softbus_net=very"] {
             assert!(log_filter(wrong).is_err(), "{wrong}");
         }
+    }
+}
+
+#[cfg(test)]
+mod color_tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_and_no_color_switches_them_off() {
+        let set = |value: &'static str| Some(OsStr::new(value));
+        assert!(colored(true, false, None));
+        assert!(colored(true, false, set("")), "empty counts as not set");
+        assert!(!colored(true, false, set("1")) && !colored(true, false, set("0")), "any value switches off");
+        assert!(!colored(true, true, None), "a dumb terminal");
+        assert!(!colored(false, false, None), "a file or a pipe");
+        assert_eq!(painted(false, Paint::Bad, "x"), "x");
+        assert!(painted(true, Paint::Bad, "x").contains('\x1b'));
     }
 }
