@@ -1,6 +1,8 @@
 //! The real machine's sensors. What cannot be read (a container without battery or thermometers, a system that
 //! hides its load) is left at "unknown" and never invented.
 
+mod accelerators;
+
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -107,7 +109,7 @@ impl Sensors for Machine {
             cpu: cpu.unwrap_or_default(),
             arch: std::env::consts::ARCH.into(),
             os: std::env::consts::OS.into(),
-            accelerators: Vec::new(),
+            accelerators: accelerators::accelerators(Path::new("/sys")),
             capabilities: if has_display() { vec![Capability::Display] } else { Vec::new() },
         }
     }
