@@ -66,7 +66,7 @@ fn help_of_every_command() {
 #[test]
 fn commands_without_a_node_say_so() {
     let dir = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 18] = [
         &["devices"],
         &["devices", "--watch"],
         &["status"],
@@ -83,6 +83,8 @@ fn commands_without_a_node_say_so() {
         &["cancel", "abc"],
         &["place", "--explain"],
         &["inject-load", "--load", "900"],
+        &["sleep"],
+        &["wake"],
     ];
     for args in commands {
         let output = softbus(dir.path(), args);
@@ -223,6 +225,24 @@ fn the_unit_fits_the_configuration_and_systemd_understands_it() {
         let of_ours: Vec<&str> = said.lines().filter(|l| l.contains("softbus.service")).collect();
         assert!(of_ours.is_empty(), "{of_ours:#?}");
     }
+}
+
+#[test]
+fn the_sleep_hook_names_program_and_folder_and_is_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let hook = stdout(&softbus(dir.path(), &["config", "--sleep-hook"]));
+    assert!(hook.starts_with("#!/bin/sh\n"), "{hook}");
+    assert!(
+        hook.contains(env!("CARGO_BIN_EXE_softbus")) && hook.contains(dir.path().to_str().unwrap()),
+        "{hook}"
+    );
+    let file = dir.path().join("hook");
+    std::fs::write(&file, &hook).unwrap();
+    let checked = Command::new("sh").arg("-n").arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    // systemd must not be held up by a node that is not there.
+    let ran = Command::new("sh").arg(&file).args(["pre", "suspend"]).output().unwrap();
+    assert!(ran.status.success(), "{}", stderr(&ran));
 }
 
 #[test]

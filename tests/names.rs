@@ -6,7 +6,7 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
-use softbus_cli::control::{PairTerms, Request, Response};
+use softbus_cli::control::{PairTerms, PresenceView, Request, Response};
 use softbus_core::DeviceId;
 use softbus_trust::Role;
 use support::{How, Node, home};
@@ -218,4 +218,105 @@ async fn a_running_task_shows_previews() {
     let none = softbus(&node, &["tasks", submitted["task"]["id"].as_str().unwrap(), "--preview", out]);
     assert_eq!(none.status.code(), Some(7), "{}", stderr(&none));
     assert_eq!(std::fs::read(&preview).unwrap(), last, "what is there is left alone");
+}
+
+/// Of a command with `--json`.
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(output)))
+}
+
+/// Waits until `node` knows how another is right now, so that placement counts on it.
+async fn until_heard(node: &Node, other: &Node) {
+    node.until(&format!("hearing how {} is", other.name), |view| {
+        let found = view.devices.iter().find(|d| d.id == other.id);
+        found.and_then(|d| d.profile.as_ref()).is_some_and(|p| p.now.is_some())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_task_is_shared_with_may_do_what_was_named_and_no_more() {
+    let home = home();
+    let owner = Node::start(home.path(), &unique("owner"), How::loopback()).await;
+    let (friend_name, other_name) = (unique("friend"), unique("other"));
+    let friend = Node::start(home.path(), &friend_name, How::loopback()).await;
+    let other = Node::start(home.path(), &other_name, How::loopback()).await;
+    owner.found().await;
+    for node in [&friend, &other] {
+        owner.admit(node).await;
+        until_heard(&owner, node).await;
+        until_heard(node, &owner).await;
+    }
+    let share = format!("{}:move", friend.id);
+    let run = ["run", "primes/1", "--param", "upto=90000000000", "--stay", "--holders", "2", "--json"];
+    let on = owner.id.to_string();
+    let submitted = softbus(&owner, &[&run[..], &["--on", &on, "--share", &share]].concat());
+    assert_eq!(submitted.status.code(), Some(0), "{}", stderr(&submitted));
+    let id: softbus_core::TaskId = json(&submitted)["task"]["id"].as_str().unwrap().parse().unwrap();
+    let text = id.to_string();
+    owner.until_task(id, "checkpointed", |t| t.runner == Some(owner.id) && t.checkpoint > 0).await;
+    let cancelled = softbus(&friend, &["cancel", &text]);
+    assert_eq!(cancelled.status.code(), Some(5), "{}\n{}", stderr(&cancelled), owner.log());
+    let moved = softbus(&other, &["move", &text, &other_name]);
+    assert_ne!(moved.status.code(), Some(0), "nobody named it");
+    let moved = softbus(&friend, &["move", &text, &friend_name]);
+    assert_eq!(moved.status.code(), Some(0), "{}\n{}", stderr(&moved), owner.log());
+    owner.until_task(id, "with the friend", |t| t.runner == Some(friend.id)).await;
+    assert_eq!(softbus(&owner, &["cancel", &text]).status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_place_shows_can_be_run_and_sleep_is_told() {
+    let home = home();
+    // Nobody in his right mind would take it for work.
+    let slow = How::loopback().config("[profile]\nrate_permille = 20\n");
+    let here = Node::start(home.path(), &unique("slow"), slow).await;
+    let there_name = unique("lifter");
+    let able = How::loopback()
+        .config("[profile]\ncapabilities = [\"lift\"]\naccelerators = [\"npu:1GiB Thinker\"]\n");
+    let there = Node::start(home.path(), &there_name, able).await;
+    here.found().await;
+    here.admit(&there).await;
+    until_heard(&here, &there).await;
+
+    let needs = ["--needs", "lift", "--needs", "npu:512MiB", "--param", "upto=1000"];
+    let place = softbus(&here, &[&["place", "--explain", "--type", "primes/1"], &needs[..]].concat());
+    assert_eq!(stdout(&place).lines().next(), Some(there_name.as_str()), "{}", stdout(&place));
+    assert!(stdout(&place).contains("has no lift"), "{}", stdout(&place));
+    let ran = softbus(&here, &[&["run", "primes/1", "--json"], &needs[..]].concat());
+    assert_eq!(json(&ran)["task"]["runner"], there.id.to_string(), "{}", stderr(&ran));
+    for (nowhere, why) in [
+        (["--needs", "npu:2GiB"], "Npu memory"),
+        (["--needs", "gpu:1000TiB"], "Gpu"),
+        (["--not", &there_name], "excluded"),
+        (["--needs", "oven/1"], "offers no oven/1"),
+    ] {
+        let args = [&needs[..], &nowhere].concat();
+        for command in [&["place", "--type", "primes/1"][..], &["run", "primes/1"]] {
+            let refused = softbus(&here, &[command, &args].concat());
+            let said = stdout(&refused) + &stderr(&refused);
+            assert_eq!(refused.status.code(), Some(7), "{nowhere:?}: {said}");
+            assert!(said.contains(why), "{nowhere:?}: {said}");
+        }
+    }
+
+    // A wish is no merit, and too few holders are told.
+    let on = here.id.to_string();
+    let big = ["run", "primes/1", "--param", "upto=300000", "--ops", "50G", "--on", &on, "--holders", "3"];
+    let ran = softbus(&here, &big);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let said = stderr(&ran);
+    assert!(said.contains("asked for by the submitter") && said.contains("only 1 in reach"), "{said}");
+
+    let slept = softbus(&there, &["sleep", "--for", "60s"]);
+    assert_eq!(slept.status.code(), Some(0), "{}", stderr(&slept));
+    let seen = |view: &softbus_cli::control::DevicesView| support::presence(view, there.id);
+    here.until("told that it sleeps", |view| {
+        let presence = seen(view);
+        assert_ne!(presence, Some(PresenceView::Offline), "it is not lost");
+        presence == Some(PresenceView::Asleep)
+    })
+    .await;
+    assert_eq!(softbus(&there, &["wake"]).status.code(), Some(0));
+    here.until_online(&there).await;
 }

@@ -555,6 +555,21 @@ fn a_task_moves_there_and_back_survives_a_shutdown_and_is_adopted_after_a_loss()
     let adopted = phone.json(&["adopt", id, "--force"]);
     assert_eq!(adopted["branch"], 1, "{adopted:#}");
     phone.until("going on here", &["tasks", id], runs_on(&phone_id));
+
+    // Back again, the lost device learns that what it had does not count, and says so.
+    tv.process = Node::spawn(&tv.data, &tv.log, &tv_name);
+    let told = tv.until("told of the fork", &["tasks", id], |task| task["fork"]["branch"] == 1);
+    assert_eq!(told["runner"], phone_id.as_str(), "{told:#}");
+    assert!(told["fork"]["lost"].is_u64(), "it had kept a checkpoint: {told:#}");
+    for output in [tv.command(&["tasks"]), tv.command(&["tasks", id])] {
+        let said = stdout(&output) + &stderr(&output);
+        assert!(said.contains("adopted elsewhere as branch 1; what ran here, last kept at"), "{said}");
+    }
+    let mut watch = command(&tv.data).args(["tasks", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let _watch = Reaped(watch);
+    let forked = lines.map(Result::unwrap).find(|line| line.contains("adopted elsewhere as branch 1"));
+    assert!(forked.is_some());
     assert_eq!(phone.command(&["cancel", id]).status.code(), Some(0));
     phone.until("cancelled", &["tasks", id], |task| task["state"] == "cancelled");
     let none = phone.command(&["result", id, "--out", "-"]);

@@ -16,12 +16,12 @@ use softbus::task::Buffer;
 use softbus::{StepContext, Task};
 use softbus_cli::control::{
     CircleView, Client, DevicesView, Event, PairTerms, PairingView, PresenceView, Request, Response, Step,
-    Stream, TaskRequest, TaskView,
+    Stream, TaskRequest, TaskView, WorkRequest,
 };
 use softbus_cli::failure::Failure;
 use softbus_cli::tasks::{Checksum, Job, Primes};
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
-use softbus_core::{DeviceId, Privacy, TaskId};
+use softbus_core::{DeviceId, TaskId};
 
 /// Longest wait for anything. Generous: these machines are shared; what is late by that much is broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -259,15 +259,17 @@ impl Node {
     /// Submits a task that begins on `on` and is not moved to balance load.
     pub async fn run(&self, work: &Work, policy: PolicyKind, on: &Self) -> TaskView {
         let request = Request::Run(TaskRequest {
-            task_type: work.kind.into(),
-            params: work.job.params.clone(),
+            work: WorkRequest {
+                task_type: work.kind.into(),
+                params: work.job.params.clone(),
+                ..WorkRequest::default()
+            },
             policy,
             replicas: None,
             start_on: Some(on.id.to_string()),
-            only: Vec::new(),
             stay: true,
-            privacy: Privacy::Circle,
             name: None,
+            share: Vec::new(),
         });
         match self.client.call_with(request, &work.job.file.0).await.map(|reply| reply.response) {
             Ok(Response::Submitted(submitted)) => submitted.task,

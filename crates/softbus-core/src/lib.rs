@@ -29,8 +29,8 @@ pub use hash::Hash;
 pub use id::{CircleId, DeviceId, Epoch, IdError, LinkId, TaskId};
 pub use label::Labels;
 pub use profile::{
-    Accelerator, AcceleratorKind, Capability, DeviceKind, DynamicProfile, PowerSource, Profile, ServiceOffer,
-    StaticProfile, Thermal,
+    Accelerator, AcceleratorKind, AcceleratorNeed, Capability, DeviceKind, DynamicProfile, PowerSource,
+    Profile, ServiceOffer, StaticProfile, Thermal,
 };
 pub use qos::{Latency, Privacy, QoS, Reliability};
 pub use service::{ServiceName, ServiceNameError};

@@ -121,6 +121,15 @@ pub struct Accelerator {
     pub memory_bytes: u64,
 }
 
+/// An accelerator that work asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AcceleratorNeed {
+    /// Its kind.
+    pub kind: AcceleratorKind,
+    /// Memory that it must have, in bytes. An accelerator that shares the device's memory counts with that.
+    pub memory_bytes: u64,
+}
+
 /// A service that a device offers to the circle.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ServiceOffer {

@@ -35,5 +35,6 @@ pub use explain::{Because, Explanation, Held, Row, Verdict};
 pub use filter::{Refusal, refusals};
 pub use lease::{Grant, Lease, LeaseError, LeaseId, LeaseLimits, LeaseRequest, Leases};
 pub use place::{Action, Decision, place};
+pub use softbus_core::AcceleratorNeed;
 pub use weights::{Preferences, Weights};
-pub use work::{AcceleratorNeed, Needs, Running, Work};
+pub use work::{Needs, Running, Work};

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use softbus_core::{AcceleratorKind, Capability, DeviceId, Latency, Privacy, ServiceName};
+use softbus_core::{AcceleratorNeed, Capability, DeviceId, Latency, Privacy, ServiceName};
 
 /// A piece of work that wants a device.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,15 +48,6 @@ pub struct Needs {
     pub services: Vec<ServiceName>,
     /// Task type it must be able to run, `name/state-version`.
     pub task_type: Option<String>,
-}
-
-/// An accelerator that work asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct AcceleratorNeed {
-    /// Its kind.
-    pub kind: AcceleratorKind,
-    /// Memory that it must have. An accelerator that shares the device's memory counts with that.
-    pub memory_bytes: u64,
 }
 
 /// Where work runs at the moment.

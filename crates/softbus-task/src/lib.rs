@@ -23,4 +23,4 @@ pub use native::{Buffer, Estimate, RegistryError, Step, StepContext, Task, TaskF
 pub use softbus_core::wire::task_control::{
     Granted, Move, MoveReason, PolicyKind, Right, TaskSpec, TaskState,
 };
-pub use status::{PlacementHints, SubmitOptions, TaskEvent, TaskStatus};
+pub use status::{Fork, PlacementHints, SubmitOptions, TaskEvent, TaskStatus};

@@ -4,7 +4,7 @@ use std::time::Duration;
 use softbus_core::wire::task_control::{
     Granted, Move, MoveReason, PolicyKind, Right, StatusNote, TEXT_BYTES, TaskSpec, TaskState,
 };
-use softbus_core::{DeviceId, Epoch, Hash, QoS, ServiceName, TaskId};
+use softbus_core::{AcceleratorNeed, Capability, DeviceId, Epoch, Hash, QoS, ServiceName, TaskId};
 use tokio::time::Instant;
 
 /// All that is known of a task, as this device sees it now.
@@ -44,8 +44,20 @@ pub struct TaskStatus {
     pub error: Option<String>,
     /// Root of its result's image, once done.
     pub result: Option<Hash>,
+    /// What happened to the branch that this device knew, if the task was adopted elsewhere meanwhile. Known only to
+    /// those who took part in the old branch.
+    pub fork: Option<Fork>,
     /// What it is, in full.
     pub spec: TaskSpec,
+}
+
+/// A task was adopted by force while this device was away: what it knew of the task became a dead branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fork {
+    /// The branch that counts now.
+    pub branch: u32,
+    /// Number of the last checkpoint of the dead branch that was kept here, in its epoch; `None` if none was.
+    pub lost: Option<u64>,
 }
 
 impl TaskStatus {
@@ -94,6 +106,7 @@ impl TaskStatus {
             moves: note.moves,
             error: note.error.map(cut),
             result: note.result,
+            fork: None,
             spec: note.spec,
         }
     }
@@ -159,8 +172,14 @@ pub struct PlacementHints {
     pub start_on: Option<DeviceId>,
     /// Stay where it is: the bus does not move it to balance load (persons, drains and fail-overs still do).
     pub stay: bool,
+    /// None of these may run it.
+    pub never: BTreeSet<DeviceId>,
     /// Services that a device must have.
     pub needs: Vec<ServiceName>,
+    /// Capabilities that it must have.
+    pub capabilities: Vec<Capability>,
+    /// Accelerators that it must have.
+    pub accelerators: Vec<AcceleratorNeed>,
     /// Work, in operations of the reference kernel.
     pub ops: Option<u64>,
     /// Memory at work, in bytes.

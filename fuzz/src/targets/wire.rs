@@ -17,9 +17,9 @@ use softbus_core::wire::task_control::{
     Watch, WatchNote,
 };
 use softbus_core::{
-    Accelerator, AcceleratorKind, BootMs, Capability, CircleId, DeviceKind, DynamicProfile, Epoch, ErrorCode,
-    LinkId, Message, PowerSource, QoS, ServiceOffer, StaticProfile, Thermal, WallMs, decode, encode,
-    wire::circle::Exchange,
+    Accelerator, AcceleratorKind, AcceleratorNeed, BootMs, Capability, CircleId, DeviceKind, DynamicProfile,
+    Epoch, ErrorCode, LinkId, Message, PowerSource, QoS, ServiceOffer, StaticProfile, Thermal, WallMs,
+    decode, encode, wire::circle::Exchange,
 };
 
 use super::{NOW, TASK, hash, id, signed, with_nasty};
@@ -425,6 +425,9 @@ pub(super) fn spec() -> TaskSpec {
         stay: true,
         output_bytes: u64::MAX,
         submitted: NOW,
+        capabilities: vec![Capability::Camera, Capability::Named("lift".into())],
+        accelerators: vec![AcceleratorNeed { kind: AcceleratorKind::Npu, memory_bytes: u64::MAX }],
+        never: vec![id(3)],
     }
 }
 

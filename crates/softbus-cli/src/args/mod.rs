@@ -12,7 +12,10 @@ use softbus_core::DeviceKind;
 
 pub use parse::{parse_bytes, parse_expiry, parse_ops, parse_span};
 pub use people::{CircleCommand, KeyCommand, PairArgs, RuleCommand};
-pub use work::{AdoptArgs, InjectArgs, MoveArgs, PlaceArgs, PolicyName, ResultArgs, RunArgs, TasksArgs};
+pub use work::{
+    AdoptArgs, InjectArgs, MoveArgs, PlaceArgs, PolicyName, ResultArgs, RunArgs, SleepArgs, TasksArgs,
+    WorkArgs,
+};
 
 use crate::config::{self, Interfaces, Peer};
 use crate::demo::DemoArgs;
@@ -152,6 +155,12 @@ pub enum Command {
     },
     /// See it work: four devices on this machine pair, and a running task moves between them
     Demo(DemoArgs),
+    /// Tell the other devices that this machine is about to sleep (for the hook of `softbus config --sleep-hook`)
+    #[command(hide = true)]
+    Sleep(SleepArgs),
+    /// Take the links up again after a sleep
+    #[command(hide = true)]
+    Wake,
     /// Let this node claim other sensor values for a while (for demonstrations and tests)
     #[command(hide = true)]
     InjectLoad(InjectArgs),
@@ -237,11 +246,15 @@ pub struct DoctorArgs {
 #[command(after_help = "Examples:
   softbus config > ~/.config/softbus.toml
   softbus config --check ~/.config/softbus.toml
-  softbus config --systemd > ~/.config/systemd/user/softbus.service")]
+  softbus config --systemd > ~/.config/systemd/user/softbus.service
+  softbus config --sleep-hook > softbus-sleep     what to do with it stands in it")]
 pub struct ConfigArgs {
     /// Print a systemd unit instead
     #[arg(long, conflicts_with = "check")]
     pub systemd: bool,
+    /// Print a hook instead that tells the other devices when this machine sleeps (systemd)
+    #[arg(long, conflicts_with_all = ["check", "systemd"])]
+    pub sleep_hook: bool,
     /// Check this configuration file instead
     #[arg(long, value_name = "FILE")]
     pub check: Option<PathBuf>,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::control::Expiry;
+use softbus_core::wire::task_control::Right;
+
+use crate::control::{Expiry, Share};
 
 /// Longest span accepted: a hundred years.
 const SPAN_S: u64 = 100 * 365 * 86_400;
@@ -101,6 +103,27 @@ pub(super) fn parse_param(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Checks what work needs. It travels as it was typed.
+pub(super) fn checked_need(text: &str) -> Result<String, String> {
+    crate::config::parse_need(text).map(|_| text.to_string())
+}
+
+/// Reads `DEVICE` or `DEVICE:see,move,cancel`.
+pub(super) fn parse_share(text: &str) -> Result<Share, String> {
+    let (device, rights) = text.rsplit_once(':').unwrap_or((text, "see"));
+    if device.is_empty() {
+        return Err(format!("`{text}`: write DEVICE or DEVICE:see,move,cancel"));
+    }
+    let right = |word: &str| match word.trim() {
+        "see" => Ok(Right::See),
+        "move" => Ok(Right::Move),
+        "cancel" => Ok(Right::Cancel),
+        other => Err(format!("`{other}` is no right: there are see, move and cancel")),
+    };
+    let rights = rights.split(',').map(right).collect::<Result<_, _>>()?;
+    Ok(Share { device: device.into(), rights })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +139,22 @@ mod tests {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
         assert!(parse_ops("20Q").is_err());
+    }
+
+    #[test]
+    fn rights_and_needs() {
+        let share = |text| parse_share(text).map(|s| (s.device, s.rights));
+        assert_eq!(share("tv"), Ok(("tv".into(), vec![Right::See])));
+        assert_eq!(share("my tv:move,cancel"), Ok(("my tv".into(), vec![Right::Move, Right::Cancel])));
+        for wrong in [":see", "tv:", "tv:own", "tv:see,,move"] {
+            assert!(parse_share(wrong).is_err(), "{wrong}");
+        }
+        for fine in ["camera/1", "gpu", "npu:2GiB", "display", "lift"] {
+            assert_eq!(checked_need(fine), Ok(fine.into()));
+        }
+        for wrong in ["", "camera/x", "gpu:much"] {
+            assert!(checked_need(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use softbus_core::{PowerSource, Privacy, Thermal};
+use softbus_core::{Latency, PowerSource, Privacy, Thermal};
 
 use super::{parse_bytes, parse_ops, parse_span};
 use crate::config::{parse_power, parse_thermal};
+use crate::control::Share;
 
 /// Who decides where a task runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -42,6 +43,63 @@ impl From<PrivacyName> for Privacy {
     }
 }
 
+/// How soon work matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LatencyName {
+    /// When convenient
+    Background,
+    /// A person waits, patiently
+    Normal,
+    /// A person waits for each reaction
+    Interactive,
+}
+
+impl From<LatencyName> for Latency {
+    fn from(name: LatencyName) -> Self {
+        match name {
+            LatencyName::Background => Self::Background,
+            LatencyName::Normal => Self::Normal,
+            LatencyName::Interactive => Self::Interactive,
+        }
+    }
+}
+
+/// A piece of work, in the same words for `run` and `place`: what the one shows, the other does.
+#[derive(Args, Debug)]
+pub struct WorkArgs {
+    /// Its input
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// A setting of the task, NAME=VALUE; may be given more than once
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::parse::parse_param)]
+    pub params: Vec<(String, String)>,
+    /// Work, in operations of the reference kernel (20G, 500M) [default: as the type estimates]
+    #[arg(long, value_parser = parse_ops)]
+    pub ops: Option<u64>,
+    /// Memory it takes (512MiB) [default: as the type estimates]
+    #[arg(long, value_parser = parse_bytes, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// Cores it can use at once
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub cores: u16,
+    /// What its device must have: a service (camera/1), an accelerator (gpu, npu:2GiB) or a capability (display); may
+    /// be given more than once
+    #[arg(long, value_name = "WHAT", value_parser = super::parse::checked_need)]
+    pub needs: Vec<String>,
+    /// How soon it matters
+    #[arg(long, value_enum, default_value = "normal")]
+    pub latency: LatencyName,
+    /// Only these devices may ever run it; may be given more than once
+    #[arg(long, value_name = "DEVICE")]
+    pub only: Vec<String>,
+    /// Never on this device; may be given more than once
+    #[arg(long = "not", value_name = "DEVICE")]
+    pub never: Vec<String>,
+    /// Where it may go
+    #[arg(long, value_enum, default_value = "circle")]
+    pub privacy: PrivacyName,
+}
+
 /// Options of `run`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -49,18 +107,17 @@ impl From<PrivacyName> for Privacy {
   softbus run primes/1 --param upto=5000000 --wait
   softbus run picture/1 --input holiday.jpg --policy quorum --holders 2
   softbus run primes/1 --on tv
+  softbus run picture/1 --input holiday.jpg --needs gpu --not phone
+  softbus run primes/1 --share tablet:see,move
 
 Ctrl-C during --wait leaves the task running; `softbus cancel` ends it.")]
 pub struct RunArgs {
     /// Type of the task, such as picture/1; `softbus status` lists those of this node
     #[arg(value_name = "TYPE")]
     pub task_type: String,
-    /// Its input
-    #[arg(long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
-    /// A setting of the task, NAME=VALUE; may be given more than once
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::parse::parse_param)]
-    pub params: Vec<(String, String)>,
+    /// What it is and needs
+    #[command(flatten)]
+    pub work: WorkArgs,
     /// A name for people
     #[arg(long, value_parser = crate::config::parse_name)]
     pub name: Option<String>,
@@ -73,15 +130,12 @@ pub struct RunArgs {
     /// Start on this device, if it can
     #[arg(long, value_name = "DEVICE")]
     pub on: Option<String>,
-    /// Only these devices may ever run it; may be given more than once
-    #[arg(long = "only", value_name = "DEVICE")]
-    pub only: Vec<String>,
     /// The bus does not move it by itself
     #[arg(long)]
     pub stay: bool,
-    /// Where it may go
-    #[arg(long, value_enum, default_value = "circle")]
-    pub privacy: PrivacyName,
+    /// Who may do what with it beside you and the owners: see (the default), move, cancel; may be given more than once
+    #[arg(long, value_name = "DEVICE[:see,move,cancel]", value_parser = super::parse::parse_share)]
+    pub share: Vec<Share>,
     /// Wait until it is done, with a progress bar
     #[arg(long)]
     pub wait: bool,
@@ -166,24 +220,17 @@ pub struct PlaceArgs {
     /// Type of the task
     #[arg(long = "type", value_name = "TYPE", default_value = "primes/1")]
     pub task_type: String,
-    /// Its input
-    #[arg(long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
-    /// A setting of the task, NAME=VALUE; may be given more than once
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::parse::parse_param)]
-    pub params: Vec<(String, String)>,
-    /// Work, in operations of the reference kernel (20G, 500M) [default: as the type estimates]
-    #[arg(long, value_parser = parse_ops)]
-    pub ops: Option<u64>,
-    /// Memory it takes (512MiB) [default: as the type estimates]
-    #[arg(long, value_parser = parse_bytes, value_name = "SIZE")]
-    pub memory: Option<u64>,
-    /// Cores it can use at once
-    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub cores: u16,
-    /// Where it may go
-    #[arg(long, value_enum, default_value = "circle")]
-    pub privacy: PrivacyName,
+    /// What it is and needs
+    #[command(flatten)]
+    pub work: WorkArgs,
+}
+
+/// Options of `sleep`.
+#[derive(Args, Debug)]
+pub struct SleepArgs {
+    /// In what time the machine will probably be back
+    #[arg(long = "for", default_value = "8h", value_parser = parse_span, value_name = "SPAN")]
+    pub lasts: Duration,
 }
 
 /// Options of `inject-load`.

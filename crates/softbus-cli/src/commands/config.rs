@@ -45,3 +45,24 @@ pub(super) fn systemd(cx: Context, args: ConfigArgs) -> Result<(), Failure> {
     }
     cx.out.raw(unit.as_bytes())
 }
+
+/// Prints the hook that announces sleep.
+pub(super) fn sleep_hook(cx: Context) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(|e| Failure::io("where this program is", &e))?;
+    printable(&program)?;
+    printable(&cx.data_dir)?;
+    let hook = config::sleep_hook(&program, &cx.data_dir);
+    if cx.out.json {
+        return cx.out.json(&serde_json::json!({ "hook": hook }));
+    }
+    cx.out.raw(hook.as_bytes())
+}
+
+fn printable(path: &std::path::Path) -> Result<(), Failure> {
+    if path.to_string_lossy().contains(char::is_control) {
+        return Err(Failure::usage(format!(
+            "{path:?} cannot stand in this file: it holds control characters"
+        )));
+    }
+    Ok(())
+}

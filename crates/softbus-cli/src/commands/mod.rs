@@ -119,7 +119,7 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     // Neither of these needs a data folder, so neither fails for want of one.
     match command {
         Command::Completions { shell } => return completions(out, shell),
-        Command::Config(args) if !args.systemd => return config::config(out, args),
+        Command::Config(args) if !args.systemd && !args.sleep_hook => return config::config(out, args),
         _ => {}
     }
     let data_dir = crate::paths::data_dir(global.data_dir.as_deref())?;
@@ -163,9 +163,15 @@ async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
         Command::Result(args) => tasks::result(cx, args).await,
         Command::Place(args) => place::place(cx, args).await,
         Command::Doctor(args) => crate::doctor::doctor(cx, args).await,
+        Command::Config(args) if args.sleep_hook => config::sleep_hook(cx),
         Command::Config(args) => config::systemd(cx, args),
         Command::Completions { .. } => Ok(()), // answered before a runtime was needed
         Command::Demo(args) => crate::demo::run(args, &cx.out).await,
+        Command::Sleep(args) => {
+            let seconds = args.lasts.as_secs().max(1);
+            cx.order(Request::Sleep { seconds }, "the others know that this device sleeps").await
+        }
+        Command::Wake => cx.order(Request::Wake {}, "awake").await,
         Command::InjectLoad(args) => status::inject(cx, args).await,
     }
 }

@@ -1,6 +1,6 @@
 //! `softbus place`.
 
-use super::run::{collect_params, read_input};
+use super::run::work_request;
 use super::{Context, unexpected};
 use crate::args::PlaceArgs;
 use crate::control::{PlaceRequest, Request, Response};
@@ -9,18 +9,8 @@ use crate::output::clean;
 
 /// Which device would be chosen, and why.
 pub(super) async fn place(cx: Context, args: PlaceArgs) -> Result<(), Failure> {
-    let input = match &args.input {
-        Some(path) => read_input(path)?,
-        None => Vec::new(),
-    };
-    let request = PlaceRequest {
-        task_type: args.task_type,
-        params: collect_params(args.params)?,
-        ops: args.ops,
-        memory_bytes: args.memory,
-        cores: args.cores,
-        privacy: args.privacy.into(),
-    };
+    let (work, input) = work_request(args.task_type, args.work)?;
+    let request = PlaceRequest { work };
     let view = match cx.client().call_with(Request::Place(request), &input).await?.response {
         Response::Placement(view) => view,
         other => return Err(unexpected(&other)),

@@ -8,8 +8,8 @@ use softbus_core::wire::task_control::{PolicyKind, TaskState};
 
 use super::tasks::{explain_end, move_line, write_result};
 use super::{Context, unexpected};
-use crate::args::{PolicyName, RunArgs};
-use crate::control::{Event, Request, Response, Step, SubmittedView, TaskRequest, TaskView};
+use crate::args::{PolicyName, RunArgs, WorkArgs};
+use crate::control::{Event, Request, Response, Step, SubmittedView, TaskRequest, TaskView, WorkRequest};
 use crate::failure::{Failure, Kind};
 use crate::output::{Bar, Paint, clean};
 
@@ -25,24 +25,19 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
             k => PolicyKind::Quorum { k },
         },
     };
-    let input = match &args.input {
-        Some(path) => read_input(path)?,
-        None => Vec::new(),
-    };
     if let Some(out) = &args.out {
         writable(out)?;
     }
-    let params = collect_params(args.params)?;
+    let named = args.work.input.as_deref().and_then(name_of);
+    let (work, input) = work_request(args.task_type, args.work)?;
     let request = TaskRequest {
-        task_type: args.task_type,
-        params,
+        work,
         policy,
         replicas: args.holders,
         start_on: args.on,
-        only: args.only,
         stay: args.stay,
-        privacy: args.privacy.into(),
-        name: args.name.or_else(|| args.input.as_deref().and_then(name_of)),
+        name: args.name.or(named),
+        share: args.share,
     };
     let reply = cx.client().call_with(Request::Run(request), &input).await?;
     let submitted = match reply.response {
@@ -65,12 +60,30 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
     }
 }
 
+/// A piece of work as the node is told of it, and its input.
+pub(super) fn work_request(task_type: String, args: WorkArgs) -> Result<(WorkRequest, Vec<u8>), Failure> {
+    let input = args.input.as_deref().map(read_input).transpose()?.unwrap_or_default();
+    let work = WorkRequest {
+        task_type,
+        params: collect_params(args.params)?,
+        ops: args.ops,
+        memory_bytes: args.memory,
+        cores: args.cores,
+        needs: args.needs,
+        latency: args.latency.into(),
+        only: args.only,
+        never: args.never,
+        privacy: args.privacy.into(),
+    };
+    Ok((work, input))
+}
+
 fn name_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().into_owned();
     crate::config::parse_name(&name).ok()
 }
 
-pub(super) fn collect_params(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+fn collect_params(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
     let mut params = BTreeMap::new();
     for (name, value) in given {
         if params.insert(name.clone(), value).is_some() {
@@ -80,7 +93,7 @@ pub(super) fn collect_params(given: Vec<(String, String)>) -> Result<BTreeMap<St
     Ok(params)
 }
 
-pub(super) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     let what = || format!("input {}", path.display());
     let meta = std::fs::metadata(path).map_err(|e| Failure::io(what(), &e))?;
     if meta.is_dir() {

@@ -40,6 +40,11 @@ pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
                 let error = clean(task.error.as_deref().unwrap_or_default());
                 cx.out.note(format!("{}  {error}", short(task)));
             }
+            for task in &tasks {
+                if let Some(fork) = fork(task) {
+                    cx.out.note(format!("{}  {fork}", short(task)));
+                }
+            }
             Ok(())
         }
     }
@@ -98,6 +103,7 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         ("checkpoints", format!("{}{}", task.checkpoint, age.unwrap_or_default())),
         ("kept by", list(task.holder_names.iter().map(|name| clean(name)))),
         ("submitted", format!("{} by {}", ago(now, WallMs(task.submitted_ms)), clean(&task.submitter_name))),
+        ("fork", fork(task).unwrap_or_else(|| "-".into())),
         ("error", task.error.as_deref().map_or_else(|| "-".into(), clean)),
     ];
     let mut lines: Vec<String> = rows
@@ -153,7 +159,10 @@ async fn watch(cx: Context, which: Option<String>) -> Result<(), Failure> {
             screen.draw(&cx.out, &one_text(&cx, &task))?;
         } else {
             let fresh = before.as_ref().map_or_else(Vec::new, |before| new_moves(before, &task));
-            let lines = fresh.into_iter().map(|moved| format!("{}  {}", short(&task), move_line(moved)));
+            let forked =
+                fork(&task).filter(|_| before.as_ref().is_none_or(|before| before.fork != task.fork));
+            let lines = fresh.into_iter().map(move_line).chain(forked);
+            let lines = lines.map(|line| format!("{}  {line}", short(&task)));
             if cx.out.live {
                 moves.extend(lines);
                 moves.drain(..moves.len().saturating_sub(MOVES));
@@ -388,6 +397,18 @@ fn runner(task: &TaskView) -> String {
         (Some(id), "") => format!("…{}", id.short()),
         (Some(_), name) => clean(name),
     }
+}
+
+/// What a person whose device was away when the task was adopted must know.
+fn fork(task: &TaskView) -> Option<String> {
+    let fork = task.fork?;
+    let lost = match fork.lost {
+        Some(checkpoint) => {
+            format!("what ran here, last kept at its checkpoint {checkpoint}, does not count")
+        }
+        None => "what ran here does not count".into(),
+    };
+    Some(format!("adopted elsewhere as branch {}; {lost}", fork.branch))
 }
 
 fn policy(task: &TaskView) -> String {

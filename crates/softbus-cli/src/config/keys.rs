@@ -33,7 +33,7 @@ const SECTIONS: [(&str, &str); 5] = [
     ("log", "What it writes to standard error."),
 ];
 
-pub(super) const KEYS: [Key; 28] = [
+pub(super) const KEYS: [Key; 29] = [
     example("node", "name", "\"kitchen tablet\"", "Name that people see. Default: the machine's host name."),
     example(
         "node",
@@ -108,6 +108,13 @@ pub(super) const KEYS: [Key; 28] = [
     example("profile", "battery_permille", "800", "Charge of the battery, 0 to 1000."),
     example("profile", "power", "\"mains\"", "Power source: mains, battery or unknown."),
     example("profile", "thermal", "\"nominal\"", "Heat: nominal, fair, serious or critical."),
+    key(
+        "profile",
+        "accelerators",
+        "[]",
+        "Processors for graphics, neural networks or signals, each \"gpu\", \"npu\" or \"dsp\", with its own memory if it has\n\
+         some, and a name: \"gpu:8GiB My Card\". Empty: those that the machine tells (Linux).",
+    ),
     key(
         "profile",
         "capabilities",

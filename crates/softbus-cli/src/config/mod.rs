@@ -11,11 +11,12 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use softbus_core::{Capability, DeviceId, DeviceKind, PowerSource, Thermal, limits};
+use softbus_core::{Accelerator, Capability, DeviceId, DeviceKind, PowerSource, Thermal, limits};
 
 pub use keys::default_text;
+pub use read::{Need, parse_need};
 pub(crate) use read::{parse_power, parse_thermal};
-pub use unit::systemd_unit;
+pub use unit::{sleep_hook, systemd_unit};
 
 use crate::failure::{Failure, Kind};
 
@@ -62,6 +63,8 @@ pub struct Declared {
     pub power: Option<PowerSource>,
     /// Heat.
     pub thermal: Option<Thermal>,
+    /// Accelerators; empty: those that the machine tells.
+    pub accelerators: Vec<Accelerator>,
     /// Further capabilities.
     pub capabilities: Vec<Capability>,
 }

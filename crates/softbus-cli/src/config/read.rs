@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
-use softbus_core::{Capability, PowerSource, Thermal, limits};
+use softbus_core::{
+    Accelerator, AcceleratorKind, AcceleratorNeed, Capability, PowerSource, ServiceName, Thermal, limits,
+};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -71,6 +73,12 @@ impl<'a> Reader<'a> {
                 battery_permille: self.number("profile", "battery_permille", 0..=1000),
                 power: self.text_of("profile", "power", parse_power),
                 thermal: self.text_of("profile", "thermal", parse_thermal),
+                accelerators: self.list(
+                    "profile",
+                    "accelerators",
+                    limits::PROFILE_ENTRIES,
+                    parse_declared_accelerator,
+                ),
                 capabilities: self.list("profile", "capabilities", limits::PROFILE_ENTRIES, parse_capability),
             },
             battery_floor_permille: self
@@ -315,6 +323,53 @@ fn parse_capability(text: &str) -> Result<Capability, String> {
         "internet" => Capability::Internet,
         other => Capability::Named(parse_name(other)?),
     })
+}
+
+/// Reads `gpu`, `npu:512MiB`: a kind of accelerator, with its memory.
+fn parse_accelerator(text: &str) -> Result<Option<AcceleratorNeed>, String> {
+    let (kind, memory) = text.split_once(':').map_or((text, None), |(kind, size)| (kind, Some(size)));
+    let kind = match kind {
+        "gpu" => AcceleratorKind::Gpu,
+        "npu" => AcceleratorKind::Npu,
+        "dsp" => AcceleratorKind::Dsp,
+        _ => return Ok(None),
+    };
+    let memory_bytes = memory.map(crate::args::parse_bytes).transpose()?.unwrap_or(0);
+    Ok(Some(AcceleratorNeed { kind, memory_bytes }))
+}
+
+/// An accelerator that a configuration declares: its kind, memory, and after a blank its name.
+fn parse_declared_accelerator(text: &str) -> Result<Accelerator, String> {
+    let (what, name) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    let Some(AcceleratorNeed { kind, memory_bytes }) = parse_accelerator(what)? else {
+        return Err(format!(
+            "`{what}` is no accelerator: write gpu, npu or dsp, with its memory as in gpu:8GiB"
+        ));
+    };
+    let name = if name.trim().is_empty() { String::new() } else { parse_name(name)? };
+    Ok(Accelerator { kind, name, memory_bytes })
+}
+
+/// Something that a device must have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// A service.
+    Service(ServiceName),
+    /// A capability.
+    Capability(Capability),
+    /// An accelerator.
+    Accelerator(AcceleratorNeed),
+}
+
+/// Reads `camera/1` (a service), `gpu:4GiB` (an accelerator), `display` (a capability).
+pub fn parse_need(text: &str) -> Result<Need, String> {
+    if text.contains('/') {
+        return text.parse().map(Need::Service).map_err(|e| format!("`{text}`: {e}"));
+    }
+    match parse_accelerator(text)? {
+        Some(accelerator) => Ok(Need::Accelerator(accelerator)),
+        None => parse_capability(text).map(Need::Capability),
+    }
 }
 
 fn parse_log(text: &str) -> Result<String, String> {

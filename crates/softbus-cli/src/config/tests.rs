@@ -53,6 +53,7 @@ fn every_key_is_read() {
         ("profile", "battery_permille = 0"),
         ("profile", "power = \"battery\""),
         ("profile", "thermal = \"critical\""),
+        ("profile", "accelerators = [\"gpu:8GiB Some Card\", \"npu\"]"),
         ("profile", "capabilities = [\"display\", \"fridge\"]"),
         ("profile", "battery_floor_permille = 200"),
         ("tasks", "checkpoint_every_ms = 1000"),

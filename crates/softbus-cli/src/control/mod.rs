@@ -17,6 +17,8 @@ mod view;
 
 pub use client::{Client, Reply as ClientReply, Step, Stream};
 pub use frame::{Body, FrameError, LINE_BYTES, parse_call, parse_reply};
-pub use proto::{Call, Event, PROTOCOL, PairTerms, PlaceRequest, Reply, Request, Response, TaskRequest};
+pub use proto::{
+    Call, Event, PROTOCOL, PairTerms, PlaceRequest, Reply, Request, Response, Share, TaskRequest, WorkRequest,
+};
 pub use server::{Answer, CLIENTS, Events, Handle, Server};
 pub use view::*;

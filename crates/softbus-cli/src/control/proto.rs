@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use softbus_core::wire::task_control::PolicyKind;
-use softbus_core::{Hash, Privacy};
+use softbus_core::wire::task_control::{PolicyKind, Right};
+use softbus_core::{Hash, Latency, Privacy};
 use softbus_trust::Role;
 
 use super::view::*;
@@ -255,6 +255,13 @@ pub enum Request {
     },
     /// Lets this node claim other sensor values for a while (for demonstrations; marked as declared).
     InjectLoad(Load),
+    /// The machine is about to sleep: tells the peers, so that this device is not taken for lost.
+    Sleep {
+        /// In how many seconds it will probably be back.
+        seconds: u64,
+    },
+    /// The machine woke: links are taken up again at once.
+    Wake {},
     /// Facts for `softbus doctor`.
     Diagnose {},
     /// Shuts the node down: tasks move away first unless `now`.
@@ -302,48 +309,77 @@ pub struct PairTerms {
     pub join: bool,
 }
 
-/// A task to run.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct TaskRequest {
-    /// Its type, `picture/1`.
+/// A piece of work, for a task to run and for a question about placement alike.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct WorkRequest {
+    /// Its type, `picture/1`. Its input is the body.
     pub task_type: String,
     /// Settings of the task, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
+    /// Work, in operations of the reference kernel; left out: as the type estimates.
+    #[serde(default)]
+    pub ops: Option<u64>,
+    /// Memory it takes, in bytes; left out: as the type estimates.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Cores it can use at once; 0 counts as 1.
+    #[serde(default)]
+    pub cores: u16,
+    /// What its device must have: `NAME/VERSION` for a service, `gpu`, `npu` or `dsp` (with `:SIZE` for memory) for
+    /// an accelerator, and anything else for a capability.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// How soon it matters.
+    #[serde(default)]
+    pub latency: Latency,
+    /// Only these devices may run it; empty: any.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// None of these devices may run it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<String>,
+    /// Where it may go.
+    pub privacy: Privacy,
+}
+
+/// A task to run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TaskRequest {
+    /// What it is and needs.
+    #[serde(flatten)]
+    pub work: WorkRequest,
     /// Who decides where it runs.
     pub policy: PolicyKind,
     /// Devices that keep its checkpoints, beside the runner; left out: as the policy has it.
     pub replicas: Option<u8>,
     /// Start on this device, if it can.
     pub start_on: Option<String>,
-    /// Only these devices may run it; empty: any.
-    #[serde(default)]
-    pub only: Vec<String>,
     /// The bus does not move it by itself to balance load.
     #[serde(default)]
     pub stay: bool,
-    /// Where it may go.
-    pub privacy: Privacy,
     /// A name for people.
     pub name: Option<String>,
+    /// Who beside the submitter and the owners of the circle may do what with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub share: Vec<Share>,
+}
+
+/// What one device may do with a task.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Share {
+    /// Which device.
+    pub device: String,
+    /// What it may do.
+    pub rights: Vec<Right>,
 }
 
 /// A piece of work to place.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PlaceRequest {
-    /// Task type that the device must be able to run. Its input is the body.
-    pub task_type: String,
-    /// Settings of the task, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub params: BTreeMap<String, String>,
-    /// Work, in operations of the reference kernel; left out: as the type estimates.
-    pub ops: Option<u64>,
-    /// Memory it takes, in bytes; left out: as the type estimates.
-    pub memory_bytes: Option<u64>,
-    /// Cores it can use at once.
-    pub cores: u16,
-    /// Where it may go.
-    pub privacy: Privacy,
+    /// What it is and needs.
+    #[serde(flatten)]
+    pub work: WorkRequest,
 }
 
 /// Something on the way to an answer.

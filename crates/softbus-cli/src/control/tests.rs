@@ -67,12 +67,7 @@ async fn start(dir: &std::path::Path) -> (Arc<Echo>, tokio::task::JoinHandle<()>
 
 fn place() -> Request {
     Request::Place(PlaceRequest {
-        task_type: "primes/1".into(),
-        params: Default::default(),
-        ops: None,
-        memory_bytes: None,
-        cores: 1,
-        privacy: softbus_core::Privacy::Circle,
+        work: WorkRequest { task_type: "primes/1".into(), cores: 1, ..Default::default() },
     })
 }
 

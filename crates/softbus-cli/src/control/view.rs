@@ -420,8 +420,20 @@ pub struct TaskView {
     pub checkpoint_age_ms: Option<u64>,
     /// What went wrong last.
     pub error: Option<String>,
+    /// It was adopted elsewhere while this device was away.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fork: Option<ForkView>,
     /// Its latest moves, oldest first.
     pub moves: Vec<MoveView>,
+}
+
+/// The fork of a task that was adopted by force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ForkView {
+    /// The branch that counts now.
+    pub branch: u32,
+    /// The last checkpoint kept here of the branch that does not count any more.
+    pub lost: Option<u64>,
 }
 
 /// One past move of a task.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use softbus::{DeviceId, Privacy};
+use softbus::DeviceId;
 use tokio::time::Instant;
 
 use super::DemoArgs;
@@ -14,7 +14,7 @@ use softbus::task::{Buffer, PolicyKind, StepContext, Task, TaskState};
 
 use crate::control::{
     Client, DeviceView, DevicesView, Event, Load, MoveView, PairTerms, PairingView, PresenceView, Request,
-    Response, Step, Stream, SubmittedView, TaskRequest, TaskView,
+    Response, Step, Stream, SubmittedView, TaskRequest, TaskView, WorkRequest,
 };
 use crate::failure::Failure;
 use crate::tasks::{Job, Picture};
@@ -193,15 +193,16 @@ impl Run {
     async fn submit(home: &Home, timeline: &Timeline, picture: &[u8]) -> Result<Self, Failure> {
         let phone = home.device("phone")?;
         let request = Request::Run(TaskRequest {
-            task_type: format!("{}/{}", Picture::NAME, Picture::STATE_VERSION),
-            params: BTreeMap::new(),
+            work: WorkRequest {
+                task_type: format!("{}/{}", Picture::NAME, Picture::STATE_VERSION),
+                ..WorkRequest::default()
+            },
             policy: PolicyKind::Quorum { k: 2 },
             replicas: Some(2),
             start_on: None,
-            only: Vec::new(),
             stay: false,
-            privacy: Privacy::Circle,
             name: Some("demo picture".into()),
+            share: Vec::new(),
         });
         let reply = phone.client.call_with(request, picture).await?;
         let Response::Submitted(submitted) = reply.response else {

@@ -121,6 +121,7 @@ async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
         kind: config.kind,
         cores: d.cores,
         memory_bytes: d.memory_bytes,
+        accelerators: (!d.accelerators.is_empty()).then(|| d.accelerators.clone()),
         capabilities: (!d.capabilities.is_empty()).then(|| d.capabilities.clone()),
         load_permille: d.load_permille,
         battery_permille: d.battery_permille,

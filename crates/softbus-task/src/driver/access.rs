@@ -55,7 +55,7 @@ impl OpenGrant {
     /// Whether `device` may run the task, as far as its label and its submitter's word go.
     pub fn may_run(&self, device: &DeviceId, role: Option<Role>) -> bool {
         let spec = &self.grant.spec;
-        let named = spec.only.is_empty() || spec.only.contains(device);
+        let named = (spec.only.is_empty() || spec.only.contains(device)) && !spec.never.contains(device);
         let label = match (spec.qos.privacy, role) {
             _ if *device == self.submitter() => role.is_some(),
             (_, None) | (Privacy::Device, _) => false,
@@ -125,6 +125,9 @@ mod tests {
             only: Vec::new(),
             stay: false,
             submitted: WallMs(0),
+            capabilities: Vec::new(),
+            accelerators: Vec::new(),
+            never: Vec::new(),
         }
     }
 
@@ -161,6 +164,9 @@ mod tests {
         assert!(run(Privacy::Anyone, vec![], Some(Role::Guest)));
         assert!(!run(Privacy::Anyone, vec![], None));
         assert!(!run(Privacy::Anyone, vec![DeviceId([9; 32])], Some(Role::Owner)));
+        let spec = TaskSpec { never: vec![other], ..spec() };
+        let excluded = Grant { spec, input: Hash([0; 32]), granted: Vec::new() };
+        assert!(!OpenGrant::sign(&key, excluded).unwrap().may_run(&other, Some(Role::Owner)));
     }
 
     #[test]

@@ -487,6 +487,7 @@ pub(crate) fn first_status(grant: &OpenGrant) -> TaskStatus {
         moves: Vec::new(),
         error: None,
         result: None,
+        fork: None,
         spec: spec.clone(),
     }
 }

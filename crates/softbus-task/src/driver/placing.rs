@@ -112,9 +112,10 @@ pub(crate) fn work(
         latency: spec.qos.latency,
         min_rate_bytes_per_s: spec.qos.min_rate_bytes_per_s,
         needs: Needs {
+            capabilities: spec.capabilities.clone(),
+            accelerators: spec.accelerators.clone(),
             services: spec.needs.clone(),
             task_type: (!label.is_empty()).then(|| label.to_owned()),
-            ..Needs::default()
         },
         held_by,
         ..Work::default()
@@ -129,7 +130,8 @@ pub(crate) fn running(mut work: Work, on: DeviceId, stayed: Duration) -> Work {
 
 /// Asks placement.
 pub(crate) fn decide(inner: &Inner, spec: &TaskSpec, work: &Work, candidates: &[Candidate]) -> Decision {
-    let wishes = Preferences { only: spec.only.clone(), ..inner.config.wishes.clone() };
+    let mut wishes = Preferences { only: spec.only.clone(), ..inner.config.wishes.clone() };
+    wishes.never.extend(&spec.never);
     place(work, candidates, &inner.config.weights, &wishes)
 }
 

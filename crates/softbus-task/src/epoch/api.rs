@@ -402,8 +402,8 @@ pub struct View {
     pub note: String,
     /// Where it stands.
     pub status: Status,
-    /// Branches of it that were fenced.
-    pub forks: Vec<Fence>,
+    /// Branches of it that were fenced, each with the last checkpoint of it that was held here.
+    pub forks: Vec<(Fence, Option<CheckpointRef>)>,
     /// Whether this device has nothing to do for the task and may forget it (after the retention of results and
     /// cancellations): it is no member, or the task ended and everyone knows.
     pub settled: bool,

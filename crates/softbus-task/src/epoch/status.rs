@@ -81,7 +81,7 @@ impl TaskMachine {
             held: self.held_ref(),
             covered: self.replicas.covered,
             note: decree.note.clone(),
-            forks: self.d.forks.iter().map(|(fence, _)| *fence).collect(),
+            forks: self.d.forks.clone(),
             settled: idle
                 && self.runner.instance == Instance::None
                 && ((ended && complete)

@@ -28,6 +28,9 @@ const NAME_BYTES: usize = 256;
 /// Longest link that pairs.
 const LINK_BYTES: usize = 8 << 10;
 
+/// Longest sleep that is announced, in seconds: a month.
+const SLEEP_S: u64 = 30 * 86_400;
+
 /// How the node shall end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ending {
@@ -101,6 +104,17 @@ impl Handle for Backend {
             Request::Place(work) => Response::Placement(self.place(work, body).await?),
             Request::AddPeer { peer } => self.add_peer(&peer)?,
             Request::InjectLoad(load) => self.inject(load).await?,
+            Request::Sleep { seconds } => {
+                let interval = Duration::from_secs(seconds.clamp(1, SLEEP_S));
+                tracing::info!(?interval, "the machine goes to sleep");
+                self.bus.net().announce_sleep(interval).await;
+                Response::Done
+            }
+            Request::Wake {} => {
+                tracing::info!("the machine woke");
+                self.bus.net().wake();
+                Response::Done
+            }
             Request::Down { now } => {
                 self.ending.send_replace(Some(if now { Ending::Now } else { Ending::Graceful }));
                 Response::Done

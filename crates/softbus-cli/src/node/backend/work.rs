@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use softbus::core::{DeviceId, Hash, Labels, TaskId};
 use softbus::placement::Verdict;
-use softbus::task::{Buffer, Move, MoveReason, PlacementHints, TaskEvent, TaskState};
+use softbus::task::{Buffer, Granted, Move, MoveReason, PlacementHints, Right, TaskEvent, TaskState};
 use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
 
 use super::{Backend, bus_failure, named, resolve};
+use crate::config::{Need, parse_need};
 use crate::control::{
-    Answer, Body, Event, Events, MoveView, PlaceRequest, PlacementView, PreviewView, Response, SubmittedView,
-    TaskRequest, TaskView,
+    Answer, Body, Event, Events, ForkView, MoveView, PlaceRequest, PlacementView, PreviewView, Response,
+    SubmittedView, TaskRequest, TaskView, WorkRequest,
 };
 use crate::failure::{Failure, Kind};
 use crate::tasks::{Job, prepare};
@@ -63,27 +64,54 @@ impl Backend {
         })
     }
 
-    pub(super) async fn run(&self, request: TaskRequest, file: Body) -> Result<Response, Failure> {
-        let kind = named(&request.task_type)?.to_string();
-        if request.only.len() > DEVICES {
-            return Err(Failure::usage(format!("at most {DEVICES} devices can be named with --only")));
+    /// What a piece of work asks of placement, whether it is run or only asked about.
+    fn wishes(&self, work: &WorkRequest) -> Result<SubmitOptions, Failure> {
+        if work.only.len() > DEVICES || work.never.len() > DEVICES || work.needs.len() > DEVICES {
+            return Err(Failure::usage(format!(
+                "at most {DEVICES} each can be named with --only, --not and --needs"
+            )));
         }
-        let only = request.only.iter().map(|d| self.member(d)).collect::<Result<_, _>>()?;
-        let start_on = request.start_on.as_deref().map(|d| self.member(d)).transpose()?;
-        let input = self.input(&kind, request.params, file).await?;
-        let options = SubmitOptions {
-            name: request
-                .name
-                .map(|n| crate::config::parse_name(&n))
-                .transpose()
-                .map_err(Failure::usage)?
-                .unwrap_or_default(),
-            qos: QoS { privacy: request.privacy, ..QoS::default() },
-            policy: request.policy,
-            replicas: request.replicas,
-            hints: PlacementHints { only, start_on, stay: request.stay, ..PlacementHints::default() },
-            ..SubmitOptions::default()
+        let devices = |named: &[String]| named.iter().map(|d| self.member(d)).collect::<Result<_, _>>();
+        let mut hints = PlacementHints {
+            only: devices(&work.only)?,
+            never: devices(&work.never)?,
+            ops: work.ops,
+            memory_bytes: work.memory_bytes,
+            cores: work.cores,
+            ..PlacementHints::default()
         };
+        for text in &work.needs {
+            match parse_need(named(text)?).map_err(Failure::usage)? {
+                Need::Service(service) => hints.needs.push(service),
+                Need::Capability(capability) => hints.capabilities.push(capability),
+                Need::Accelerator(accelerator) => hints.accelerators.push(accelerator),
+            }
+        }
+        let qos = QoS { privacy: work.privacy, latency: work.latency, ..QoS::default() };
+        Ok(SubmitOptions { qos, hints, ..SubmitOptions::default() })
+    }
+
+    pub(super) async fn run(&self, request: TaskRequest, file: Body) -> Result<Response, Failure> {
+        let kind = named(&request.work.task_type)?.to_string();
+        let start_on = request.start_on.as_deref().map(|d| self.member(d)).transpose()?;
+        let mut options = self.wishes(&request.work)?;
+        let input = self.input(&kind, request.work.params, file).await?;
+        if request.share.len() > DEVICES {
+            return Err(Failure::usage(format!("at most {DEVICES} devices can be named with --share")));
+        }
+        for share in &request.share {
+            let mut rights = share.rights.clone();
+            // Who may act on a task must be able to find it.
+            rights.push(Right::See);
+            rights.sort_unstable();
+            rights.dedup();
+            options.grant.push(Granted { device: self.member(&share.device)?, rights });
+        }
+        if let Some(name) = request.name {
+            options.name = crate::config::parse_name(&name).map_err(Failure::usage)?;
+        }
+        (options.policy, options.replicas) = (request.policy, request.replicas);
+        (options.hints.start_on, options.hints.stay) = (start_on, request.stay);
         // Kept for the question why the task does not start where it was wished.
         let wish = start_on.map(|wished| (wished, input.clone(), options.clone()));
         let mut events = self.bus.tasks().events();
@@ -113,10 +141,11 @@ impl Backend {
         let placement = placed.map(|(on, text)| PlacementView {
             chosen: Some(on),
             chosen_name: names.of(&on),
-            // The explanation knows nothing of the wish.
-            text: if start_on == Some(on) { format!("as wished; without the wish:\n{text}") } else { text },
+            text,
             explanation: None,
         });
+        let unmet: Vec<String> = unmet.into_iter().chain(shortfall(request.replicas, &status)).collect();
+        let unmet = (!unmet.is_empty()).then(|| unmet.join("; "));
         Ok(Response::Submitted(Box::new(SubmittedView { task: view(&status, &names), placement, unmet })))
     }
 
@@ -305,24 +334,16 @@ impl Backend {
     }
 
     pub(super) async fn place(&self, request: PlaceRequest, file: Body) -> Result<PlacementView, Failure> {
-        let kind = named(&request.task_type)?.to_string();
+        let work = request.work;
+        let kind = named(&work.task_type)?.to_string();
+        let options = self.wishes(&work)?;
         let input = if file.is_empty() {
             // Enough for an estimate; a picture could not be prepared from nothing.
-            let job = Job { params: bounded(request.params)?, ..Job::default() };
+            let job = Job { params: bounded(work.params)?, ..Job::default() };
             postcard::to_allocvec(&job)
                 .map_err(|e| Failure::failed(format!("the input has no wire form: {e}")))?
         } else {
-            self.input(&kind, request.params, file).await?
-        };
-        let options = SubmitOptions {
-            qos: QoS { privacy: request.privacy, ..QoS::default() },
-            hints: PlacementHints {
-                ops: request.ops,
-                memory_bytes: request.memory_bytes,
-                cores: request.cores,
-                ..PlacementHints::default()
-            },
-            ..SubmitOptions::default()
+            self.input(&kind, work.params, file).await?
         };
         let decision: Decision = self.bus.place(&kind, input, options).await.map_err(bus_failure)?;
         let names = self.names();
@@ -333,6 +354,14 @@ impl Backend {
             explanation: serde_json::to_value(&decision.explanation).ok(),
         })
     }
+}
+
+/// Fewer devices keep its checkpoints than were asked for.
+fn shortfall(asked: Option<u8>, status: &TaskStatus) -> Option<String> {
+    let (asked, kept) = (usize::from(asked?), status.holders.len());
+    (kept < asked).then(|| {
+        format!("{asked} devices were to keep its checkpoints, and only {kept} in reach can; more devices of the circle that know its type would help")
+    })
 }
 
 fn bounded(params: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
@@ -365,6 +394,7 @@ fn view(status: &TaskStatus, names: &Labels) -> TaskView {
             .checkpoint_age()
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         error: status.error.clone(),
+        fork: status.fork.map(|fork| ForkView { branch: fork.branch, lost: fork.lost }),
         moves: status.moves.iter().map(|moved| move_view(moved, names)).collect(),
     }
 }

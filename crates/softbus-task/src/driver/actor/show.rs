@@ -9,7 +9,7 @@ use super::Actor;
 use super::outside::adds;
 use crate::epoch::Status;
 use crate::limits;
-use crate::status::{TaskEvent, TaskStatus};
+use crate::status::{Fork, TaskEvent, TaskStatus};
 
 impl Actor {
     pub(super) fn progress_permille(&self) -> u16 {
@@ -107,6 +107,10 @@ impl Actor {
             moves: parts.moves.clone(),
             error,
             result,
+            fork: view.forks.last().map(|(_, lost)| Fork {
+                branch: view.fence.branch.fork,
+                lost: lost.as_ref().map(|checkpoint| checkpoint.sequence),
+            }),
             spec: parts.grant.as_ref().map_or_else(|| old.spec.clone(), |grant| grant.grant.spec.clone()),
         }
     }

@@ -92,7 +92,13 @@ impl Tasks {
         };
         let (born, durable) = oneshot::channel();
         inner.begin(shared.clone(), Seed { machine, actions, born: Some(born), ended: None });
-        let explanation = decision.explanation.to_string();
+        let explanation = match decision.chosen {
+            // The explanation knows of the device's merits only.
+            Some(best) if best != owner && start_on == Some(owner) => {
+                format!("asked for by the submitter; without that:\n{}", decision.explanation)
+            }
+            _ => decision.explanation.to_string(),
+        };
         inner.tell(TaskEvent::Placed { task, on: owner, explanation });
         match durable.await {
             Ok(Ok(())) => Ok(TaskHandle { tasks: self.clone(), id: task }),
@@ -159,6 +165,9 @@ impl Tasks {
             stay: hints.stay,
             output_bytes: estimate.output_bytes,
             submitted: inner.seam.clock.wall(),
+            capabilities: hints.capabilities.clone(),
+            accelerators: hints.accelerators.clone(),
+            never: hints.never.iter().copied().collect(),
         };
         if !spec.within_limits() {
             return Err(TaskError::BadSubmission(
