@@ -137,3 +137,43 @@ async fn a_static_peer_on_another_subnet_is_a_full_citizen() {
     office.until("rid of the phone", |view| presence(view, phone.id).is_none()).await;
     phone.until("rid of the office", |view| presence(view, office.id).is_none()).await;
 }
+
+#[tokio::test]
+async fn the_doctor_looks_at_the_interfaces_that_the_node_uses() {
+    let Some(mut lab) = Lab::or_skip("doctor") else { return };
+    lab.segment(1).unwrap();
+    lab.segment(2).unwrap();
+    let host = lab.host("a", 1, 1).unwrap();
+    lab.plug(&host, "eth1", 2, 1).unwrap();
+    let home = home();
+    // Named on the command line: no configuration says so.
+    let node = Node::start(home.path(), "phone", How::on(&host).arg("--bind").arg("eth0")).await;
+    let examine = || {
+        let mut doctor = host.command(env!("CARGO_BIN_EXE_softbus"));
+        let output = doctor.args(["--json", "doctor", "--data-dir"]).arg(&node.data).output().unwrap();
+        let all: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+        let findings = all["findings"].as_array().or(all.as_array()).unwrap().clone();
+        move |check: &str| findings.iter().find(|f| f["check"] == check).unwrap().clone()
+    };
+    // For a moment a fresh IPv6 address may not be used yet (duplicate address detection).
+    let start = std::time::Instant::now();
+    let healthy = loop {
+        let findings = examine();
+        if findings("multicast")["level"] == "good" || start.elapsed() > support::PATIENCE {
+            break findings;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    };
+    assert_eq!(healthy("interfaces")["found"], "eth0", "and not eth1, which the node does not use");
+    assert_eq!(healthy("multicast")["level"], "good", "{}", healthy("multicast"));
+    assert!(!healthy("multicast")["found"].as_str().unwrap().contains("eth1"));
+
+    // Its interface loses its addresses, and the other one is no help.
+    host.ip(["addr", "flush", "dev", "eth0"]).unwrap();
+    let ill = examine();
+    assert_eq!(ill("interfaces")["level"], "bad", "{}", ill("interfaces"));
+    assert!(ill("interfaces")["found"].as_str().unwrap().contains("eth0"));
+    assert_ne!(ill("multicast")["level"], "good", "{}", ill("multicast"));
+    drop(lab);
+}

@@ -7,6 +7,7 @@ mod read;
 mod tests;
 mod unit;
 
+use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,6 +34,17 @@ pub enum Interfaces {
     Loopback,
     /// These, by name.
     Named(Vec<String>),
+}
+
+impl fmt::Display for Interfaces {
+    /// As [`parse_interfaces`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Loopback => f.write_str("loopback"),
+            Self::Named(names) => f.write_str(&names.join(",")),
+        }
+    }
 }
 
 /// A device known by address.

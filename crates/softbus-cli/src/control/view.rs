@@ -1,6 +1,8 @@
 //! What commands show: plain data, the same on the socket and with `--json`. Times are milliseconds since the
 //! Unix epoch, sizes bytes; units stand in the names.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use softbus_core::{CircleId, DeviceId, DeviceKind, Hash, PowerSource, TaskId, Thermal};
@@ -529,6 +531,12 @@ pub struct DiagnosisView {
     pub database: Option<String>,
     /// Whether it uses loopback only.
     pub loopback_only: bool,
+    /// The interfaces it uses, as in its configuration: `all`, `loopback`, or names with commas between them.
+    #[serde(default)]
+    pub interfaces: String,
+    /// The configuration file it was started with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config: Option<PathBuf>,
     /// Whether it announces and browses.
     pub discovery: bool,
     /// All devices, with links and the age of what is known of them.

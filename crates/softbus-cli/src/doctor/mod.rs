@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::DoctorArgs;
 use crate::commands::{Context, unexpected};
-use crate::config::{Config, Interfaces};
+use crate::config::{Config, Interfaces, parse_interfaces};
 use crate::control::{DiagnosisView, Request, Response};
 use crate::failure::{Failure, Kind};
 use crate::output::Paint;
@@ -92,7 +92,9 @@ pub(crate) async fn doctor(cx: Context, args: DoctorArgs) -> Result<(), Failure>
     }
 
     if let Some(path) = &args.bundle {
-        bundle::write(path, &cx.data_dir, args.config.as_deref(), &findings, diagnosis.as_ref())?;
+        let of_node = diagnosis.as_ref().and_then(|d| d.config.as_deref());
+        let config_file = args.config.as_deref().or(of_node);
+        bundle::write(path, &cx.data_dir, config_file, &findings, diagnosis.as_ref())?;
     }
     tell(&cx, &findings)?;
     if let Some(path) = &args.bundle {
@@ -109,8 +111,11 @@ pub(crate) async fn doctor(cx: Context, args: DoctorArgs) -> Result<(), Failure>
 fn scope(diagnosis: Option<&DiagnosisView>, config: &Config) -> network::Scope {
     network::Scope {
         interfaces: match diagnosis {
-            Some(diagnosis) if diagnosis.loopback_only => Interfaces::Loopback,
-            _ => config.interfaces.clone(),
+            Some(d) => parse_interfaces(&d.interfaces).unwrap_or(match d.loopback_only {
+                true => Interfaces::Loopback,
+                false => config.interfaces.clone(),
+            }),
+            None => config.interfaces.clone(),
         },
         discovery: diagnosis.map_or(config.discovery, |d| d.discovery),
         port: diagnosis.map_or(config.port, |d| d.port),
@@ -138,4 +143,27 @@ fn tell(cx: &Context, findings: &[Finding]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_running_node_uses_goes_before_the_configuration() {
+        let other = Config { interfaces: Interfaces::Loopback, ..Config::default() };
+        for (told, interfaces) in [
+            ("all", Interfaces::All),
+            ("loopback", Interfaces::Loopback),
+            ("eth0,wlan0", Interfaces::Named(vec!["eth0".into(), "wlan0".into()])),
+        ] {
+            let mut d = node::tests::view(serde_json::json!({ "interfaces": told }));
+            assert_eq!(scope(Some(&d), &other).interfaces, interfaces);
+            assert_eq!(interfaces.to_string(), told);
+            // Of an older node.
+            d.interfaces.clear();
+            assert_eq!(scope(Some(&d), &Config::default()).interfaces, Interfaces::All);
+        }
+        assert_eq!(scope(None, &other).interfaces, Interfaces::Loopback);
+    }
 }

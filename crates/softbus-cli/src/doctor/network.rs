@@ -1,17 +1,18 @@
 //! Interfaces, routes, ports, multicast and firewalls.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::Finding;
 use crate::config::Interfaces;
 
 /// mDNS (RFC 6762).
 const MDNS_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+const MDNS_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 const MDNS_PORT: u16 = 5353;
 /// How long our own packet may take to come back.
 const ECHO: Duration = Duration::from_millis(700);
@@ -52,7 +53,15 @@ pub(super) fn check(scope: &Scope) -> Vec<Finding> {
     }
     findings.push(port(scope));
     if scope.discovery {
-        findings.push(multicast(&used));
+        let on_ipv6 = all.iter().filter(|i| i.ip().is_ipv6() && !i.is_loopback());
+        let mut v6: Vec<(String, u32)> = on_ipv6
+            .filter(|i| used.iter().any(|(name, _)| *name == i.name))
+            .filter_map(|i| Some((i.name.clone(), i.index?)))
+            .take(INTERFACES)
+            .collect();
+        v6.sort();
+        v6.dedup();
+        findings.push(multicast(&used, &v6));
     } else {
         findings.push(Finding::warn(
             "multicast",
@@ -127,6 +136,10 @@ fn route() -> Finding {
     // Addresses for documentation (RFC 5737, RFC 3849): nobody's.
     let v4 = reach(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9)));
     let v6 = reach(SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9)));
+    judge_route(v4, v6)
+}
+
+fn judge_route(v4: io::Result<()>, v6: io::Result<()>) -> Finding {
     match (v4, v6) {
         (Err(e), Err(_)) => Finding::warn(
             "route",
@@ -167,22 +180,32 @@ fn port(scope: &Scope) -> Finding {
     }
 }
 
-/// Sends an mDNS question and listens for it on each IPv4 interface, as a responder would.
-fn multicast(used: &[(String, IpAddr)]) -> Finding {
-    const CHECK: &str = "multicast";
+/// Sends an mDNS question and listens for it on each interface, over IPv4 and over IPv6, as a responder would.
+fn multicast(used: &[(String, IpAddr)], v6: &[(String, u32)]) -> Finding {
     let mut works = Vec::new();
     let mut fails = Vec::new();
     for (name, ip) in used {
         let IpAddr::V4(ip) = ip else { continue };
         match echo(*ip) {
-            Ok(()) => works.push(name.as_str()),
+            Ok(()) => works.push(name.clone()),
             Err(e) => fails.push(format!("{name}: {e}")),
         }
     }
-    let advice = "allow UDP port 5353 and the group 224.0.0.251 in the firewall; in containers use the host's network; \
+    for (name, index) in v6 {
+        match echo_v6(*index) {
+            Ok(()) => works.push(format!("{name} (IPv6)")),
+            Err(e) => fails.push(format!("{name} (IPv6): {e}")),
+        }
+    }
+    judge_multicast(&works, &fails)
+}
+
+fn judge_multicast(works: &[String], fails: &[String]) -> Finding {
+    const CHECK: &str = "multicast";
+    let advice = "allow UDP port 5353 and the groups 224.0.0.251 and ff02::fb in the firewall; in containers use the host's network; \
                   on Wi-Fi switch \"client isolation\" off. Devices with known addresses: `peers` in the configuration";
     match (works.is_empty(), fails.is_empty()) {
-        (true, true) => Finding::warn(CHECK, "not tried: no interface has an IPv4 address", advice),
+        (true, true) => Finding::warn(CHECK, "not tried: no interface has an address", advice),
         (false, true) => Finding::good(CHECK, format!("an mDNS packet comes back on {}", works.join(", "))),
         (false, false) => Finding::warn(
             CHECK,
@@ -203,12 +226,30 @@ fn echo(ip: Ipv4Addr) -> io::Result<()> {
     socket.set_multicast_if_v4(&ip)?;
     socket.set_multicast_loop_v4(true)?;
     socket.set_multicast_ttl_v4(1)?;
+    comes_back(&socket, &SocketAddrV4::new(MDNS_V4, MDNS_PORT).into())
+}
+
+fn echo_v6(index: u32) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_only_v6(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, MDNS_PORT, 0, 0).into())?;
+    socket.join_multicast_v6(&MDNS_V6, index)?;
+    socket.set_multicast_if_v6(index)?;
+    socket.set_multicast_loop_v6(true)?;
+    socket.set_multicast_hops_v6(1)?;
+    comes_back(&socket, &SocketAddrV6::new(MDNS_V6, MDNS_PORT, 0, index).into())
+}
+
+/// Whether a question to a group that the socket has joined is heard by the socket itself.
+fn comes_back(mut socket: &Socket, group: &SockAddr) -> io::Result<()> {
     socket.set_read_timeout(Some(ECHO))?;
     let question = question();
-    socket.send_to(&question, &SocketAddrV4::new(MDNS_V4, MDNS_PORT).into())?;
+    socket.send_to(&question, group)?;
     let mut buffer = [0u8; 1500];
     for _ in 0..OTHERS {
-        let len = match io::Read::read(&mut &socket, &mut buffer) {
+        let len = match io::Read::read(&mut socket, &mut buffer) {
             Ok(len) => len,
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Err(io::Error::other("sent, but nothing came back"));
@@ -268,8 +309,29 @@ mod tests {
 
     #[test]
     fn multicast_works_on_loopback() {
-        let finding = multicast(&[("lo".into(), IpAddr::V4(Ipv4Addr::LOCALHOST))]);
+        let finding = multicast(&[("lo".into(), IpAddr::V4(Ipv4Addr::LOCALHOST))], &[]);
         assert_eq!(finding.level, Level::Good, "{finding:?}");
+    }
+
+    #[test]
+    fn multicast_over_ipv6_counts_too() {
+        // No interface has this index.
+        let finding = multicast(&[], &[("gone0".into(), u32::MAX >> 1)]);
+        assert_eq!(finding.level, Level::Bad, "{finding:?}");
+        assert!(finding.found.contains("gone0 (IPv6)"), "{finding:?}");
+        let half = judge_multicast(&["eth0".into()], &["eth0 (IPv6): sent, but nothing came back".into()]);
+        assert_eq!(half.level, Level::Warn);
+        assert!(half.found.contains("works on eth0, but not on eth0 (IPv6)"), "{half:?}");
+        assert!(half.advice.unwrap().contains("ff02::fb"));
+        assert_eq!(judge_multicast(&[], &[]).level, Level::Warn, "nothing to try it on");
+    }
+
+    #[test]
+    fn one_way_out_is_enough() {
+        let none = || Err(io::Error::from_raw_os_error(101));
+        assert_eq!(judge_route(none(), none()).level, Level::Warn);
+        assert_eq!(judge_route(Ok(()), none()).level, Level::Good);
+        assert_eq!(judge_route(none(), Ok(())).level, Level::Good);
     }
 
     #[test]

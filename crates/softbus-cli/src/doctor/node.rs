@@ -226,8 +226,75 @@ fn tasks(d: &DiagnosisView) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::doctor::Level;
+
+    /// A node as it could be, with these parts of its diagnosis.
+    pub(crate) fn view(parts: serde_json::Value) -> DiagnosisView {
+        let id = softbus_core::DeviceId([7; 32]);
+        let mut all = serde_json::json!({
+            "status": {
+                "id": id, "name": "here", "kind": "laptop", "version": env!("CARGO_PKG_VERSION"), "pid": 1,
+                "started_ms": 0, "data_dir": "/d", "addresses": [], "circles": [], "devices_online": 0,
+                "tasks_running": 0, "services": [], "task_types": [],
+            },
+            "wall_ms": 0, "port": 1, "versions": [1, 1], "loopback_only": false, "discovery": true,
+            "devices": { "devices": [], "nearby": [] },
+            "circles": { "circles": [], "rules": [] },
+            "tasks": [], "clock_offsets": [],
+        });
+        for (name, part) in parts.as_object().unwrap() {
+            all[name] = part.clone();
+        }
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn clocks_that_differ_are_told_and_whose_is_odd() {
+        let of = |offsets: &[i64]| {
+            let offsets: Vec<_> = (1u8..)
+                .zip(offsets)
+                .map(|(n, ms)| serde_json::json!({ "device": softbus_core::DeviceId([n; 32]), "offset_ms": ms }))
+                .collect();
+            clocks(&view(serde_json::json!({ "clock_offsets": offsets })))
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[10, -20]).unwrap().level, Level::Good);
+        let warned = of(&[0, -(CLOCK_WARN_MS as i64) - 1]).unwrap();
+        assert_eq!(warned.level, Level::Warn);
+        assert!(warned.found.contains("behind"), "{warned:?}");
+        let bad = CLOCK_BAD_MS as i64 + 1;
+        let one = of(&[bad, 0, 0]).unwrap();
+        assert_eq!(one.level, Level::Bad);
+        assert!(one.found.contains("ahead of") && one.advice.unwrap().contains("that is wrong"));
+        let most = of(&[bad, bad, 0]).unwrap();
+        assert!(most.advice.unwrap().contains("this device's clock"), "two against one");
+    }
+
+    #[test]
+    fn tasks_in_trouble_are_told_with_what_to_do() {
+        let id = softbus_core::DeviceId([7; 32]);
+        let of = |state: &str| {
+            let task = serde_json::json!({
+                "id": softbus_core::TaskId([9; 16]), "task_type": "primes/1", "name": "n", "state": state,
+                "progress_permille": 0, "progress_text": "", "runner": null, "runner_name": "", "epoch": 1,
+                "branch": 0, "policy": softbus_core::wire::task_control::PolicyKind::Owner, "holders": [],
+                "submitter": id, "submitted_ms": 0, "checkpoint": 0, "checkpoint_age_ms": null,
+                "error": "it broke", "moves": [],
+            });
+            tasks(&view(serde_json::json!({ "tasks": [task] })))
+        };
+        assert_eq!(of("running"), []);
+        for (state, advice) in
+            [("quarantined", "softbus release"), ("in-doubt", "switch"), ("lost", "--force")]
+        {
+            let found = of(state);
+            assert_eq!(found.len(), 1, "{state}");
+            assert_eq!(found[0].level, Level::Warn, "{state}");
+            assert!(found[0].advice.as_ref().unwrap().contains(advice), "{found:?}");
+        }
+    }
 
     #[test]
     fn a_held_lock_is_seen() {

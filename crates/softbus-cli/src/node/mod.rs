@@ -13,6 +13,7 @@ use softbus::roster::Declared;
 use softbus::task::TasksConfig;
 use softbus::{Bind, Bus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::Instrument as _;
 
 use crate::args::UpArgs;
 use crate::clock::wall;
@@ -44,6 +45,8 @@ pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
         rustix::process::set_parent_process_death_signal(signal)
             .map_err(|e| Failure::io("end with the parent process", &e.into()))?;
     }
+    let config_file =
+        args.config.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
     let config = configure(args)?;
     start_log(cx.log.as_deref().unwrap_or(&config.log))?;
     // Before anything is started, so that no signal is lost on the way.
@@ -60,8 +63,23 @@ pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    let backend = Arc::new(Backend::new(bus.clone(), config.clone(), &cx.data_dir));
+    let backend = Backend::new(bus.clone(), config.clone(), config_file, &cx.data_dir);
     greet(&cx, &bus);
+    let span = tracing::info_span!("node", device = %bus.id().short());
+    live(&cx, &config, bus, server, backend, signals).instrument(span).await;
+    Ok(())
+}
+
+/// Takes commands until the end, and ends well.
+async fn live(
+    cx: &Context,
+    config: &Config,
+    bus: Bus,
+    server: Server,
+    backend: Backend,
+    mut signals: Signals,
+) {
+    let backend = Arc::new(backend);
     notify("READY=1");
 
     let mut ending = backend.ending();
@@ -99,7 +117,6 @@ pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
             tracing::warn!("could not close in time; what could not move away goes on at the next start");
         },
     }
-    Ok(())
 }
 
 /// The configuration file, with what the command line says put over it.
@@ -129,7 +146,6 @@ async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
         thermal: d.thermal,
         rate_ops_per_s: d.rate_ops_per_s,
         rate_permille: d.rate_permille,
-        ..Declared::default()
     };
     let tasks = TasksConfig {
         checkpoint_every: Duration::from_millis(config.checkpoint_every_ms),

@@ -8,6 +8,7 @@ mod resolve;
 mod status;
 mod work;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use softbus::Bus;
@@ -44,6 +45,7 @@ pub(super) enum Ending {
 pub(super) struct Backend {
     bus: Bus,
     config: Config,
+    config_file: Option<PathBuf>,
     data_dir: String,
     started: WallMs,
     ending: watch::Sender<Option<Ending>>,
@@ -51,11 +53,13 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn new(bus: Bus, config: Config, data_dir: &std::path::Path) -> Self {
+    /// `config_file` is where `config` was read from, if it was.
+    pub(super) fn new(bus: Bus, config: Config, config_file: Option<PathBuf>, data_dir: &Path) -> Self {
         let neighbours = Neighbours::follow(bus.nearby());
         Self {
             bus,
             config,
+            config_file,
             data_dir: data_dir.display().to_string(),
             started: wall(),
             ending: watch::Sender::new(None),

@@ -46,6 +46,8 @@ impl Backend {
             versions: softbus::core::wire::link::VERSIONS,
             database: self.bus.probe_storage().await.err().map(|e| e.to_string()),
             loopback_only: self.config.interfaces == Interfaces::Loopback,
+            interfaces: self.config.interfaces.to_string(),
+            config: self.config_file.clone(),
             discovery: self.config.discovery,
             devices: self.devices(),
             circles: self.circles(),
