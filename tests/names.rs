@@ -262,6 +262,13 @@ async fn whom_a_task_is_shared_with_may_do_what_was_named_and_no_more() {
     let moved = softbus(&friend, &["move", &text, &friend_name]);
     assert_eq!(moved.status.code(), Some(0), "{}\n{}", stderr(&moved), owner.log());
     owner.until_task(id, "with the friend", |t| t.runner == Some(friend.id)).await;
+    // What is logged says of which device and task, wherever it was done.
+    for (said, span) in [("handed over", "task"), ("submitted", "node")] {
+        let log = owner.log();
+        let line = log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{log}"));
+        let device = format!("device={}", owner.id.short());
+        assert!(line.contains(&device) && line.contains(&format!("{span}:")), "{line}");
+    }
     assert_eq!(softbus(&owner, &["cancel", &text]).status.code(), Some(0));
 }
 

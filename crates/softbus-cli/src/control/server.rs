@@ -10,6 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::frame::{self, Body};
 use super::proto::{Reply, Request, Response};
@@ -112,12 +113,13 @@ impl Server {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     let handler = Arc::clone(&handler);
-                    clients.spawn(async move {
+                    let client = async move {
                         if let Err(error) = serve(stream, handler).await {
                             tracing::debug!(%error, "control client dropped");
                         }
                         drop(slot);
-                    });
+                    };
+                    clients.spawn(client.in_current_span());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "control socket does not accept");

@@ -164,7 +164,9 @@ impl Core {
         drop(hub);
         self.wake.notify_one();
         let core = self.clone();
-        self.spawn(async move { core.run_connection(ends).await });
+        // A root: the link outlives whatever opened it. What serves its streams starts within.
+        let span = tracing::info_span!(parent: None, "link", device = %self.me.short(), peer = %id.short());
+        span.in_scope(|| self.spawn(async move { core.run_connection(ends).await }));
     }
 
     /// Carries out what a machine wants.

@@ -30,6 +30,7 @@ use softbus_core::{DeviceId, ErrorCode, encode};
 use softbus_trust::DeviceKey;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::seam::{Seam, Sighting};
 use crate::tls::Tls;
@@ -156,7 +157,7 @@ impl Core {
 
     /// Spawns on the seam's runtime: the task dies with the host of a simulation.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(Box::pin(task));
+        self.runtime.spawn(Box::pin(task.in_current_span()));
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {

@@ -195,12 +195,16 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         shared: shared.clone(),
     };
     let reference = ActorRef { inbox: sender, shared };
-    inner.spawn(async move {
+    // A root: a task outlives the link or command by which it came. Instances and fetches start within.
+    let span =
+        tracing::info_span!(parent: None, "task", device = %inner.me.short(), id = %reference.shared.task);
+    let acting = async move {
         actor.act(seed.actions);
         actor.look();
         actor.show();
         actor.run().await;
-    });
+    };
+    span.in_scope(|| inner.spawn(acting));
     reference
 }
 

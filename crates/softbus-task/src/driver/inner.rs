@@ -15,6 +15,7 @@ use softbus_roster::Roster;
 use softbus_trust::{DeviceKey, Role};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::TasksConfig;
 use super::access::OpenGrant;
@@ -104,9 +105,10 @@ impl Inner {
         })
     }
 
-    /// Runs a future on the seam's runtime; it ends with this run of the program.
+    /// Runs a future on the seam's runtime; it ends with this run of the program. It stays in the span of whoever starts
+    /// it, so that what is done for a task is logged with the task.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.seam.sockets.runtime().spawn(Box::pin(future));
+        self.seam.sockets.runtime().spawn(Box::pin(future.in_current_span()));
     }
 
     pub fn tell(&self, event: TaskEvent) {
