@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
+use softbus_net::seam::Silent;
 use softbus_net::seam::memory::FixedSensors;
 use softbus_net::seam::real::RealSeam;
-use softbus_net::seam::Silent;
 use softbus_net::{Bind, Channel, Judge, Net, NetConfig, Router, Service, Standing, TagSecret};
 use softbus_trust::{DeviceKey, Role};
 use tokio::sync::watch;
@@ -21,13 +21,17 @@ struct Friends(BTreeSet<DeviceId>, watch::Sender<u64>);
 
 impl Judge for Friends {
     fn standing(&self, peer: &DeviceId) -> Standing {
-        if self.0.contains(peer) { Standing::Trusted(Role::Member) } else { Standing::Stranger { pairing: false } }
+        if self.0.contains(peer) {
+            Standing::Trusted(Role::Member)
+        } else {
+            Standing::Stranger { pairing: false }
+        }
     }
     fn may_open(&self, _: &DeviceId, _: &ServiceName) -> Result<(), ErrorCode> {
         Ok(())
     }
     fn peers(&self) -> Vec<DeviceId> {
-        Vec::new() // nobody is dialled by itself: what is measured dials
+        self.0.iter().copied().collect()
     }
     fn tag_secrets(&self) -> Vec<TagSecret> {
         Vec::new()
@@ -62,7 +66,9 @@ impl Service for Echo {
                 return;
             }
             loop {
-                if channel.send.write_all(&buffer).await.is_err() || channel.recv.read_exact(&mut buffer).await.is_err() {
+                if channel.send.write_all(&buffer).await.is_err()
+                    || channel.recv.read_exact(&mut buffer).await.is_err()
+                {
                     return;
                 }
             }
@@ -151,7 +157,8 @@ impl Peer for Softbus {
 }
 
 async fn net(folder: &std::path::Path, seed: &[u8; 32], friends: &[&[u8; 32]]) -> anyhow::Result<Net> {
-    let seam = RealSeam::new(folder, Arc::new(FixedSensors::default())).discovery(Arc::new(Silent)).open()?;
+    let seam =
+        RealSeam::new(folder, Arc::new(FixedSensors::named("bench"))).discovery(Arc::new(Silent)).open()?;
     let friends = friends.iter().map(|seed| DeviceKey::from_seed(seed).id()).collect();
     let judge = Arc::new(Friends(friends, watch::Sender::new(0)));
     let config = NetConfig { bind: Bind::Loopback, discovery: false, ..NetConfig::default() };

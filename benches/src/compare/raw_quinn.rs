@@ -1,16 +1,30 @@
-//! Plain quinn with mutual TLS (self-signed certificates, accepted by whoever presents them): the floor.
+//! Plain quinn with mutual TLS 1.3: the floor. Ed25519 certificates, ring, no resumption, as softbus has them; whom to
+//! believe is the simplest that can be called authentication: exactly the certificate that was given beforehand.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::peer::{PIECE, Peer, timed};
 
+/// Kernel buffers that softbus asks for, each way.
+const BUFFER_BYTES: usize = 2 << 20;
+
+/// Windows, timers and socket buffers of the connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Those that softbus gives a trusted peer: what remains between the two is softbus's own work.
+    AsSoftbus,
+    /// Those that come with quinn.
+    Default,
+}
+
 pub struct RawQuinn {
+    name: &'static str,
     client: Endpoint,
     addr: SocketAddr,
     link: Option<(Connection, SendStream, RecvStream)>,
@@ -18,19 +32,25 @@ pub struct RawQuinn {
 }
 
 impl RawQuinn {
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start(name: &'static str, transport: Transport) -> anyhow::Result<Self> {
         let (server_tls, client_tls) = tls()?;
-        let server_config = quinn::ServerConfig::with_crypto(Arc::new(
+        let mut server_config = quinn::ServerConfig::with_crypto(Arc::new(
             quinn::crypto::rustls::QuicServerConfig::try_from(server_tls)?,
         ));
-        let server = Endpoint::server(server_config, (Ipv4Addr::LOCALHOST, 0).into())?;
+        let mut client_config = quinn::ClientConfig::new(Arc::new(
+            quinn::crypto::rustls::QuicClientConfig::try_from(client_tls)?,
+        ));
+        if transport == Transport::AsSoftbus {
+            let settings = Arc::new(as_softbus());
+            server_config.transport_config(settings.clone());
+            client_config.transport_config(settings);
+        }
+        let server = endpoint(Some(server_config), transport)?;
         let addr = server.local_addr()?;
         tokio::spawn(serve(server.clone()));
-        let mut client = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into())?;
-        client.set_default_client_config(quinn::ClientConfig::new(Arc::new(
-            quinn::crypto::rustls::QuicClientConfig::try_from(client_tls)?,
-        )));
-        Ok(Self { client, addr, link: None, _server: server })
+        let mut client = endpoint(None, transport)?;
+        client.set_default_client_config(client_config);
+        Ok(Self { name, client, addr, link: None, _server: server })
     }
 
     async fn open(&self) -> anyhow::Result<(Connection, SendStream, RecvStream)> {
@@ -43,7 +63,7 @@ impl RawQuinn {
 
 impl Peer for RawQuinn {
     fn name(&self) -> &'static str {
-        "raw quinn"
+        self.name
     }
 
     fn connect(&mut self) -> BoxFuture<'_, anyhow::Result<Duration>> {
@@ -125,45 +145,92 @@ async fn serve(server: Endpoint) {
     }
 }
 
+fn endpoint(server: Option<quinn::ServerConfig>, transport: Transport) -> anyhow::Result<Endpoint> {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    if transport == Transport::AsSoftbus {
+        // As far as the system gives them.
+        let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
+        let _ = socket.set_send_buffer_size(BUFFER_BYTES);
+    }
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Ok(Endpoint::new(quinn::EndpointConfig::default(), server, socket.into(), runtime)?)
+}
+
+/// What `softbus-net` sets for the connection of a trusted peer (`endpoint/config.rs`); congestion control is quinn's
+/// default in both.
+fn as_softbus() -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(VarInt::from_u32(30_000).into()))
+        .keep_alive_interval(Some(Duration::from_millis(300)))
+        .initial_rtt(Duration::from_millis(100))
+        .stream_receive_window(VarInt::from_u32(4 << 20))
+        .receive_window(VarInt::from_u32(32 << 20))
+        .send_window(16 << 20)
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .allow_spin(false);
+    transport
+}
+
 fn tls() -> anyhow::Result<(rustls::ServerConfig, rustls::ClientConfig)> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let any = Arc::new(Anyone(provider.clone()));
     let make = || -> anyhow::Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
-        let pair = rcgen::generate_simple_self_signed(["peer".to_string()])?;
-        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
-        Ok((pair.cert.der().clone(), key))
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
+        let certificate = rcgen::CertificateParams::new(["peer".to_string()])?.self_signed(&key)?;
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+        Ok((certificate.der().clone(), key))
     };
-    let (cert, key) = make()?;
+    let (server_certificate, server_key) = make()?;
+    let (client_certificate, client_key) = make()?;
+    let pinned = |certificate: &CertificateDer<'static>| {
+        Arc::new(Pinned { certificate: certificate.clone(), provider: provider.clone() })
+    };
     let mut server = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(any.clone())
-        .with_single_cert(vec![cert], key)?;
+        .with_client_cert_verifier(pinned(&client_certificate))
+        .with_single_cert(vec![server_certificate.clone()], server_key)?;
     server.send_tls13_tickets = 0;
-    let (cert, key) = make()?;
-    let mut client = rustls::ClientConfig::builder_with_provider(provider)
+    let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(any)
-        .with_client_auth_cert(vec![cert], key)?;
+        .with_custom_certificate_verifier(pinned(&server_certificate))
+        .with_client_auth_cert(vec![client_certificate], client_key)?;
     client.resumption = rustls::client::Resumption::disabled();
     server.alpn_protocols = vec![b"bench".to_vec()];
     client.alpn_protocols = vec![b"bench".to_vec()];
     Ok((server, client))
 }
 
-/// Verifies that the peer holds the key of its certificate, whoever it is.
+/// Believes one certificate, of a peer that holds its key.
 #[derive(Debug)]
-struct Anyone(Arc<rustls::crypto::CryptoProvider>);
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+}
 
-impl rustls::client::danger::ServerCertVerifier for Anyone {
+impl Pinned {
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        if certificate == &self.certificate {
+            Ok(())
+        } else {
+            Err(rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure))
+        }
+    }
+}
+
+impl rustls::client::danger::ServerCertVerifier for Pinned {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        self.check(certificate)?;
         Ok(rustls::client::danger::ServerCertVerified::assertion())
     }
 
@@ -182,25 +249,31 @@ impl rustls::client::danger::ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
-impl rustls::server::danger::ClientCertVerifier for Anyone {
+impl rustls::server::danger::ClientCertVerifier for Pinned {
     fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
         &[]
     }
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<rustls::server::danger::ClientCertVerified, rustls::Error> {
+        self.check(certificate)?;
         Ok(rustls::server::danger::ClientCertVerified::assertion())
     }
 
@@ -219,10 +292,15 @@ impl rustls::server::danger::ClientCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

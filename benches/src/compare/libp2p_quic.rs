@@ -1,13 +1,15 @@
-//! libp2p's QUIC transport as it comes, without a swarm on top: its connections and its streams.
+//! libp2p's QUIC transport as it comes, without a swarm on top: its connections and its streams. Its TLS is its own: the
+//! same form of certificate with an ECDSA key, aws-lc-rs, post-quantum key exchange first; its windows are its own, too.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures::future::poll_fn;
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::core::Endpoint;
 use libp2p::core::muxing::StreamMuxerExt;
 use libp2p::core::transport::{DialOpts, ListenerId, PortUse, Transport, TransportEvent};
-use libp2p::core::Endpoint;
 use libp2p::{Multiaddr, identity, quic};
 
 use crate::peer::{PIECE, Peer, timed};
@@ -15,11 +17,8 @@ use crate::peer::{PIECE, Peer, timed};
 pub struct Libp2pQuic {
     client: quic::tokio::Transport,
     addr: Multiaddr,
-    link: Option<(Driver, quic::Stream)>,
+    link: Option<(quic::Connection, quic::Stream)>,
 }
-
-/// Keeps a connection's muxer polled and opens streams on it.
-type Driver = quic::Connection;
 
 impl Libp2pQuic {
     pub async fn start() -> anyhow::Result<Self> {
@@ -36,7 +35,7 @@ impl Libp2pQuic {
                 if let TransportEvent::Incoming { upgrade, .. } = next(&mut server).await {
                     tokio::spawn(async move {
                         let Ok((_, mut connection)) = upgrade.await else { return };
-                        while let Ok(stream) = connection.next_inbound().await {
+                        while let Ok(stream) = poll_fn(|cx| connection.poll_inbound_unpin(cx)).await {
                             tokio::spawn(serve(stream));
                         }
                     });
@@ -46,10 +45,10 @@ impl Libp2pQuic {
         Ok(Self { client: transport(), addr, link: None })
     }
 
-    async fn open(&mut self) -> anyhow::Result<(Driver, quic::Stream)> {
+    async fn open(&mut self) -> anyhow::Result<(quic::Connection, quic::Stream)> {
         let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
         let (_, mut connection) = self.client.dial(self.addr.clone(), options)?.await?;
-        let mut stream = connection.next_outbound().await?;
+        let mut stream = poll_fn(|cx| connection.poll_outbound_unpin(cx)).await?;
         echo_once(&mut stream).await?;
         Ok((connection, stream))
     }
@@ -62,8 +61,10 @@ impl Peer for Libp2pQuic {
 
     fn connect(&mut self) -> BoxFuture<'_, anyhow::Result<Duration>> {
         Box::pin(async {
+            // A device that was just started: its TLS would resume sessions, which skips the certificates.
+            self.client = transport();
             let start = std::time::Instant::now();
-            let (mut connection, _) = self.open().await?;
+            let (connection, _) = self.open().await?;
             let took = start.elapsed();
             let _ = connection.close().await;
             Ok(took)
@@ -86,7 +87,7 @@ impl Peer for Libp2pQuic {
                 self.link = Some(self.open().await?);
             }
             let (connection, _) = self.link.as_mut().expect("opened just above");
-            let mut stream = connection.next_outbound().await?;
+            let mut stream = poll_fn(|cx| connection.poll_outbound_unpin(cx)).await?;
             timed(async {
                 stream.write_all(b"B").await?;
                 let piece = vec![7; PIECE];
@@ -113,7 +114,7 @@ async fn next(
     <quic::tokio::Transport as Transport>::ListenerUpgrade,
     <quic::tokio::Transport as Transport>::Error,
 > {
-    futures::future::poll_fn(|cx| transport.as_mut().poll(cx)).await
+    poll_fn(|cx| transport.as_mut().poll(cx)).await
 }
 
 async fn echo_once(stream: &mut quic::Stream) -> anyhow::Result<()> {
