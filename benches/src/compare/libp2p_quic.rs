@@ -63,7 +63,7 @@ impl Peer for Libp2pQuic {
         Box::pin(async {
             // A device that was just started: its TLS would resume sessions, which skips the certificates.
             self.client = transport();
-            let start = std::time::Instant::now();
+            let start = tokio::time::Instant::now();
             let (connection, _) = self.open().await?;
             let took = start.elapsed();
             let _ = connection.close().await;

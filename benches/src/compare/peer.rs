@@ -1,8 +1,9 @@
 //! What is measured, of anyone: connect, a 64-byte round trip, bulk one way.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 /// One implementation under test, both ends in this process, over loopback UDP.
 pub trait Peer: Send {

@@ -68,7 +68,7 @@ impl Peer for RawQuinn {
 
     fn connect(&mut self) -> BoxFuture<'_, anyhow::Result<Duration>> {
         Box::pin(async {
-            let start = std::time::Instant::now();
+            let start = tokio::time::Instant::now();
             let (connection, ..) = self.open().await?;
             let took = start.elapsed();
             connection.close(0u32.into(), b"");

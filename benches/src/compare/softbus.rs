@@ -118,7 +118,7 @@ impl Peer for Softbus {
             // A new boot each time, so that no earlier connection helps.
             let folder = self._folder.path().join(format!("fresh{}", self.folder_count));
             let fresh = net(&folder, &[3; 32], &[&[1; 32]]).await?;
-            let start = std::time::Instant::now();
+            let start = tokio::time::Instant::now();
             fresh.add_static(Some(self.server.id()), self.server_addr);
             self.open(&fresh).await?;
             let took = start.elapsed();

@@ -186,7 +186,7 @@ async fn measure(case: Case, folder: &Path, args: &Args) -> anyhow::Result<Row> 
         // Not in step with the checkpoints, which are taken every half second.
         tokio::time::sleep(Duration::from_millis(100 + (index as u64 * 137) % 600)).await;
         let to = devices[(index + 1) % 2].id();
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         task.move_to(Some(to), "to measure it").await?;
         let arrived = status.wait_for(|s| s.moves.last().is_some_and(|m| m.to == to && m.epoch == s.epoch));
         let arrived = tokio::time::timeout(Duration::from_secs(60), arrived).await;

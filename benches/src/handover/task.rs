@@ -2,11 +2,12 @@
 //! step on one device and the begin of its first step on another are read from one clock.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus::task::Buffer;
 use softbus::{Step, StepContext, Task, TaskFailure};
+use tokio::time::Instant;
 
 /// What it is made with.
 #[derive(Clone, Copy, Serialize, Deserialize)]
