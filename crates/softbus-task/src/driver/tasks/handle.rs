@@ -81,7 +81,7 @@ impl TaskHandle {
         self.tasks.result(self.id).await
     }
 
-    /// Waits until it is over and gives its output: `T` is its type's [`Task::Output`].
+    /// Waits until it is over and gives its output: `T` is its type's [`Output`](crate::Task::Output).
     ///
     /// # Errors
     /// As [`TaskHandle::result`], and if the output is not a `T`.
