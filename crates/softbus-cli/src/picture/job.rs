@@ -103,7 +103,7 @@ impl PictureJob {
         tone::png(&self.out, self.frame.width, self.frame.height)
     }
 
-    /// What there is so far, as a PNG of at most half the size and [`PREVIEW_WIDTH`].
+    /// What there is so far, as a PNG of at most half the size and `PREVIEW_WIDTH` wide.
     ///
     /// # Errors
     /// If it cannot be encoded.
