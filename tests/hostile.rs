@@ -323,7 +323,13 @@ async fn three_wrong_pins_freeze_pairing_also_over_a_restart() {
     phone.until_nearby(&tv).await;
     let wrong = if pin == "000000" { "000001" } else { "000000" };
     for left in [2, 1, 0] {
-        let refused = phone.pair(&tv.id.to_string(), wrong).await.expect_err("a wrong PIN");
+        let mut refused = phone.pair(&tv.id.to_string(), wrong).await.expect_err("a wrong PIN");
+        // A busy machine may not answer a dial in time; that costs no try.
+        for _ in 0..5 {
+            if refused.kind == Kind::Unreachable {
+                refused = phone.pair(&tv.id.to_string(), wrong).await.expect_err("a wrong PIN");
+            }
+        }
         assert_eq!(refused.kind, Kind::Refused, "{refused:?}");
         if left == 0 {
             break;
