@@ -139,7 +139,14 @@ async fn killed_while_a_pairing_settles() {
 async fn a_killed_runner_goes_on_when_it_is_back_if_it_alone_decides() {
     let home = home();
     let (phone, mut tv) = two(home.path()).await;
-    let circles = tv.circles().await;
+    // As the TV shows it once it has heard what the phone is called.
+    let circles = loop {
+        let circles = tv.circles().await;
+        if circles.iter().flat_map(|circle| &circle.members).all(|member| !member.name.is_empty()) {
+            break circles;
+        }
+        tokio::time::sleep(ms(50)).await;
+    };
     let work = Work::primes(20_000_000);
     let task = phone.run(&work, PolicyKind::Owner, &tv).await;
     let mut last = None;
