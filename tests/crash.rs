@@ -140,8 +140,10 @@ async fn a_killed_runner_goes_on_when_it_is_back_if_it_alone_decides() {
     let home = home();
     let (phone, mut tv) = two(home.path()).await;
     // As the TV shows it once it has heard what the phone is called.
+    let start = Instant::now();
     let circles = loop {
         let circles = tv.circles().await;
+        assert!(start.elapsed() < PATIENCE, "{circles:#?}");
         if circles.iter().flat_map(|circle| &circle.members).all(|member| !member.name.is_empty()) {
             break circles;
         }

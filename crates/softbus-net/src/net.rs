@@ -185,7 +185,8 @@ impl Net {
     }
 
     /// Tells every peer that this device sleeps and at which interval it wakes, so that it is not taken for
-    /// lost. The links rest until [`Net::wake`].
+    /// lost. The links rest until [`Net::wake`], and at least for the interval: what somebody here asks of a peer
+    /// meanwhile fails as if it were out of reach, unless that peer dials.
     pub async fn announce_sleep(&self, interval: Duration) {
         self.core().announce_sleep(interval).await;
     }

@@ -574,7 +574,12 @@ async fn sleep_and_goodbye_show_at_the_others() {
     up(&a, &b).await;
     b.net.announce_sleep(Duration::from_secs(60)).await;
     a.until_presence(&b, Presence::Asleep).await;
-    sleep(Duration::from_secs(60)).await;
+    // What still runs on the sleeper and wants something of the peer does not undo it.
+    let echo = name("echo/1");
+    let wanted = b.net.open(a.id(), &echo);
+    assert!(tokio::time::timeout(Duration::from_secs(40), wanted).await.is_ok_and(|opened| opened.is_err()));
+    assert_eq!(a.presence(&b), Presence::Asleep);
+    sleep(Duration::from_secs(19)).await;
     assert_eq!(a.presence(&b), Presence::Asleep);
     b.net.wake();
     up(&a, &b).await;

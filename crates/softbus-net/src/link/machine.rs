@@ -123,8 +123,11 @@ pub(crate) struct LinkMachine {
     up_since: Duration,
     probe_at: Option<Duration>,
     sleep_ms: u32,
-    /// We sleep: no dials of our own until we wake or somebody here needs the link.
+    /// We sleep: no dials of our own until we wake. Past the announced interval somebody here who needs the link
+    /// wakes it, too; before, what still runs until the machine stands still would undo the announcement at once.
     asleep: bool,
+    /// When that interval is over.
+    sleeps_until: Duration,
     rng: u64,
     last_down: Option<String>,
     /// `last_down` changed without an [`Action::Down`].
@@ -154,6 +157,7 @@ impl LinkMachine {
             probe_at: None,
             sleep_ms: 0,
             asleep: false,
+            sleeps_until: Duration::ZERO,
             last_down: None,
             trouble: false,
             actions: Vec::new(),
@@ -230,6 +234,9 @@ impl LinkMachine {
 
     /// Somebody waits for this link: dial now.
     pub(crate) fn dial_now(&mut self, now: Duration) {
+        if self.asleep && now < self.sleeps_until {
+            return;
+        }
         if self.current.is_none() && self.pending_is_none() {
             self.asleep = false;
             self.next_dial = Some((now, false));
@@ -287,6 +294,7 @@ impl LinkMachine {
     pub(crate) fn rest(&mut self, now: Duration, code: ErrorCode) {
         if code == ErrorCode::Sleeping {
             self.asleep = true;
+            self.sleeps_until = now + Duration::from_millis(u64::from(self.sleep_ms));
             self.stop_dialling();
         }
         self.next_dial = None;
