@@ -3,27 +3,14 @@
 
 mod support;
 
-use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use softbus_cli::control::{CircleView, MemberView};
 use softbus_core::DeviceId;
 use softbus_trust::Role;
-use support::{How, Node, PATIENCE, home};
+use support::{How, Node, PATIENCE, home, softbus};
 
 const DAY_MS: u64 = 86_400_000;
-
-fn softbus(node: &Node, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_softbus"))
-        .arg("--data-dir")
-        .arg(&node.data)
-        .args(args)
-        .env_remove("SOFTBUS_DATA_DIR")
-        .env_remove("SOFTBUS_LOG")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
 
 /// A command that must work.
 fn works(node: &Node, args: &[&str]) {

@@ -4,25 +4,12 @@
 
 mod support;
 
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use softbus_cli::control::{PairTerms, PresenceView, Request, Response};
 use softbus_core::DeviceId;
 use softbus_trust::Role;
-use support::{How, Node, home};
-
-/// A command to a node, as a person types it.
-fn softbus(node: &Node, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_softbus"))
-        .arg("--data-dir")
-        .arg(&node.data)
-        .args(args)
-        .env_remove("SOFTBUS_DATA_DIR")
-        .env_remove("SOFTBUS_LOG")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
+use support::{How, Node, home, softbus};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -9,7 +9,7 @@
 pub mod lab;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use softbus::task::Buffer;
@@ -425,4 +425,17 @@ fn spawn(data: &Path, config: &Path, how: &How) -> Child {
         .stderr(log)
         .spawn()
         .expect("start the program")
+}
+
+/// A command to a node, as a person types it.
+pub fn softbus(node: &Node, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_softbus"))
+        .arg("--data-dir")
+        .arg(&node.data)
+        .args(args)
+        .env_remove("SOFTBUS_DATA_DIR")
+        .env_remove("SOFTBUS_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs")
 }
