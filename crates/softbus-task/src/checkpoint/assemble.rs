@@ -4,13 +4,16 @@ use softbus_core::wire::task_control::Image;
 use softbus_core::{Hash, limits};
 
 use super::key::{SealError, TaskKey};
+use crate::native::Double;
 
 /// Puts an image together from its sealed chunks as they arrive, in any order, so that when the last one is
-/// here nothing is left to do. Memory: the state's size, once.
+/// here nothing is left to do. Memory: the state's size, and that of its [doubles](Double).
 pub(crate) struct Assembly {
     image: Image,
     bytes: Vec<u8>,
     have: Vec<bool>,
+    /// Follow each change.
+    doubles: Vec<Double>,
 }
 
 impl Assembly {
@@ -20,7 +23,7 @@ impl Assembly {
         let len = usize::try_from(image.len).unwrap_or(usize::MAX);
         // Not more than what sound images hold, whatever was said.
         let bytes = vec![0; len.min(limits::CHUNK_BYTES * have.len())];
-        Self { image, bytes, have }
+        Self { image, bytes, have, doubles: Vec::new() }
     }
 
     /// Goes on with a newer image of the same task: what is at the same place under the same name stays.
@@ -37,13 +40,10 @@ impl Assembly {
             })
             .collect();
         self.bytes.resize(len.min(limits::CHUNK_BYTES * image.chunks.len()), 0);
+        let len = self.bytes.len();
+        self.doubles.retain(|double| double.range().end <= len);
         self.have = same;
         self.image = image;
-    }
-
-    /// What is being put together.
-    pub fn image(&self) -> &Image {
-        &self.image
     }
 
     /// Places of the chunks that are still missing, by name (a name may stand at several places).
@@ -66,6 +66,7 @@ impl Assembly {
         }
         let start = index * limits::CHUNK_BYTES;
         self.bytes.get_mut(start..start + plain.len()).ok_or(SealError::Length)?.copy_from_slice(plain);
+        self.doubles.iter_mut().for_each(|double| double.follow(start, plain));
         self.have[index] = true;
         Ok(())
     }
@@ -76,9 +77,35 @@ impl Assembly {
     }
 
     /// The plain bytes, once complete.
-    pub fn finish(self) -> Option<(Image, Vec<u8>)> {
-        self.is_complete().then_some((self.image, self.bytes))
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.is_complete().then_some(&*self.bytes)
     }
+
+    /// From here on these doubles of what is here follow each change.
+    pub fn keep_doubles(&mut self, doubles: Vec<Double>) {
+        self.doubles = doubles;
+    }
+
+    /// Whether there are doubles.
+    pub fn has_doubles(&self) -> bool {
+        !self.doubles.is_empty()
+    }
+
+    /// The plain bytes and their doubles, once complete.
+    pub fn finish(self) -> Option<Assembled> {
+        self.is_complete().then_some(Assembled {
+            image: self.image,
+            bytes: self.bytes,
+            doubles: self.doubles,
+        })
+    }
+}
+
+/// What an assembly gives.
+pub(crate) struct Assembled {
+    pub image: Image,
+    pub bytes: Vec<u8>,
+    pub doubles: Vec<Double>,
 }
 
 #[cfg(test)]
@@ -117,6 +144,6 @@ mod tests {
         for index in missing {
             assembly.put(&key, index, &mut sealed[index].clone()).unwrap();
         }
-        assert_eq!(assembly.finish().unwrap().1, state);
+        assert_eq!(assembly.finish().unwrap().bytes, state);
     }
 }

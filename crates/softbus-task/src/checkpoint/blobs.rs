@@ -45,7 +45,7 @@ impl BlobKeeper {
             let mut sealed = self.get(name)?;
             assembly.put(key, index, &mut sealed).map_err(|_| TaskError::Damaged(*name))?;
         }
-        assembly.finish().map(|(_, bytes)| bytes).ok_or(TaskError::Damaged(image.root()))
+        assembly.finish().map(|whole| whole.bytes).ok_or(TaskError::Damaged(image.root()))
     }
 
     /// Erases every blob that no image names: what a crash left behind. Returns how many.

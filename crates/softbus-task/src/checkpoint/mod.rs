@@ -10,7 +10,7 @@ mod blobs;
 mod key;
 mod snapshot;
 
-pub(crate) use assemble::Assembly;
+pub(crate) use assemble::{Assembled, Assembly};
 pub(crate) use blobs::{BlobKeeper, missing_bits, wanted};
 pub use key::SealError;
 pub(crate) use key::{TaskKey, WrapKey, Wrapped, check};

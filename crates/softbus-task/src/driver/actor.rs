@@ -5,6 +5,7 @@ mod moving;
 mod outside;
 mod running;
 mod show;
+mod warming;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) enum Input {
     Promised { to: DeviceId, given: Result<(), TaskError>, wish: Wish },
     /// A fetch ended.
     Fetched { number: u64, manifest: Hash, result: Result<Signed, TaskError> },
+    /// A checkpoint was put together for a hand-over to this device, as far as could be.
+    Warmed { manifest: Hash },
     /// Somebody here wants to know how it goes.
     Interest,
     /// This device shuts down; told when the task has left.
@@ -324,6 +327,7 @@ impl Actor {
             },
             Action::WakeAt(at) => self.wake = Some(at.max(BootMs(boot.0))),
             Action::Fetch { checkpoint, from } => self.fetch(checkpoint, from),
+            Action::Warm { checkpoint } => self.warm(checkpoint.manifest),
             Action::ReleaseEffects { fence, through } => self.release(fence, through),
             Action::Keep { manifests } => {
                 // Judged now: what comes later the machine did not know when it said so.

@@ -23,7 +23,7 @@ pub(crate) use tail::{read_tail, write_tail};
 use super::Inner;
 use super::shared::TaskShared;
 use crate::TaskError;
-use crate::checkpoint::{Snapshot, TaskKey};
+use crate::checkpoint::{Assembled, Snapshot, TaskKey};
 use crate::limits;
 use crate::native::{EFFECTS_PER_STEP, Effect, ErasedStep, Runnable, StepContext, TaskType};
 use crate::store::Checkpoint;
@@ -110,8 +110,8 @@ impl Drop for Handle {
 /// From what an instance begins.
 pub(crate) struct Begin {
     pub checkpoint: Checkpoint,
-    /// The plain bytes, if they are in memory already.
-    pub bytes: Option<Vec<u8>>,
+    /// Its plain bytes, if they are in memory already.
+    pub whole: Option<Assembled>,
     pub sequence: u64,
     pub key: TaskKey,
     pub control: Control,
@@ -130,14 +130,16 @@ pub(crate) fn spawn(
     let spawner = inner.clone();
     spawner.spawn(async move {
         let task = shared.task;
-        let told = reports.clone();
-        let end = match Instance::begin(inner, shared, begin, receiver, reports, stop).await {
-            Ok(instance) => instance.run().await,
-            Err(end) => end,
+        let (told, compute) = (reports.clone(), inner.seam.compute.clone());
+        let (end, instance) = match Instance::begin(inner, shared, begin, receiver, reports, stop).await {
+            Ok(mut instance) => (instance.run().await, Some(instance)),
+            Err(end) => (end, None),
         };
         tracing::debug!(%task, ?end, "the instance ended");
         // If the actor is gone nobody needs to know.
         let _ = told.send(end).await;
+        // Only now, and not on a thread that others wait for: it takes its time to give a large state's memory back.
+        let _ = compute.run(Lane::Work, 1, move || drop(instance)).await;
     });
     handle
 }
@@ -178,15 +180,14 @@ impl Instance {
     ) -> Result<Self, Report> {
         let failed = |error: String| Report::Failed { error };
         let image = begin.checkpoint.image.clone();
-        let bytes = match begin.bytes {
-            Some(bytes) => bytes,
+        let (bytes, doubles) = match begin.whole {
+            Some(whole) => (whole.bytes, whole.doubles),
             None => {
                 let (blobs, key, image) = (inner.blobs.clone(), begin.key.clone(), image.clone());
                 let ops = CHUNK_OPS * image.chunks.len() as u64;
                 let loaded = inner.seam.compute.run(Lane::Disk, ops, move || blobs.load(&key, &image)).await;
-                loaded
-                    .ok_or_else(|| failed(TaskError::Closed.to_string()))?
-                    .map_err(|e| failed(e.to_string()))?
+                let loaded = loaded.unwrap_or(Err(TaskError::Closed));
+                (loaded.map_err(|e| failed(e.to_string()))?, Vec::new())
             }
         };
         let (label, meta) = match &image.kind {
@@ -212,7 +213,7 @@ impl Instance {
         let made = inner.seam.compute.run(Lane::Work, bytes.len() as u64 / BYTES_PER_OP, move || {
             let program = match bytes.get(..state_len) {
                 _ if fresh => restore.start(&bytes),
-                Some(state) => restore.resume(state),
+                Some(state) => restore.resume(state, doubles),
                 None => Err("its checkpoint is shorter than it says".into()),
             };
             (program, bytes)
@@ -260,7 +261,7 @@ impl Instance {
     }
 
     /// Runs until it is done, stopped, or crashed; the last report is the caller's to send.
-    async fn run(mut self) -> Report {
+    async fn run(&mut self) -> Report {
         let mut started = false;
         loop {
             let control = self.control.borrow_and_update().clone();

@@ -7,7 +7,7 @@ use softbus_core::wire::task::Fence;
 use softbus_core::wire::task_control::{Image, Move, MoveReason, STATUS_MOVES, TaskSecret};
 use softbus_core::{DeviceId, Hash, TaskId, WallMs};
 use softbus_trust::Role;
-use tokio::sync::{RwLock, broadcast, watch};
+use tokio::sync::{Mutex as AsyncMutex, RwLock, broadcast, watch};
 use tokio::time::Instant;
 
 use super::access::GrantRef;
@@ -56,8 +56,8 @@ pub(crate) struct Parts {
     pub snapshot: Option<Arc<Image>>,
     /// Chunks that are here though no checkpoint names them: of a transfer that was cut off.
     pub staged: BTreeSet<Hash>,
-    /// Since when the state of a hand-over to this device is being put together in memory.
-    pub warm: Option<(Instant, Option<Assembly>)>,
+    /// The state of a hand-over to this device, as far as it is put together.
+    pub warm: Option<Arc<Warm>>,
     /// Effects that watchers may lack.
     pub released: VecDeque<Released>,
     /// Bytes sent of checkpoints, to all.
@@ -65,6 +65,20 @@ pub(crate) struct Parts {
     pub error: Option<String>,
     /// When the task was over.
     pub ended: Option<WallMs>,
+}
+
+/// The state of a hand-over to this device, which is put together in memory while the task still runs elsewhere.
+pub(crate) struct Warm {
+    pub since: Instant,
+    /// Held while it is being put together from the disk; a transfer takes it out for as long as it takes.
+    pub assembly: AsyncMutex<Option<Assembly>>,
+}
+
+impl Warm {
+    /// Begins now, with nothing.
+    pub fn begin() -> Arc<Self> {
+        Arc::new(Self { since: Instant::now(), assembly: AsyncMutex::new(None) })
+    }
 }
 
 /// A move away from here.

@@ -190,9 +190,9 @@ pub(crate) async fn fetch_result(
     source: DeviceId,
 ) -> Result<(ImageKind, Vec<u8>), TaskError> {
     let fetched = take(inner, shared, None, source, false).await?;
-    let (image, bytes) =
-        fetched.assembly.and_then(Assembly::finish).ok_or(TaskError::Damaged(fetched.image.root()))?;
-    Ok((image.kind, bytes))
+    let whole = fetched.assembly.and_then(Assembly::finish);
+    let whole = whole.ok_or(TaskError::Damaged(fetched.image.root()))?;
+    Ok((whole.image.kind, whole.bytes))
 }
 
 async fn take(
@@ -222,7 +222,7 @@ async fn take(
         return Err(TaskError::Protocol("the list of chunks is not the one that was signed".into()));
     }
 
-    let (mut have, assembly) = {
+    let (mut have, warm, open) = {
         let mut parts = shared.parts();
         if parts.grant.is_none() {
             parts.grant = Some(Arc::new(grant));
@@ -235,18 +235,19 @@ async fn take(
             have.extend(parts.checkpoints.values().flat_map(|c| &c.image.chunks).copied());
             have.extend(parts.staged.iter().copied());
         }
-        let assembly = match (&mut parts.warm, keep) {
-            (Some((_, warm)), true) => Some(match warm.take() {
-                Some(mut assembly) => {
-                    assembly.retarget(image.clone());
-                    assembly
-                }
-                None => Assembly::new(image.clone()),
-            }),
-            (None, true) => None,
-            (_, false) => Some(Assembly::new(image.clone())),
-        };
-        (have, assembly.filter(|_| parts.key.is_some()))
+        (have, parts.warm.clone().filter(|_| keep), parts.key.is_some())
+    };
+    let assembly = match &warm {
+        _ if !open => None,
+        Some(warm) => Some(match warm.assembly.lock().await.take() {
+            Some(mut assembly) => {
+                assembly.retarget(image.clone());
+                assembly
+            }
+            None => Assembly::new(image.clone()),
+        }),
+        None if keep => None,
+        None => Some(Assembly::new(image.clone())),
     };
     if !keep && assembly.is_none() {
         return Err(TaskError::Forbidden(task));
@@ -308,9 +309,9 @@ async fn take(
             if offer.moves.len() <= STATUS_MOVES && offer.moves.len() >= parts.moves.len() {
                 parts.moves = offer.moves;
             }
-            if let (Some((_, warm)), Some(assembly)) = (&mut parts.warm, assembly) {
-                *warm = Some(assembly);
-            }
+        }
+        if let (Some(warm), Some(assembly)) = (warm, assembly) {
+            *warm.assembly.lock().await = Some(assembly);
         }
         inner
             .add_checkpoint(shared, Checkpoint { manifest: offer.manifest.clone(), image: image.clone() })
@@ -494,7 +495,7 @@ async fn drink(
 }
 
 /// A chunk that was believed to be here is not: the next fetch shall bring it.
-fn forget_chunk(shared: &TaskShared, name: &Hash) {
+pub(crate) fn forget_chunk(shared: &TaskShared, name: &Hash) {
     let mut parts = shared.parts();
     parts.staged.remove(name);
     parts.checkpoints.retain(|_, checkpoint| !checkpoint.image.chunks.contains(name));

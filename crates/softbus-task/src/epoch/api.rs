@@ -118,6 +118,11 @@ pub enum Event {
         /// Whether the reason lies here (disk full, memory) and not in the network.
         ours: bool,
     },
+    /// A checkpoint named by [`Action::Warm`] is ready to be run as soon as the last changes are here.
+    Warmed {
+        /// Its manifest's hash.
+        manifest: Hash,
+    },
     /// Someone wants something.
     Command(Command),
 }
@@ -220,6 +225,13 @@ pub enum Action {
         checkpoint: CheckpointRef,
         /// Who may have it, best first.
         from: Vec<DeviceId>,
+    },
+    /// The task is about to be handed over to this device: put this checkpoint, which is durable here, together in
+    /// memory, so that nothing of it is left to do once the task has stopped; then report [`Event::Warmed`], also
+    /// if that did not work (it only costs time). Asked again while under way: no need to start again.
+    Warm {
+        /// Which.
+        checkpoint: CheckpointRef,
     },
     /// Effects up to and with this sequence may leave, under this fence.
     ReleaseEffects {

@@ -311,32 +311,43 @@ impl TaskMachine {
         let here = [&self.d.held, &self.d.spare].into_iter().flatten();
         let incoming = self.d.incoming.iter().map(|incoming| &incoming.held);
         let here = here.chain(incoming).find(|held| held.checkpoint == checkpoint).cloned();
-        match here {
-            Some(held) => self.prepared(&held),
-            None => self.send(from, EpochBody::Fetching { manifest: checkpoint.manifest }),
+        if here.is_none() || !last {
+            self.send(from, EpochBody::Fetching { manifest: checkpoint.manifest });
+        }
+        if let Some(held) = here {
+            self.prepared(&held);
         }
     }
 
     /// A checkpoint is here; perhaps a hand-over waits for it.
     pub(super) fn prepared(&mut self, held: &Held) {
-        let Some(preparing) = self.preparing.take_if(|preparing| preparing.checkpoint == held.checkpoint)
-        else {
-            return;
-        };
-        let manifest = held.checkpoint.manifest;
-        if preparing.last {
-            let incoming = Incoming { source: preparing.source, held: held.clone() };
+        let waits = |preparing: &&mut Preparing| preparing.checkpoint == held.checkpoint;
+        let Some(preparing) = self.preparing.as_mut().filter(waits) else { return };
+        let (source, last) = (preparing.source, preparing.last);
+        if last {
+            self.preparing = None;
+            let incoming = Incoming { source, held: held.clone() };
             if self.d.incoming.as_ref() != Some(&incoming) {
                 self.d.incoming = Some(incoming);
                 self.out.touch();
             }
-            self.send(preparing.source, EpochBody::Ready { manifest });
+            self.send(source, EpochBody::Ready { manifest: held.checkpoint.manifest });
         } else {
             if !self.has(held.checkpoint) && !self.d.next.ousted && self.d.next.accepted.is_none() {
                 self.adopt_held(held.clone(), false);
             }
-            self.send(preparing.source, EpochBody::Warm { manifest });
+            self.out.at_once(Action::Warm { checkpoint: held.checkpoint });
         }
+    }
+
+    /// A checkpoint is ready in memory. Whichever it is: what came since is little, and the source need not wait.
+    pub(super) fn warmed(&mut self, manifest: Hash) {
+        let Some(preparing) = self.preparing.as_ref().filter(|preparing| !preparing.last) else { return };
+        let (source, done) = (preparing.source, preparing.checkpoint.manifest == manifest);
+        if done {
+            self.preparing = None;
+        }
+        self.send(source, EpochBody::Warm { manifest });
     }
 
     /// The state cannot be stored here.

@@ -212,6 +212,7 @@ impl TaskMachine {
             Event::Finished { result } => self.on_finished(&result, now),
             Event::Fetched { manifest } => self.on_fetched(&manifest, now),
             Event::FetchFailed { manifest, ours } => self.on_fetch_failed(manifest, ours, now),
+            Event::Warmed { manifest } => self.warmed(manifest),
             Event::Command(command) => self.on_command(command, now),
         }
         self.finish(now)

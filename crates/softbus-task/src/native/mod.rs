@@ -1,5 +1,6 @@
 //! Native tasks: Rust types that save and restore their state under a state version.
 
+mod buffer;
 mod context;
 mod registry;
 
@@ -8,6 +9,8 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use buffer::Buffer;
+pub(crate) use buffer::Double;
 pub use context::StepContext;
 pub(crate) use context::{EFFECTS_PER_STEP, Effect, StepReport};
 pub(crate) use registry::{ErasedStep, Runnable, TaskType};
@@ -140,52 +143,5 @@ impl fmt::Display for TaskFailure {
 impl<E: std::error::Error> From<E> for TaskFailure {
     fn from(error: E) -> Self {
         Self(error.to_string())
-    }
-}
-
-/// Bytes in a task's state, input or output. Use it instead of `Vec<u8>` for anything large: it is written
-/// and read in one go, not byte by byte.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Buffer(pub Vec<u8>);
-
-impl fmt::Debug for Buffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({} bytes)", self.0.len())
-    }
-}
-
-impl Serialize for Buffer {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Buffer {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Buffer;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Buffer, E> {
-                Ok(Buffer(bytes.to_vec()))
-            }
-
-            fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Buffer, E> {
-                Ok(Buffer(bytes))
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Buffer, A::Error> {
-                let mut bytes = Vec::new();
-                while let Some(byte) = seq.next_element()? {
-                    bytes.push(byte);
-                }
-                Ok(Buffer(bytes))
-            }
-        }
-        d.deserialize_byte_buf(Visitor)
     }
 }

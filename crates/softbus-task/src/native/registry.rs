@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use softbus_core::ServiceName;
 
+use super::buffer::{self, Double};
 use super::{Estimate, Step, StepContext, StepReport, Task, TaskFailure};
 use crate::TaskError;
 
@@ -104,9 +106,20 @@ impl TaskType {
         caught(|| self.factory.start(input))
     }
 
-    /// Goes on from a serialised state of this entry's version. The outer error is a crash.
-    pub fn resume(&self, state: &[u8]) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
-        caught(|| self.factory.resume(self.version, state))
+    /// Goes on from a serialised state of this entry's version, of which there may be doubles. The outer error is a
+    /// crash.
+    pub fn resume(
+        &self,
+        state: &[u8],
+        doubles: Vec<Double>,
+    ) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
+        caught(|| self.factory.resume(self.version, state, doubles))
+    }
+
+    /// Doubles of the large buffers in a serialised state, for [`TaskType::resume`].
+    pub fn doubles(&self, state: &[u8]) -> Vec<Double> {
+        let found = caught(|| self.factory.layout(self.version, state)).unwrap_or_default();
+        found.into_iter().filter_map(|place| Double::of(state, place)).collect()
     }
 
     /// What a task of this input is going to need.
@@ -125,7 +138,13 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 trait Factory: Send + Sync {
     fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure>;
-    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure>;
+    fn resume(
+        &self,
+        version: u16,
+        state: &[u8],
+        doubles: Vec<Double>,
+    ) -> Result<Box<dyn Runnable>, TaskFailure>;
+    fn layout(&self, version: u16, state: &[u8]) -> Vec<Range<usize>>;
     fn estimate(&self, input: &[u8]) -> Estimate;
 }
 
@@ -138,15 +157,27 @@ impl<T: Task> Factory for Native<T> {
         Ok(Box::new(Running(T::start(input)?)))
     }
 
-    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
+    fn resume(
+        &self,
+        version: u16,
+        state: &[u8],
+        doubles: Vec<Double>,
+    ) -> Result<Box<dyn Runnable>, TaskFailure> {
         let state = if version == T::STATE_VERSION {
-            postcard::from_bytes(state).map_err(|_| {
+            buffer::with_doubles(state, doubles, || postcard::from_bytes(state)).map_err(|_| {
                 TaskFailure::new(format!("the saved state is not one of {}/{version}", T::NAME))
             })?
         } else {
             T::migrate(version, state)?
         };
         Ok(Box::new(Running(T::resume(state)?)))
+    }
+
+    fn layout(&self, version: u16, state: &[u8]) -> Vec<Range<usize>> {
+        if version != T::STATE_VERSION {
+            return Vec::new();
+        }
+        buffer::layout(state, || drop(postcard::from_bytes::<T::State>(state)))
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {
@@ -244,7 +275,7 @@ mod tests {
         assert_eq!(report.effects.len(), 4);
         let mut saved = Vec::new();
         task.save(&mut saved).unwrap();
-        let mut task = kind.resume(&saved).unwrap().unwrap();
+        let mut task = kind.resume(&saved, Vec::new()).unwrap().unwrap();
         let (step, report) = task.step(StepContext::new(100, 4, Arc::default()));
         assert_eq!(report.effects.first().map(|e| e.sequence), Some(4));
         assert!(matches!(step, ErasedStep::Done(out) if out == bytes(&10u64)));
@@ -255,7 +286,7 @@ mod tests {
         let registry = TaskRegistry::new().with::<Counter>().unwrap();
         let kind = registry.get("counter/1").unwrap();
         assert_eq!(kind.current, "counter/2");
-        let mut task = kind.resume(&bytes(&(3u32, 5u32))).unwrap().unwrap();
+        let mut task = kind.resume(&bytes(&(3u32, 5u32)), Vec::new()).unwrap().unwrap();
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Done(out) if out == bytes(&5u64))
         );
@@ -269,7 +300,7 @@ mod tests {
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Crashed(said) if said.contains("unlucky"))
         );
-        let mut task = kind.resume(&bytes(&(13u64, 20u64))).unwrap().unwrap();
+        let mut task = kind.resume(&bytes(&(13u64, 20u64)), Vec::new()).unwrap().unwrap();
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Failed(f) if f.to_string() == "seventeen")
         );

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Actor, Done, Input, is_present};
 use crate::driver::follow::{self, Heard};
 use crate::driver::placing;
+use crate::driver::shared::Warm;
 use crate::epoch::{Command, Event};
 use crate::native::Effect;
 use crate::status::{TaskEvent, cut};
@@ -23,8 +24,7 @@ impl Actor {
                     self.heard_owner = Instant::now();
                 }
                 if let EpochBody::Prepare { .. } = message.body {
-                    let mut parts = self.shared.parts();
-                    parts.warm.get_or_insert_with(|| (Instant::now(), None));
+                    self.shared.parts().warm.get_or_insert_with(Warm::begin);
                 }
                 self.feed(Event::Message { from, message });
             }
@@ -35,6 +35,7 @@ impl Actor {
             Input::Move(wish) => self.consider(wish),
             Input::Promised { to, given, wish } => self.promised(to, given, wish),
             Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
+            Input::Warmed { manifest } => self.feed(Event::Warmed { manifest }),
             Input::Interest => {
                 self.interest = true;
                 self.follow_runner();
@@ -141,7 +142,7 @@ impl Actor {
         {
             let mut parts = self.shared.parts();
             let running = self.instance.is_some();
-            parts.warm.take_if(|(since, _)| !running && since.elapsed() > limits::WARM_KEEP);
+            parts.warm.take_if(|warm| !running && warm.since.elapsed() > limits::WARM_KEEP);
         }
         if !self.view().settled {
             return;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Actor;
+use crate::checkpoint::Assembly;
 use crate::driver::instance::{self, Begin, Control, Report};
 use crate::driver::placing;
 use crate::driver::shared::Released;
@@ -31,15 +32,14 @@ impl Actor {
             let mut parts = self.shared.parts();
             parts.leaving = None;
             let checkpoint = parts.checkpoints.get(&checkpoint.manifest).cloned();
-            let warm = parts.warm.take().and_then(|(_, assembly)| assembly);
-            let bytes = warm.and_then(|assembly| {
-                let same = checkpoint.as_ref().is_some_and(|c| c.image == *assembly.image());
-                assembly.finish().filter(|_| same).map(|(_, bytes)| bytes)
-            });
-            checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, bytes))
+            let warm = parts.warm.take();
+            let warm = warm.and_then(|warm| warm.assembly.try_lock().ok()?.take());
+            let whole = warm.and_then(Assembly::finish);
+            let whole = whole.filter(|whole| checkpoint.as_ref().is_some_and(|c| c.image == whole.image));
+            checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, whole))
         };
         let sequence = manifest::parse(&manifest.body).map(|m| m.sequence);
-        let (Some((checkpoint, key, bytes)), Ok(sequence)) = (found, sequence) else {
+        let (Some((checkpoint, key, whole)), Ok(sequence)) = (found, sequence) else {
             let error = "its checkpoint or its key is not on this device".into();
             return self.feed(Event::Failed { error });
         };
@@ -47,7 +47,7 @@ impl Actor {
         self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
         let control = Control { right: self.right(), until, paused: false, end: None, released: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
-        let begin = Begin { checkpoint: (*checkpoint).clone(), bytes, sequence, key, control };
+        let begin = Begin { checkpoint: (*checkpoint).clone(), whole, sequence, key, control };
         self.withheld.clear();
         self.since = Instant::now();
         self.reports = Some(reports);

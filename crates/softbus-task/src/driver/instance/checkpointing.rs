@@ -163,7 +163,7 @@ impl Instance {
     }
 
     /// Stores the result, however often it takes.
-    pub(super) async fn finish(mut self, kind: ImageKind, output: Vec<u8>) -> Report {
+    pub(super) async fn finish(&mut self, kind: ImageKind, output: Vec<u8>) -> Report {
         self.harvest(true).await;
         let mut result = Snapshot::new(u64::MAX);
         // Cannot fail: the limit is that of images.

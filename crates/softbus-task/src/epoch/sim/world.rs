@@ -34,6 +34,7 @@ enum What {
     Written { device: usize, life: u64, token: u64, fails: bool },
     Wake { device: usize, life: u64, at: BootMs },
     Fetched { device: usize, life: u64, checkpoint: CheckpointRef, source: Option<usize> },
+    Warmed { device: usize, life: u64, manifest: Hash },
     Step { device: usize, life: u64, instance: u64 },
     Stop { device: usize, life: u64, instance: u64, discard: bool },
     Presence { device: usize, life: u64 },
@@ -236,6 +237,7 @@ impl World {
             What::Written { device, .. }
             | What::Wake { device, .. }
             | What::Fetched { device, .. }
+            | What::Warmed { device, .. }
             | What::Step { device, .. }
             | What::Stop { device, .. }
             | What::Presence { device, .. } => Some(*device),
@@ -260,6 +262,11 @@ impl World {
             What::Fetched { device, life, checkpoint, source } => {
                 if self.devices[device].life == life && self.devices[device].up {
                     self.fetched(device, checkpoint, source);
+                }
+            }
+            What::Warmed { device, life, manifest } => {
+                if self.devices[device].life == life && self.devices[device].up {
+                    self.give(device, Event::Warmed { manifest });
                 }
             }
             What::Step { device, life, instance } => self.step(device, life, instance),
@@ -359,6 +366,10 @@ impl World {
                     }
                 }
                 Action::Fetch { checkpoint, from } => self.fetch(device, checkpoint, from),
+                Action::Warm { checkpoint } => {
+                    let delay = self.random.between(100, 150_000);
+                    self.after(delay, What::Warmed { device, life, manifest: checkpoint.manifest });
+                }
                 Action::ReleaseEffects { fence, through } => self.release(device, fence, through),
                 Action::Keep { manifests } => {
                     self.devices[device].disk.checkpoints.retain(|hash, _| manifests.contains(hash));
