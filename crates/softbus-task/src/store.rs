@@ -11,7 +11,7 @@ use softbus_net::seam::store::{Store, StoreError, existing};
 
 use crate::TaskError;
 use crate::checkpoint::Wrapped;
-use crate::epoch::Durable;
+use crate::epoch::{Durable, Trace};
 
 /// Task id → [`Durable`].
 const RECORDS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("task/records");
@@ -19,6 +19,9 @@ const RECORDS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tas
 const FILES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("task/files");
 /// Task id and manifest hash → [`Checkpoint`].
 const CHECKPOINTS: TableDefinition<'_, &[u8; 48], &[u8]> = TableDefinition::new("task/checkpoints");
+
+/// Task id → [`Gone`].
+const TRACES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("task/traces");
 
 /// Format of the values in these tables but the records, which have their own.
 const FORMAT: u16 = 1;
@@ -45,6 +48,14 @@ pub(crate) struct Checkpoint {
     pub image: Image,
 }
 
+/// What stays of a task that was forgotten.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Gone {
+    pub trace: Trace,
+    /// When it was forgotten, by our wall clock.
+    pub at: WallMs,
+}
+
 /// All that was remembered of one task.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -59,8 +70,11 @@ pub(crate) struct Found {
     pub tasks: BTreeMap<TaskId, Loaded>,
     /// Checkpoints whose task has no record: left behind by a crash.
     pub orphans: Vec<(TaskId, Hash)>,
-    /// Values that cannot be read. While there are any, nothing is erased as garbage.
-    pub unreadable: usize,
+    /// Tasks that were forgotten.
+    pub gone: BTreeMap<TaskId, Gone>,
+    /// Tasks of which something cannot be read: they are left as they are, and not joined again. While there are
+    /// any, nothing is erased as garbage.
+    pub unreadable: BTreeSet<TaskId>,
 }
 
 impl Found {
@@ -89,7 +103,23 @@ impl TaskStore {
                             Ok(file) => {
                                 files.insert(TaskId(*key.value()), file);
                             }
-                            Err(_) => found.unreadable += 1,
+                            Err(_) => {
+                                found.unreadable.insert(TaskId(*key.value()));
+                            }
+                        }
+                    }
+                }
+                if let Some(table) = existing(txn, TRACES)? {
+                    for entry in table.iter()? {
+                        let (key, value) = entry?;
+                        let task = TaskId(*key.value());
+                        match decode::<Gone>(value.value()) {
+                            Ok(gone) => {
+                                found.gone.insert(task, gone);
+                            }
+                            Err(_) => {
+                                found.unreadable.insert(task);
+                            }
                         }
                     }
                 }
@@ -106,7 +136,7 @@ impl TaskStore {
                             }
                             Err(error) => {
                                 tracing::error!(%task, %error, "the record of a task cannot be read");
-                                found.unreadable += 1;
+                                found.unreadable.insert(task);
                             }
                         }
                     }
@@ -120,7 +150,9 @@ impl TaskStore {
                                 loaded.checkpoints.insert(manifest, checkpoint);
                             }
                             (Ok(_), None) => found.orphans.push((task, manifest)),
-                            (Err(_), _) => found.unreadable += 1,
+                            (Err(_), _) => {
+                                found.unreadable.insert(task);
+                            }
                         }
                     }
                 }
@@ -129,12 +161,18 @@ impl TaskStore {
             .await
     }
 
-    /// Replaces a machine's record.
-    pub async fn put_record(&self, record: &Durable) -> Result<(), TaskError> {
+    /// Replaces a machine's record; with the first one comes the task's file, and what was left of the task from before
+    /// is of no use any more.
+    pub async fn put_record(&self, record: &Durable, first: Option<&TaskFile>) -> Result<(), TaskError> {
         let key = record.task.0;
         let bytes = record.to_bytes().map_err(|e| TaskError::Storage(e.to_string()))?;
+        let file = first.map(encode).transpose()?;
         self.write(move |txn| {
             txn.open_table(RECORDS)?.insert(&key, bytes.as_slice())?;
+            if let Some(file) = file {
+                txn.open_table(FILES)?.insert(&key, file.as_slice())?;
+                txn.open_table(TRACES)?.remove(&key)?;
+            }
             Ok(())
         })
         .await
@@ -185,9 +223,23 @@ impl TaskStore {
         .await
     }
 
-    /// Forgets a task. Its key is gone with its file, whatever becomes of its chunks.
-    pub async fn forget(&self, task: TaskId) -> Result<(), TaskError> {
+    /// Forgets a task but for its trace, and the trace of an `older` one. Its key is gone with its file, whatever becomes
+    /// of its chunks.
+    pub async fn forget(
+        &self,
+        task: TaskId,
+        gone: Option<&Gone>,
+        older: Option<TaskId>,
+    ) -> Result<(), TaskError> {
+        let gone = gone.map(encode).transpose()?;
         self.write(move |txn| {
+            if let Some(gone) = gone {
+                let mut table = txn.open_table(TRACES)?;
+                table.insert(&task.0, gone.as_slice())?;
+                if let Some(older) = older {
+                    table.remove(&older.0)?;
+                }
+            }
             txn.open_table(RECORDS)?.remove(&task.0)?;
             txn.open_table(FILES)?.remove(&task.0)?;
             let mut table = txn.open_table(CHECKPOINTS)?;
@@ -251,7 +303,7 @@ pub fn read_stored(bytes: &[u8]) -> bool {
         assert_eq!(decode::<T>(&written).ok().as_ref(), Some(&value), "a record changed on the disk");
         true
     }
-    let file = again::<TaskFile>(bytes);
+    let file = again::<TaskFile>(bytes) | again::<Gone>(bytes);
     let checkpoint = again::<Checkpoint>(bytes);
     let record = match Durable::from_bytes(bytes) {
         Ok(record) => {

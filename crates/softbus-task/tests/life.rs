@@ -7,8 +7,10 @@ mod common;
 use std::time::Duration;
 
 use common::*;
+use redb::ReadableTableMetadata as _;
 use softbus_core::ErrorCode;
 use softbus_net::seam::memory::{Conditions, World};
+use softbus_net::seam::store::{StoreError, existing};
 use softbus_roster::SampleOverride;
 use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState};
 use tokio::time::{sleep, timeout};
@@ -569,4 +571,44 @@ async fn a_finished_task_cannot_be_cancelled() {
     ended.cancel().await.unwrap();
     ended.cancel().await.unwrap();
     assert_eq!(ended.finished().await.unwrap().state, TaskState::Cancelled);
+}
+
+/// Rows of a table of a device's database.
+async fn rows(device: &Device, table: &'static str) -> u64 {
+    let read = device.store.read(move |txn| {
+        let table: redb::TableDefinition<'_, &[u8; 16], &[u8]> = redb::TableDefinition::new(table);
+        Ok::<u64, StoreError>(existing(txn, table)?.map_or(Ok(0), |table| table.len())?)
+    });
+    read.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_forgot_a_task_keeps_a_trace_and_may_get_it_again() {
+    logs();
+    let world = World::new(31);
+    let names = [("phone", FAST), ("tv", FAST), ("car", FAST)];
+    let mut home = home(&world, &names).await;
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut options = SubmitOptions { replicas: Some(0), ..options("wanderer") };
+    options.hints.stay = true;
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(4_000_000), options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    handle.move_to(Some(home[2].id()), "away").await.unwrap();
+    until_running_on(&handle, &home[2]).await;
+    handle.move_to(Some(home[0].id()), "and on").await.unwrap();
+    until_running_on(&handle, &home[0]).await;
+    sleep(Duration::from_secs(90)).await;
+    assert_eq!(home[0].tasks.list().len(), 1);
+    assert_eq!(home[1].tasks.list(), []);
+    assert_eq!((rows(&home[1], "task/records").await, rows(&home[1], "task/traces").await), (0, 1));
+
+    home[1].host.crash_torn(3);
+    home[1] = start(&world, "tv", FAST, &all, config()).await;
+    together(&home).await;
+    assert_eq!(home[1].tasks.list(), []);
+    handle.move_to(Some(home[1].id()), "back again").await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    assert_eq!((rows(&home[1], "task/records").await, rows(&home[1], "task/traces").await), (1, 0));
+    handle.cancel().await.unwrap();
 }

@@ -284,7 +284,7 @@ fn home(first: u8) -> Option<(Vec<u8>, Node, BootMs)> {
                 }
                 (None, EpochBody::Chain { links }) => {
                     let (machine, actions) =
-                        TaskMachine::join(setup(n), id(from), links.clone(), now).ok()?;
+                        TaskMachine::join(setup(n), id(from), links.clone(), None, now).ok()?;
                     let mut node = Node { n, machine, sequence: 0, known, record: None, sent: Vec::new() };
                     node.act(actions, now);
                     nodes.push(node);

@@ -71,6 +71,8 @@ pub(crate) struct Seed {
     pub born: Done,
     /// Since when the task has been over.
     pub ended: Option<WallMs>,
+    /// Whether its file is on the disk already.
+    pub filed: bool,
 }
 
 pub(crate) struct Actor {
@@ -127,6 +129,8 @@ pub(crate) struct Actor {
 
     shown: Shown,
     ended: Option<WallMs>,
+    /// Whether the task's file is on the disk.
+    filed: bool,
     gone: bool,
 }
 
@@ -194,6 +198,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
             preview_told: now,
         },
         ended: seed.ended,
+        filed: seed.filed,
         gone: false,
         shared: shared.clone(),
     };
@@ -393,9 +398,10 @@ impl Actor {
         let Some((record, token)) = self.pending.take() else { return };
         let (done, persisting) = oneshot::channel();
         self.persisting = Some(persisting);
-        let inner = self.inner.clone();
+        let (inner, shared, first) = (self.inner.clone(), self.shared.clone(), !self.filed);
         self.inner.spawn(async move {
-            let written = inner.store.put_record(&record).await;
+            let file = first.then(|| inner.file(&shared)).flatten();
+            let written = inner.store.put_record(&record, file.as_ref()).await;
             if let Err(error) = &written {
                 tracing::warn!(task = %record.task, %error, "the record of a task was not written");
             }
@@ -407,6 +413,7 @@ impl Actor {
         self.persisting = None;
         match done {
             Some((token, true)) => {
+                self.filed = true;
                 if let Some(born) = self.born.take() {
                     let _ = born.send(Ok(()));
                 }

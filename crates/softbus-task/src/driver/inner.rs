@@ -25,10 +25,10 @@ use super::shared::TaskShared;
 use super::tasks::ended;
 use super::transfer::net_error;
 use crate::checkpoint::{BlobKeeper, WrapKey};
-use crate::epoch::{Action, Setup, TaskMachine};
+use crate::epoch::{Setup, Trace};
 use crate::native::TaskRegistry;
 use crate::status::{TaskEvent, TaskStatus};
-use crate::store::{Checkpoint, TaskStore};
+use crate::store::{Checkpoint, Gone, TaskStore};
 use crate::{TaskError, limits};
 
 pub(crate) struct Inner {
@@ -47,7 +47,7 @@ pub(crate) struct Inner {
     pub closing: watch::Sender<bool>,
     pub watchers: Arc<Semaphore>,
     pub events: broadcast::Sender<TaskEvent>,
-    actors: Mutex<BTreeMap<TaskId, ActorRef>>,
+    known: Mutex<Known>,
     leases: Mutex<Leases>,
     refusals: Mutex<Refusals>,
     pipes: Mutex<BTreeMap<DeviceId, mpsc::Sender<EpochNote>>>,
@@ -55,6 +55,36 @@ pub(crate) struct Inner {
     serving_peer: Mutex<BTreeMap<DeviceId, Arc<Semaphore>>>,
     load: Mutex<BTreeMap<TaskId, u64>>,
     draining: AtomicBool,
+}
+
+/// The tasks of this device.
+#[derive(Default)]
+struct Known {
+    actors: BTreeMap<TaskId, ActorRef>,
+    /// Those whose actor is about to begin, or which are being forgotten.
+    reserved: BTreeSet<TaskId>,
+    /// Those that were forgotten.
+    gone: BTreeMap<TaskId, Gone>,
+}
+
+/// The right to begin the actor of a task.
+pub(crate) struct Reservation {
+    inner: Arc<Inner>,
+    task: TaskId,
+}
+
+impl Reservation {
+    /// For as long as the program runs.
+    fn keep(self) {
+        self.inner.block(self.task);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        lock(&self.inner.known).reserved.remove(&self.task);
+    }
 }
 
 /// What [`Inner::new`] is given.
@@ -94,7 +124,7 @@ impl Inner {
             closing: watch::Sender::new(false),
             watchers: Arc::new(Semaphore::new(limits::WATCHERS)),
             events: broadcast::Sender::new(limits::EVENTS),
-            actors: Mutex::default(),
+            known: Mutex::default(),
             refusals: Mutex::default(),
             pipes: Mutex::default(),
             serving: Arc::new(Semaphore::new(limits::SERVING)),
@@ -119,20 +149,20 @@ impl Inner {
     // ------------------------------------------------------------ tasks
 
     pub fn actor(&self, task: TaskId) -> Option<ActorRef> {
-        lock(&self.actors).get(&task).cloned()
+        lock(&self.known).actors.get(&task).cloned()
     }
 
     pub fn shared(&self, task: TaskId) -> Option<Arc<TaskShared>> {
-        lock(&self.actors).get(&task).map(|actor| actor.shared.clone())
+        lock(&self.known).actors.get(&task).map(|actor| actor.shared.clone())
     }
 
     /// Ids of all tasks known here, in order.
     pub fn tasks(&self) -> Vec<TaskId> {
-        lock(&self.actors).keys().copied().collect()
+        lock(&self.known).actors.keys().copied().collect()
     }
 
     pub fn actors(&self) -> Vec<ActorRef> {
-        lock(&self.actors).values().cloned().collect()
+        lock(&self.known).actors.values().cloned().collect()
     }
 
     /// What a machine is made with.
@@ -142,26 +172,66 @@ impl Inner {
         Setup { key: self.key.clone(), seed: u64::from_le_bytes(seed), tuning: self.config.tuning }
     }
 
+    /// The right to begin the actor of a task, which nobody else has meanwhile. `None`: there is one, or it is just being
+    /// forgotten, or something of it cannot be read.
+    pub fn reserve(self: &Arc<Self>, task: TaskId) -> Option<Reservation> {
+        let mut known = lock(&self.known);
+        let free = !known.actors.contains_key(&task) && known.reserved.insert(task);
+        free.then(|| Reservation { inner: self.clone(), task })
+    }
+
+    /// Nobody begins this task until the program is started again.
+    pub fn block(&self, task: TaskId) {
+        lock(&self.known).reserved.insert(task);
+    }
+
+    /// What is left of a task that was forgotten here.
+    pub fn gone(&self, task: TaskId) -> Option<Gone> {
+        lock(&self.known).gone.get(&task).cloned()
+    }
+
+    /// Tasks that were forgotten in earlier runs.
+    pub fn remember(&self, gone: BTreeMap<TaskId, Gone>) {
+        lock(&self.known).gone = gone;
+    }
+
     /// Begins the actor of a task.
-    pub fn begin(self: &Arc<Self>, shared: Arc<TaskShared>, seed: Seed) -> ActorRef {
+    pub fn begin(self: &Arc<Self>, place: Reservation, shared: Arc<TaskShared>, seed: Seed) -> ActorRef {
         let task = shared.task;
         let actor = actor::spawn(self, shared, seed);
-        lock(&self.actors).insert(task, actor.clone());
+        {
+            let mut known = lock(&self.known);
+            known.actors.insert(task, actor.clone());
+            known.gone.remove(&task);
+        }
+        drop(place);
         self.tell(TaskEvent::Known { task });
         actor
     }
 
-    /// Begins the actor of a task that another device told of.
-    pub fn adopt_machine(self: &Arc<Self>, machine: TaskMachine, actions: Vec<Action>, grant: OpenGrant) {
-        let shared = TaskShared::new(first_status(&grant));
-        shared.parts().grant = Some(Arc::new(grant));
-        self.save_file_soon(&shared);
-        self.begin(shared, Seed { machine, actions, born: None, ended: None });
-    }
-
-    /// Forgets a task, its key first.
-    pub fn forget(self: &Arc<Self>, shared: &Arc<TaskShared>) {
-        lock(&self.actors).remove(&shared.task);
+    /// Forgets a task, its key first; `trace` of it stays. Until that is done nobody begins it again.
+    pub fn forget(self: &Arc<Self>, shared: &Arc<TaskShared>, trace: Option<Trace>) {
+        let task = shared.task;
+        let gone = trace.map(|trace| Gone { trace, at: self.seam.clock.wall() });
+        let (place, older) = {
+            let mut known = lock(&self.known);
+            if known.actors.get(&task).is_some_and(|actor| !Arc::ptr_eq(&actor.shared, shared)) {
+                return;
+            }
+            known.actors.remove(&task);
+            if !known.reserved.insert(task) {
+                return; // It is being forgotten already.
+            }
+            let full = known.gone.len() >= limits::TRACES && gone.is_some();
+            let older =
+                full.then(|| known.gone.iter().min_by_key(|(_, gone)| gone.at).map(|(task, _)| *task));
+            let older = older.flatten();
+            older.iter().for_each(|older| {
+                known.gone.remove(older);
+            });
+            known.gone.extend(gone.clone().map(|gone| (task, gone)));
+            (Reservation { inner: self.clone(), task }, older)
+        };
         let (inner, shared) = (self.clone(), shared.clone());
         self.spawn(async move {
             let _nobody_stores = shared.chunks.write().await;
@@ -174,10 +244,12 @@ impl Inner {
                 parts.checkpoints.clear();
                 parts.key = None;
             }
-            if let Err(error) = inner.store.forget(shared.task).await {
-                tracing::warn!(task = %shared.task, %error, "a task could not be forgotten; it is tried at the next start");
+            if let Err(error) = inner.store.forget(task, gone.as_ref(), older).await {
+                tracing::warn!(%task, %error, "a task could not be forgotten; it is tried at the next start");
+                place.keep();
                 return;
             }
+            drop(place);
             inner.erase_chunks(names).await;
         });
     }
@@ -214,7 +286,7 @@ impl Inner {
         });
     }
 
-    fn file(&self, shared: &TaskShared) -> Option<crate::store::TaskFile> {
+    pub fn file(&self, shared: &TaskShared) -> Option<crate::store::TaskFile> {
         let parts = shared.parts();
         let key = parts.key.as_ref().map(|key| self.wrap.wrap(&*self.seam.entropy, key));
         parts.file(key.unwrap_or_default())

@@ -14,7 +14,8 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::access::{OpenGrant, open_act};
-use super::actor::Input;
+use super::actor::{Input, Seed};
+use super::inner::first_status;
 use super::shared::{Released, TaskShared};
 use super::tasks::act_here;
 use super::{Inner, transfer};
@@ -193,12 +194,24 @@ fn try_note(inner: &Arc<Inner>, from: DeviceId, note: EpochNote) -> Result<(), T
     }
     let task = message.task;
     let Some(actor) = inner.actor(task) else {
+        if let Some(gone) = inner.gone(task).filter(|gone| !gone.trace.is_news(message.branch, message.epoch))
+        {
+            // It was known here once. Somebody slept through its end, or is behind: neither can be helped by a vote.
+            if let (Some(order), false) = (gone.trace.cancelled, matches!(message.body, EpochBody::Cancelled))
+            {
+                let body = EpochBody::Cancel { order };
+                inner.send_epoch(from, None, &EpochMessage { body, ..EpochMessage::ask(task) });
+            }
+            return Ok(());
+        }
         return match &message.body {
             EpochBody::Chain { links } => {
                 let grant = authorised(inner, &message, None, note.grant)?
                     .ok_or_else(|| TaskError::Protocol("a task without its grant".into()))?;
                 join(inner, from, links.clone(), grant)
             }
+            // Whoever asks us for what we do not know must not be asked back.
+            EpochBody::AskChain => Ok(()),
             // An order that ends a task we do not know: nothing to end, and nothing to learn.
             EpochBody::Cancel { .. } | EpochBody::Cancelled | EpochBody::Ack { .. } => Ok(()),
             _ => {
@@ -208,10 +221,26 @@ fn try_note(inner: &Arc<Inner>, from: DeviceId, note: EpochNote) -> Result<(), T
         };
     };
     authorised(inner, &message, Some(&actor.shared), note.grant)?;
+    if matches!(message.body, EpochBody::AskChain) && !may_know(inner, &actor.shared, from) {
+        return Err(TaskError::Forbidden(task));
+    }
     actor
         .inbox
         .try_send(Input::Epoch { from, message })
         .map_err(|_| TaskError::Limit("messages that wait for a task"))
+}
+
+/// Whether a device may be told how far a task is: it has a part in it or may get one, or may see it.
+fn may_know(inner: &Inner, shared: &TaskShared, device: DeviceId) -> bool {
+    let role = inner.role(&device);
+    let parts = shared.parts();
+    parts.members.contains(&device)
+        || parts.invited.contains(&device)
+        || parts.grant.as_ref().is_some_and(|grant| {
+            grant.submitter() == device
+                || grant.may_run(&device, role)
+                || grant.may(&device, role, Right::See)
+        })
 }
 
 /// Checks that whoever began a branch, or ended the task, may. Gives the grant that came along if it is new here.
@@ -255,15 +284,17 @@ fn join(
     if link.decree.task != task || link.decree.grant != grant.hash {
         return Err(TaskError::Protocol("a chain of another task than its grant".into()));
     }
-    let decree = &link.decree;
-    let part = decree.members().contains(&inner.me) || decree.submitter == inner.me;
-    let moved_here = decree.holders.len() <= core_limits::ACCEPTORS;
-    if !(part || moved_here) || inner.tasks().len() >= core_limits::TASKS {
+    if inner.tasks().len() >= core_limits::TASKS {
         return Err(TaskError::Limit("tasks that one device knows"));
     }
+    let place = inner.reserve(task).ok_or(TaskError::Limit("beginnings of one task at once"))?;
+    let trace = inner.gone(task).map(|gone| gone.trace);
     let now = inner.seam.clock.boot();
-    let (machine, actions) = TaskMachine::join(inner.setup(), from, links, now).map_err(protocol)?;
-    inner.adopt_machine(machine, actions, grant);
+    let joined = TaskMachine::join(inner.setup(), from, links, trace.as_ref(), now);
+    let (machine, actions) = joined.map_err(protocol)?;
+    let shared = TaskShared::new(first_status(&grant));
+    shared.parts().grant = Some(Arc::new(grant));
+    inner.begin(place, shared, Seed { machine, actions, born: None, ended: None, filed: false });
     Ok(())
 }
 

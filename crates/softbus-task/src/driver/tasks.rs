@@ -82,7 +82,7 @@ impl Tasks {
             config,
             service: service.clone(),
         });
-        if found.unreadable == 0 {
+        if found.unreadable.is_empty() {
             store.remove_checkpoints(found.orphans.clone()).await?;
             let (blobs, named) = (inner.blobs.clone(), found.named());
             let collected =
@@ -94,14 +94,18 @@ impl Tasks {
             }
         } else {
             tracing::error!(
-                found.unreadable,
+                tasks = found.unreadable.len(),
                 "records of tasks cannot be read; they and their chunks are kept"
             );
         }
         let tasks = Self { inner: inner.clone(), shadows: Arc::default() };
+        // What cannot be read may hold votes: nobody begins these anew.
+        found.unreadable.iter().for_each(|task| inner.block(*task));
+        inner.remember(found.gone);
         for (task, loaded) in found.tasks {
             if let Err(error) = tasks.recover(task, loaded) {
-                tracing::error!(%task, %error, "a task could not be recovered");
+                tracing::error!(%task, %error, "a task could not be recovered; it is left as it is");
+                inner.block(task);
             }
         }
         net.router().serve(service, Arc::new(TaskService(inner.clone())));
@@ -136,7 +140,13 @@ impl Tasks {
         let now = self.inner.seam.clock.boot();
         let (machine, actions) = TaskMachine::restore(self.inner.setup(), loaded.record, now)
             .map_err(|e| TaskError::Storage(e.to_string()))?;
-        self.inner.begin(shared, Seed { machine, actions, born: None, ended: file.ended });
+        let place =
+            self.inner.reserve(task).ok_or_else(|| TaskError::Storage("part of it cannot be read".into()))?;
+        self.inner.begin(
+            place,
+            shared,
+            Seed { machine, actions, born: None, ended: file.ended, filed: true },
+        );
         Ok(())
     }
 

@@ -145,18 +145,50 @@ pub fn verify(link: &Link, certificate: &Certificate) -> Result<Link, EpochError
     check_successor(link, &decree)?;
     let acceptors = link.decree.acceptors();
     let hash = Decree::hash(bytes);
-    count_votes(link, votes, hash, Some(&acceptors))?;
+    count_votes(link, votes, hash, &acceptors)?;
     Ok(Link { branch: link.branch, decree, hash })
 }
 
-/// Counts distinct valid votes of one ballot. Without `acceptors` (they are behind a pruned part of the chain) any
-/// device's votes count, and at least one is needed.
-fn count_votes(
-    link: &Link,
-    votes: &[Signed],
-    hash: Hash,
-    acceptors: Option<&[DeviceId]>,
-) -> Result<(), EpochError> {
+/// Verifies a certificate of a later epoch than the next, for lack of those in between: enough of those who had a
+/// vote on what follows `link` have to have voted for it. So nobody can lead a device on past a gap but a majority that
+/// was trusted with the task at its near end.
+pub fn verify_across(link: &Link, certificate: &Certificate) -> Result<Link, EpochError> {
+    const WHAT: &str = "certificate behind a pruned part of the chain";
+    let Certificate::Voted { decree: bytes, votes } = certificate else {
+        return Err(EpochError::Foreign { what: WHAT, why: "a root follows nothing" });
+    };
+    if votes.len() > limits::ACCEPTORS {
+        return Err(EpochError::Limits { what: WHAT });
+    }
+    let (decree, last) = (parse_decree(bytes)?, &link.decree);
+    if decree.task != last.task
+        || decree.branch != link.branch
+        || decree.grant != last.grant
+        || decree.submitter != last.submitter
+        || decree.policy != last.policy
+        || decree.epoch <= last.epoch.next()
+        || last.outcome == Outcome::Done
+        || matches!(decree.why, Why::Submitted | Why::Adopted { .. })
+    {
+        return Err(EpochError::Foreign { what: WHAT, why: "it cannot follow what is known" });
+    }
+    let hash = Decree::hash(bytes);
+    let mut before = link.clone();
+    before.decree.epoch = Epoch(decree.epoch.0 - 1);
+    count_votes(&before, votes, hash, &last.acceptors())?;
+    Ok(Link { branch: link.branch, decree, hash })
+}
+
+/// [`verify`] or [`verify_across`], by the epoch.
+pub(super) fn verify_later(link: &Link, certificate: &Certificate) -> Result<Link, EpochError> {
+    match parse_decree(certificate.decree_bytes())?.epoch.cmp(&link.decree.epoch.next()) {
+        std::cmp::Ordering::Greater => verify_across(link, certificate),
+        _ => verify(link, certificate),
+    }
+}
+
+/// Counts distinct valid votes of one ballot, cast by `acceptors`.
+fn count_votes(link: &Link, votes: &[Signed], hash: Hash, acceptors: &[DeviceId]) -> Result<(), EpochError> {
     let mut ballot: Option<Ballot> = None;
     let mut voters = BTreeSet::new();
     for signed in votes {
@@ -168,16 +200,16 @@ fn count_votes(
             });
         }
         ballot = Some(vote.ballot);
-        if acceptors.is_none_or(|all| all.binary_search(&signed.signer).is_ok()) {
+        if acceptors.binary_search(&signed.signer).is_ok() {
             voters.insert(signed.signer);
         }
     }
-    let needed = acceptors.map_or(1, |all| majority(all.len()));
+    let needed = majority(acceptors.len());
     if voters.len() >= needed { Ok(()) } else { Err(EpochError::Votes { valid: voters.len(), needed }) }
 }
 
-/// Verifies a chain from its root. A chain as long as it may be can lack links between its root and its second link
-/// (they were pruned); the second link then is taken on the word of its voters.
+/// Verifies a chain from its root. Links may lack where those after the gap were voted for by a majority of those who
+/// had a vote before it ([`prune`]).
 pub fn verify_chain(links: &[Certificate]) -> Result<Link, EpochError> {
     let (first, rest) = links.split_first().ok_or(EpochError::Invalid("the chain of the task is empty"))?;
     if links.len() > CHAIN_LINKS {
@@ -186,48 +218,40 @@ pub fn verify_chain(links: &[Certificate]) -> Result<Link, EpochError> {
     let Certificate::Root(root) = first else {
         return Err(EpochError::Foreign { what: "chain of the task", why: "it does not begin with a root" });
     };
-    let mut link = open_root(root)?;
-    for (index, certificate) in rest.iter().enumerate() {
-        link = match index {
-            0 if links.len() == CHAIN_LINKS => {
-                verify(&link, certificate).or_else(|_| anchor(&link, certificate))?
-            }
-            _ => verify(&link, certificate)?,
-        };
-    }
-    Ok(link)
+    rest.iter().try_fold(open_root(root)?, |link, certificate| verify_later(&link, certificate))
 }
 
-/// Takes a certificate whose predecessor was pruned.
-pub(super) fn anchor(root: &Link, certificate: &Certificate) -> Result<Link, EpochError> {
-    const WHAT: &str = "certificate behind a pruned part of the chain";
-    let Certificate::Voted { decree: bytes, votes } = certificate else {
-        return Err(EpochError::Foreign { what: WHAT, why: "a root follows nothing" });
+/// Shortens a chain that is too long, so that it still can be verified: the longest parts that can be left out are. In
+/// a home the same few devices run and hold a task again and again, so a chain seldom needs more than a few links. `Err`: it
+/// cannot be shortened.
+pub(super) fn prune(chain: &mut Vec<Certificate>) -> Result<(), EpochError> {
+    if chain.len() <= CHAIN_LINKS {
+        return Ok(());
+    }
+    // Down to a part, so that this is seldom done. The newest stay in any case: they are what most others lack.
+    let mut kept: Vec<Certificate> = Vec::with_capacity(chain.len());
+    let recent = chain.len() - CHAIN_LINKS / 4;
+    let Some(Certificate::Root(root)) = chain.first() else {
+        return Err(EpochError::Invalid("the chain of the task does not begin with a root"));
     };
-    if votes.len() > limits::ACCEPTORS {
-        return Err(EpochError::Limits { what: WHAT });
+    let mut link = open_root(root)?;
+    kept.push(chain[0].clone());
+    let mut at = 0;
+    while at + 1 < chain.len() {
+        let furthest = (at + 1..=recent.max(at + 1).min(chain.len() - 1)).rev();
+        let next =
+            furthest.into_iter().find_map(|next| Some((next, verify_later(&link, &chain[next]).ok()?)));
+        let Some((next, reached)) = next else {
+            return Err(EpochError::Invalid("a link of the task's chain does not follow the one before"));
+        };
+        (at, link) = (next, reached);
+        kept.push(chain[at].clone());
     }
-    let decree = parse_decree(bytes)?;
-    if decree.task != root.decree.task
-        || decree.branch != root.branch
-        || decree.grant != root.decree.grant
-        || decree.submitter != root.decree.submitter
-        || decree.epoch <= root.decree.epoch
-    {
-        return Err(EpochError::Foreign { what: WHAT, why: "it is of another task or branch" });
+    if kept.len() > CHAIN_LINKS {
+        return Err(EpochError::Limits { what: "chain of the task" });
     }
-    let hash = Decree::hash(bytes);
-    let mut before = root.clone();
-    before.decree.epoch = Epoch(decree.epoch.0 - 1);
-    count_votes(&before, votes, hash, None)?;
-    Ok(Link { branch: root.branch, decree, hash })
-}
-
-/// Keeps the root and the newest links.
-pub(super) fn prune(chain: &mut Vec<Certificate>) {
-    if chain.len() > CHAIN_LINKS {
-        chain.drain(1..=chain.len() - CHAIN_LINKS);
-    }
+    *chain = kept;
+    Ok(())
 }
 
 /// Signs an order that ends a task. Who may sign one is for the drivers to say.

@@ -13,7 +13,10 @@
 //! ```
 //! It can be called off until this device votes. The source keeps the final state until the ACK.
 
-use softbus_core::wire::task::{CheckpointRef, EpochBody, Outcome};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use softbus_core::wire::task::{CHAIN_LINKS, CheckpointRef, EpochBody, Outcome};
 use softbus_core::{BootMs, DeviceId, ErrorCode, Hash, Signed};
 
 use super::outbox::Retry;
@@ -21,11 +24,24 @@ use super::proposer::{Intent, Proposal};
 use super::runner::Instance;
 use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 
+/// With so many links that cannot be left out of its chain a task is not handed over any more: each of them was decided
+/// by other devices than those before.
+const CHAIN_KEPT: usize = 16 * CHAIN_LINKS;
+
+/// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, if the first
+/// took it so long: sooner there is little of it, and later the task may be over before it is anywhere.
+const ROUND_WORTH: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(5);
+
 /// At the source.
 pub(super) struct Outgoing {
     pub(super) destination: DeviceId,
     note: String,
     stage: Stage,
+    /// What the destination is asked to fetch while the task runs on; kept until it has it.
+    warm: Held,
+    /// Whether it was asked for a newer one after that.
+    again: bool,
+    began: BootMs,
     /// When the destination last said something, or the stage began.
     heard: BootMs,
     retry: Retry,
@@ -34,7 +50,7 @@ pub(super) struct Outgoing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     /// The destination fetches a checkpoint while the task runs on.
-    Warm(Hash),
+    Warm,
     /// The instance was told to stop.
     Stopping,
     /// The destination fetches the final checkpoint.
@@ -69,9 +85,9 @@ impl Outgoing {
         }
     }
 
-    fn manifest(&self) -> Option<Hash> {
+    pub(super) fn manifest(&self) -> Option<Hash> {
         match self.stage {
-            Stage::Warm(manifest) => Some(manifest),
+            Stage::Warm => Some(self.warm.checkpoint.manifest),
             Stage::Stopping => None,
             Stage::Final(checkpoint) | Stage::Deciding(checkpoint) => Some(checkpoint.manifest),
         }
@@ -105,9 +121,18 @@ impl TaskMachine {
         };
         let stage = match self.runner.instance {
             Instance::None => Stage::Final(held.checkpoint), // what is held is its state
-            _ => Stage::Warm(held.checkpoint.manifest),
+            _ => Stage::Warm,
         };
-        self.outgoing = Some(Outgoing { destination, note, stage, heard: now, retry: Retry::now(now) });
+        self.outgoing = Some(Outgoing {
+            destination,
+            note,
+            stage,
+            warm: held,
+            again: false,
+            began: now,
+            heard: now,
+            retry: Retry::now(now),
+        });
     }
 
     /// Why the task cannot be handed over just now.
@@ -117,6 +142,11 @@ impl TaskMachine {
         }
         if self.finished() || self.worn_out() {
             return Some(Hindrance::Lasting("the task is at its end: it does not move any more"));
+        }
+        if self.d.chain.len() >= CHAIN_KEPT {
+            return Some(Hindrance::Lasting(
+                "it was on too many devices for one life: adopt it, and it can move on",
+            ));
         }
         if self.d.held.is_none() {
             return Some(Hindrance::Passing("its state is not on this device yet"));
@@ -138,7 +168,7 @@ impl TaskMachine {
         let Some(outgoing) = &mut self.outgoing else { return };
         let destination = outgoing.destination;
         let limit = match outgoing.stage {
-            Stage::Warm(_) => self.setup.tuning.prepare_silence,
+            Stage::Warm => self.setup.tuning.prepare_silence,
             _ => self.setup.tuning.stop_limit,
         };
         let deciding = matches!(outgoing.stage, Stage::Deciding(_));
@@ -172,14 +202,11 @@ impl TaskMachine {
     }
 
     /// What the destination is to fetch now.
-    fn prepared_state(&mut self) -> Option<Held> {
-        let held = self.d.held.clone()?;
-        if let Some(outgoing) = &mut self.outgoing
-            && let Stage::Warm(manifest) = &mut outgoing.stage
-        {
-            *manifest = held.checkpoint.manifest; // the newest there is
+    fn prepared_state(&self) -> Option<Held> {
+        match self.outgoing.as_ref()? {
+            Outgoing { stage: Stage::Warm, warm, .. } => Some(warm.clone()),
+            _ => self.d.held.clone(),
         }
-        Some(held)
     }
 
     fn heard_from_destination(&mut self, from: DeviceId, now: BootMs) -> Option<&mut Outgoing> {
@@ -192,11 +219,22 @@ impl TaskMachine {
         self.heard_from_destination(from, now);
     }
 
-    pub(super) fn on_warm(&mut self, from: DeviceId, _manifest: Hash, now: BootMs) {
+    pub(super) fn on_warm(&mut self, from: DeviceId, manifest: Hash, now: BootMs) {
         let instance = self.runner.instance;
-        let held = self.held_ref();
+        let (held, newest) = (self.held_ref(), self.d.held.clone());
         let Some(outgoing) = self.heard_from_destination(from, now) else { return };
-        if !matches!(outgoing.stage, Stage::Warm(_)) {
+        if outgoing.stage != Stage::Warm || outgoing.warm.checkpoint.manifest != manifest {
+            return;
+        }
+        // What changed while that travelled travels before the stop, too: a second round of pre-copy (Clark et al.,
+        // "Live Migration of Virtual Machines", NSDI 2005).
+        let newer = newest.filter(|newest| newest.checkpoint != outgoing.warm.checkpoint);
+        if let Some(newest) = newer
+            && instance != Instance::None
+            && !outgoing.again
+            && ROUND_WORTH.contains(&now.since(outgoing.began))
+        {
+            (outgoing.again, outgoing.warm, outgoing.retry) = (true, newest, Retry::now(now));
             return;
         }
         let destination = outgoing.destination;
@@ -335,19 +373,18 @@ impl TaskMachine {
         } else {
             if !self.has(held.checkpoint) && !self.d.next.ousted && self.d.next.accepted.is_none() {
                 self.adopt_held(held.clone(), false);
+                self.acknowledge(source);
             }
             self.out.at_once(Action::Warm { checkpoint: held.checkpoint });
         }
     }
 
-    /// A checkpoint is ready in memory. Whichever it is: what came since is little, and the source need not wait.
+    /// A checkpoint is ready in memory.
     pub(super) fn warmed(&mut self, manifest: Hash) {
-        let Some(preparing) = self.preparing.as_ref().filter(|preparing| !preparing.last) else { return };
-        let (source, done) = (preparing.source, preparing.checkpoint.manifest == manifest);
-        if done {
-            self.preparing = None;
+        let waits = |preparing: &mut Preparing| !preparing.last && preparing.checkpoint.manifest == manifest;
+        if let Some(preparing) = self.preparing.take_if(waits) {
+            self.send(preparing.source, EpochBody::Warm { manifest });
         }
-        self.send(source, EpochBody::Warm { manifest });
     }
 
     /// The state cannot be stored here.

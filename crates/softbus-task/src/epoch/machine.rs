@@ -9,7 +9,7 @@ use softbus_core::wire::task::{
 };
 use softbus_core::{BootMs, DeviceId, Domain, Hash, Signed};
 
-use super::certificate::{Link, anchor, encode_decree, open_root, parse_decree, prune, verify, verify_chain};
+use super::certificate::{Link, encode_decree, open_root, parse_decree, prune, verify_chain, verify_later};
 use super::handover::{Outgoing, Preparing};
 use super::lease::Lease;
 use super::members::Members;
@@ -18,6 +18,7 @@ use super::proposer::Proposal;
 use super::publish::Publish;
 use super::replicate::Replicas;
 use super::runner::Runner;
+use super::trace::Trace;
 use super::tuning::{LOST_PEERS, PREFERENCES};
 use super::{
     Action, Command, Durable, EpochError, Event, Held, Next, Notice, Setup, Status, Submission, manifest,
@@ -97,14 +98,22 @@ impl TaskMachine {
         Ok((machine, actions))
     }
 
-    /// Gets to know a task by the chain that another device sent ([`EpochBody::Chain`]).
+    /// Gets to know a task by the chain that another device sent ([`EpochBody::Chain`]). `trace`: if it was known here
+    /// before, and forgotten.
     pub fn join(
         setup: Setup,
         from: DeviceId,
         links: Vec<Certificate>,
+        trace: Option<&Trace>,
         now: BootMs,
     ) -> Result<(Self, Vec<Action>), EpochError> {
         let link = verify_chain(&links)?;
+        if trace.is_some_and(|trace| !trace.admits(&link)) {
+            return Err(EpochError::Foreign {
+                what: "chain of the task",
+                why: "it ends before what was known here once",
+            });
+        }
         let mut machine = Self::make(setup, link.clone(), Durable::new(link.decree.task, links));
         machine.out.touch();
         machine.lease.bind(machine.link.decree.policy, now);
@@ -371,7 +380,13 @@ impl TaskMachine {
                         self.send(from, EpochBody::AskChain);
                     }
                 }
-                Err(error) => tracing::debug!(task = %self.d.task, %error, "a chain is not believed"),
+                Err(error) => match self.from_the_root(&links) {
+                    Some((before, steps)) => {
+                        self.d.chain = before;
+                        self.advance(steps, false, now);
+                    }
+                    None => tracing::debug!(task = %self.d.task, %error, "a chain is not believed"),
+                },
             }
         }
         if self.link.decree.outcome == Outcome::Done && self.d.cancelled.take().is_some() {
@@ -392,9 +407,10 @@ impl TaskMachine {
 
     /// The links of a chain that lead on from ours; and whether some in between are lacking.
     fn steps_ahead(&self, links: &[Certificate]) -> Result<(Vec<(Link, Certificate)>, bool), EpochError> {
+        let whole = matches!(links.first(), Some(Certificate::Root(_)));
         let mut link = self.link.clone();
         let mut steps = Vec::new();
-        for (index, certificate) in links.iter().enumerate() {
+        for certificate in links {
             let Certificate::Voted { decree, .. } = certificate else { continue };
             let decree = parse_decree(decree)?;
             if decree.task != link.decree.task
@@ -403,31 +419,50 @@ impl TaskMachine {
             {
                 continue;
             }
-            link = if decree.epoch == link.decree.epoch.next() {
-                verify(&link, certificate)?
-            } else if index == 1 && links.len() == CHAIN_LINKS && links.first() == self.d.chain.first() {
-                anchor(&link, certificate)?
-            } else {
-                return Ok((steps, true));
+            link = match verify_later(&link, certificate) {
+                Ok(link) => link,
+                // Who sent it may have those in between.
+                Err(_) if !whole && decree.epoch > link.decree.epoch.next() => return Ok((steps, true)),
+                Err(error) => return Err(error),
             };
             steps.push((link.clone(), certificate.clone()));
         }
         Ok((steps, false))
     }
 
-    /// Certificates of later epochs than `since`, or all of them for a device in another branch.
+    /// A chain that does not lead on from our link, as those who had a vote then had none later, is taken from the
+    /// root on: but not by a device that has a vote itself, for nobody else may take that away. Gives what leads up
+    /// to our epoch, and what leads on.
+    fn from_the_root(&self, links: &[Certificate]) -> Option<(Vec<Certificate>, Vec<(Link, Certificate)>)> {
+        if self.has_vote() || links.first() != self.d.chain.first() {
+            return None;
+        }
+        verify_chain(links).ok()?;
+        let Some(Certificate::Root(root)) = links.first() else { return None };
+        let mut link = open_root(root).ok()?;
+        let (mut before, mut steps) = (vec![links[0].clone()], Vec::new());
+        for certificate in &links[1..] {
+            link = verify_later(&link, certificate).ok()?;
+            if link.decree.epoch <= self.link.decree.epoch {
+                before.push(certificate.clone());
+            } else {
+                steps.push((link.clone(), certificate.clone()));
+            }
+        }
+        (!steps.is_empty()).then_some((before, steps))
+    }
+
+    /// Certificates of later epochs than `since`, or all of them for a device in another branch. Of more than a
+    /// message holds, the first.
     fn send_chain(&mut self, to: DeviceId, branch: Branch, since: u64) {
         let all = branch != self.link.branch;
-        let first_kept =
-            self.d.chain.get(1).and_then(|c| parse_decree(c.decree_bytes()).ok()).map(|d| d.epoch.0);
-        let pruned = first_kept.is_some_and(|first| since.saturating_add(1) < first);
-        let links: Vec<Certificate> = if all || pruned {
-            self.d.chain.clone()
-        } else {
-            let lacking = self.link.decree.epoch.0.saturating_sub(since).max(1);
-            let skip = self.d.chain.len().saturating_sub(usize::try_from(lacking).unwrap_or(usize::MAX));
-            self.d.chain[skip..].to_vec()
-        };
+        let epoch = |link: &Certificate| parse_decree(link.decree_bytes()).map_or(0, |decree| decree.epoch.0);
+        let lacking =
+            self.d.chain.iter().position(|link| epoch(link) > since).unwrap_or(self.d.chain.len() - 1);
+        // What was left out just before can only be bridged by who knows the whole.
+        let gap = self.d.chain.get(lacking).is_some_and(|link| epoch(link) > since.saturating_add(1));
+        let from = if all || gap { 0 } else { lacking };
+        let links: Vec<Certificate> = self.d.chain.iter().skip(from).take(CHAIN_LINKS).cloned().collect();
         self.send(to, EpochBody::Chain { links });
     }
 
@@ -441,7 +476,9 @@ impl TaskMachine {
             self.d.chain.push(certificate);
             last = link;
         }
-        prune(&mut self.d.chain);
+        if let Err(error) = prune(&mut self.d.chain) {
+            tracing::debug!(task = %self.d.task, %error, links = self.d.chain.len(), "a chain stays long");
+        }
         let before = std::mem::replace(&mut self.link, last);
         self.out.touch();
         let kept_right = single
@@ -509,6 +546,16 @@ impl TaskMachine {
     }
 
     // --- small things that all roles use ---
+
+    /// The last decided epoch, as far as is known here.
+    pub(super) fn tip(&self) -> &Link {
+        &self.link
+    }
+
+    /// Whether this device has a vote on the epoch that comes next.
+    pub(super) fn has_vote(&self) -> bool {
+        self.is_acceptor(self.me)
+    }
 
     /// The decree of the last decided epoch.
     pub fn decree(&self) -> &Decree {

@@ -6,6 +6,8 @@
 //! - A message of an unknown task: if it is a [`Chain`](softbus_core::wire::task::EpochBody::Chain), check its
 //!   [`authority`] and [`TaskMachine::join`]; else (or if it cannot be joined) answer
 //!   [`EpochMessage::ask`](softbus_core::wire::task::EpochMessage::ask) and forget it; never answer an `AskChain`.
+//! - To forget a task: only when [`View::settled`], or when this device has lost its part in it; and never without
+//!   keeping its [`Trace`] durably, which is given to [`TaskMachine::join`] should the task be met again.
 //! - A message with an [`authority`]: pass it on only if its signer may (a chain whose root is known needs no asking).
 //! - [`Action::Run`] and the others that carry `until`: the instance compares the boot clock before each step and
 //!   before it lets an effect out. A [`Tick`](Event::Tick) that comes late must not let it run on.
@@ -45,6 +47,7 @@ mod sabotage;
 #[cfg(test)]
 mod sim;
 mod status;
+mod trace;
 mod tuning;
 
 pub use api::{
@@ -55,4 +58,5 @@ pub use durable::{DURABLE_FORMAT, Durable, Held, Incoming, Next};
 pub use effects::{EffectGate, EffectInbox, GateFull, Numbered, REPEATED, WITHHELD, WITHHELD_BYTES};
 pub(crate) use handover::Hindrance;
 pub use machine::TaskMachine;
+pub use trace::Trace;
 pub use tuning::{Tuning, epsilon};

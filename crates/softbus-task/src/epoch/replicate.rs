@@ -215,7 +215,7 @@ impl TaskMachine {
     }
 
     /// Tells the owner what is held here; not after a promise to another, who then relies on what was told it.
-    fn acknowledge(&mut self, owner: DeviceId) {
+    pub(super) fn acknowledge(&mut self, owner: DeviceId) {
         let silent = self.d.next.ousted && !broken!(self, AckAfterPromise);
         if let Some(checkpoint) = self.held_ref().filter(|_| !silent) {
             self.send(owner, EpochBody::Stored { checkpoint });
@@ -280,7 +280,8 @@ impl TaskMachine {
         if self.d.held.is_none() && self.is_member() {
             wanted.push((self.link.decree.base, self.sources_of_base()));
         }
-        if let Some(offer) = self.replicas.offer {
+        // While a hand-over to this device is being prepared, nothing else may keep its checkpoint from coming.
+        if let Some(offer) = self.replicas.offer.filter(|_| self.preparing.is_none()) {
             wanted.push((offer, vec![self.link.decree.owner]));
         }
         wanted
@@ -409,6 +410,7 @@ impl TaskMachine {
             keep.extend(self.accepted_decree().map(|decree| decree.base.manifest));
             keep.extend(self.preparing.iter().map(|preparing| preparing.checkpoint.manifest));
             keep.extend(self.replicas.fetches.keys().copied());
+            keep.extend(self.outgoing.as_ref().and_then(|outgoing| outgoing.manifest()));
             if self.is_owner() {
                 let recent = self.replicas.history.iter().rev().take(HISTORY_KEPT);
                 keep.extend(recent.map(|(checkpoint, _)| checkpoint.manifest));

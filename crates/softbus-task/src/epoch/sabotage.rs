@@ -31,4 +31,6 @@ pub(crate) enum Sabotage {
     GrantAfterPromise,
     /// A running owner takes in checkpoints while its proposal is under way.
     NoFreeze,
+    /// A device that forgets a task forgets what it voted for, too.
+    ForgetWithoutTrace,
 }

@@ -11,7 +11,7 @@ use super::{Actor, Done, Input, is_present};
 use crate::driver::follow::{self, Heard};
 use crate::driver::placing;
 use crate::driver::shared::Warm;
-use crate::epoch::{Command, Event};
+use crate::epoch::{Command, Event, Trace};
 use crate::native::Effect;
 use crate::status::{TaskEvent, cut};
 use crate::{TaskError, limits};
@@ -157,7 +157,7 @@ impl Actor {
         // Who was only asked to take it, and then was not given it, has no part in it.
         let (decree, me) = (self.machine.decree(), self.inner.me);
         let part = decree.submitter == me || decree.members().contains(&me);
-        let keep = if part { self.inner.config.keep_results } else { limits::TRACE_KEEP };
+        let keep = if part { self.inner.config.keep_results } else { limits::KNOW_ENDED };
         if now >= ended.after(keep) {
             self.forget();
         }
@@ -178,7 +178,7 @@ impl Actor {
     fn forget(&mut self) {
         self.gone = true;
         self.instance = None;
-        self.inner.forget(&self.shared);
+        self.inner.forget(&self.shared, Some(Trace::of(&self.machine)));
     }
 }
 

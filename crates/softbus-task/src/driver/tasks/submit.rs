@@ -83,15 +83,18 @@ impl Tasks {
 
         let (decision, owner) = self.find_place(&grant, input_bytes, start_on).await?;
         let submitted = self.prepare(&shared, &grant, key, image, &decision, owner).await;
-        let (machine, actions) = match submitted {
+        // Nobody else can know a task that was named just now.
+        let place = inner.reserve(task).ok_or(TaskError::Closed);
+        let ((machine, actions), place) = match submitted.and_then(|made| Ok((made, place?))) {
             Ok(made) => made,
             Err(error) => {
-                inner.forget(&shared);
+                inner.forget(&shared, None);
                 return Err(error);
             }
         };
         let (born, durable) = oneshot::channel();
-        inner.begin(shared.clone(), Seed { machine, actions, born: Some(born), ended: None });
+        let seed = Seed { machine, actions, born: Some(born), ended: None, filed: false };
+        inner.begin(place, shared.clone(), seed);
         let explanation = match decision.chosen {
             // The explanation knows of the device's merits only.
             Some(best) if best != owner && start_on == Some(owner) => {
@@ -103,7 +106,7 @@ impl Tasks {
         match durable.await {
             Ok(Ok(())) => Ok(TaskHandle { tasks: self.clone(), id: task }),
             Ok(Err(error)) => {
-                inner.forget(&shared);
+                inner.forget(&shared, None);
                 Err(error)
             }
             Err(_) => Err(TaskError::Closed),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use softbus_core::wire::task::{CheckpointRef, Fence};
 use softbus_core::{BootMs, DeviceId, Domain, Hash, Sig, Signed, Signer};
 
-use super::super::{Durable, TaskMachine};
+use super::super::{Durable, TaskMachine, Trace};
 
 pub(super) struct Key(ed25519_dalek::SigningKey, DeviceId);
 
@@ -95,6 +95,8 @@ pub(super) struct Device {
     pub(super) machine: Option<TaskMachine>,
     pub(super) disk: Disk,
     pub(super) instance: Option<Instance>,
+    /// What is left of the task after it was forgotten; on disk.
+    pub(super) trace: Option<Trace>,
     /// Time of the wake asked for last.
     pub(super) wake: Option<BootMs>,
     /// Who it believes to be out of reach.

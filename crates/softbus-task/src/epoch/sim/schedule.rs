@@ -45,6 +45,10 @@ pub(super) enum Fault {
     FreezeOwner { ms: u64 },
     /// The program dies and starts again at once (`ms` later).
     Blink { device: usize, ms: u64 },
+    /// A device forgets the task, if it has no part in it any more.
+    Forget { device: usize },
+    /// Other devices become holders: the last ones.
+    OtherHolders,
     /// Someone ends the task.
     Cancel { device: usize },
     /// Someone takes the task by force.
@@ -95,6 +99,8 @@ fn fault(devices: usize, force: bool) -> impl Strategy<Value = Fault> {
         2 => (50u64..6000).prop_map(|ms| Fault::FreezeOwner { ms }),
         2 => (device.clone(), 5u64..400).prop_map(|(device, ms)| Fault::Blink { device, ms }),
         1 => device.clone().prop_map(|device| Fault::Replay { device }),
+        3 => device.clone().prop_map(|device| Fault::Forget { device }),
+        1 => Just(Fault::OtherHolders),
     ];
     if !force {
         return mishaps.boxed();

@@ -224,6 +224,7 @@ noticed! {
     an_implied_lease_without_a_lease_is_noticed: LeaseForNothing, late_votes();
     granting_after_a_promise_is_noticed: GrantAfterPromise, split_council();
     a_base_that_moves_is_noticed: NoFreeze, plans(true);
+    forgetting_without_a_trace_is_noticed: ForgetWithoutTrace, forgotten_members();
 }
 
 /// An acceptor forgets its lease just when another, deaf to the owner, asks for its promise.
@@ -346,6 +347,18 @@ fn power_cuts() -> impl Strategy<Value = Plan> {
     course(false, 3, 2, 10, schedule)
 }
 
+/// A member that voted for other holders forgets the task, and then meets one that slept through it.
+fn forgotten_members() -> impl Strategy<Value = Plan> {
+    let schedule = vec![
+        (1_500, Fault::Split { sides: 1 }),
+        (300, Fault::OtherHolders),
+        (6_000, Fault::Forget { device: 1 }),
+        (0, Fault::Split { sides: 3 }),
+        (15_000, Fault::Heal),
+    ];
+    course(true, 5, 2, 10, schedule)
+}
+
 /// The courses break nothing as long as every safeguard is in place.
 #[test]
 fn hard_courses_are_survived() {
@@ -359,6 +372,7 @@ fn hard_courses_are_survived() {
         search(lost_answers(), each, None),
         search(power_cuts(), each, None),
         search(forgotten_votes(), each, None),
+        search(forgotten_members(), each, None),
     ];
     if let Some(story) = runs.into_iter().find_map(Result::err) {
         panic!("{story}");

@@ -1,10 +1,14 @@
 //! Single walks through the protocol: what a person would tell of it.
 
-use softbus_core::wire::task::{Outcome, Why};
+use softbus_core::Signer as _;
+use softbus_core::wire::task::{
+    Ballot, CHAIN_LINKS, Certificate, Decree, EpochBody, EpochMessage, Outcome, Why,
+};
 
-use super::super::{Command, Event, Notice, Status, Tuning, manifest};
+use super::super::{Command, Event, Notice, Status, Tuning, certificate, manifest};
+use super::device::Key;
 use super::schedule::{Fault, Plan};
-use super::world::World;
+use super::world::{TASK, World};
 
 fn plan(devices: usize, quorum: bool, steps: u64) -> Plan {
     Plan {
@@ -311,7 +315,99 @@ fn a_manifest_or_certificate_with_one_flipped_bit_is_refused() {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         if let Ok(chain) = postcard::from_bytes::<Vec<_>>(&flipped) {
-            assert!(super::super::certificate::verify_chain(&chain).is_err(), "bit {bit}");
+            assert!(certificate::verify_chain(&chain).is_err(), "bit {bit}");
         }
+    }
+}
+
+#[test]
+fn a_long_life_has_a_short_chain_that_everybody_believes() {
+    for quorum in [false, true] {
+        let mut world = world(5, quorum, 1_000_000);
+        let sleeper = (0..5).rev().find(|device| Some(*device) != world.owner()).unwrap();
+        world.crash(sleeper);
+        let mut at = world.now_us;
+        let mut longest = 0;
+        let mut moves = 0;
+        while moves < 2 * CHAIN_LINKS {
+            let owner = world.owner().unwrap();
+            let to = (0..5).filter(|device| ![owner, sleeper].contains(device)).nth(moves % 3).unwrap();
+            let before = world.devices[owner].machine.as_ref().unwrap().decree().epoch;
+            world.fault(Fault::Move { to });
+            for _ in 0..100 {
+                at += 100_000;
+                world.run_until(at);
+                if world.devices[to].machine.as_ref().is_some_and(|machine| machine.decree().epoch > before) {
+                    moves += 1;
+                    break;
+                }
+            }
+            sound(&world);
+            longest = world.devices[to].machine.as_ref().unwrap().record().chain.len().max(longest);
+        }
+        assert!(longest <= CHAIN_LINKS, "{longest}");
+        let owner = world.owner().unwrap();
+        let machine = world.devices[owner].machine.as_ref().unwrap();
+        let link = certificate::verify_chain(&machine.record().chain).unwrap();
+        assert_eq!(link.decree, *machine.decree());
+        assert!(link.decree.epoch.0 > 2 * CHAIN_LINKS as u64);
+        // One that slept through all of it learns where the task is, and gets it.
+        world.start(sleeper, true);
+        world.run_until(at + 10_000_000);
+        world.fault(Fault::Move { to: sleeper });
+        world.run_until(at + 20_000_000);
+        sound(&world);
+        assert_eq!(world.owner(), Some(sleeper));
+    }
+}
+
+/// A chain as a member could make it up that has seen the task's root: behind a gap, with itself as the owner.
+#[test]
+fn nobody_takes_a_task_by_a_chain_of_its_own_making() {
+    for quorum in [false, true] {
+        let mut world = world(5, quorum, 1_000_000);
+        let owner = world.owner().unwrap();
+        let members = world.devices[owner].machine.as_ref().unwrap().decree().members();
+        let thief = (0..5).find(|device| !members.contains(&world.devices[*device].id)).unwrap();
+        let key = world.devices[thief].key.clone();
+        let puppets = [Key::of(50), Key::of(51)];
+        let root = world.devices[owner].machine.as_ref().unwrap().record().chain[0].clone();
+        let mut link = certificate::verify_chain(std::slice::from_ref(&root)).unwrap();
+        let mut links = vec![root];
+        link.decree.epoch.0 += 40;
+        while links.len() < CHAIN_LINKS {
+            let mut decree = link.decree.clone();
+            decree.branch = link.branch;
+            decree.epoch = decree.epoch.next();
+            decree.previous = link.hash;
+            (decree.owner, decree.why) = (key.id(), Why::HandOver);
+            decree.holders =
+                if quorum { puppets.iter().map(|puppet| puppet.id()).collect() } else { Vec::new() };
+            let bytes = certificate::encode_decree(&decree).unwrap();
+            let ballot = Ballot { round: 0, proposer: key.id() };
+            let voters = puppets.iter().chain([&key]);
+            let votes =
+                voters.map(|voter| certificate::vote(&**voter, &link, ballot, &bytes).unwrap()).collect();
+            link = certificate::Link { branch: link.branch, hash: Decree::hash(&bytes), decree };
+            links.push(Certificate::Voted { decree: bytes, votes });
+        }
+        assert!(certificate::verify_chain(&links).is_err());
+        let message = EpochMessage {
+            branch: link.branch,
+            epoch: link.decree.epoch,
+            body: EpochBody::Chain { links },
+            ..EpochMessage::ask(TASK)
+        };
+        let before = world.devices[owner].machine.as_ref().unwrap().decree().clone();
+        for device in (0..5).filter(|device| *device != thief) {
+            let (from, message) = (key.id(), message.clone());
+            world.give(device, Event::Message { from, message });
+        }
+        for device in world.devices.iter().filter_map(|device| device.machine.as_ref()) {
+            assert_eq!(*device.decree(), before);
+        }
+        world.run_until(world.now_us + 1_000_000);
+        sound(&world);
+        assert_eq!(world.owner(), Some(owner));
     }
 }

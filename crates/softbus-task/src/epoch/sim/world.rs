@@ -83,6 +83,7 @@ impl World {
                     machine: None,
                     disk: Disk::default(),
                     instance: None,
+                    trace: None,
                     wake: None,
                     believed_lost: vec![false; plan.devices],
                     slow_disk_us: 5_000,
@@ -488,7 +489,9 @@ impl World {
             EpochBody::Chain { links } if matches!(links.first(), Some(Certificate::Root(_))) => {
                 let setup = self.setup(to);
                 let now = self.clock(to);
-                if let Ok((machine, actions)) = TaskMachine::join(setup, sender, links, now) {
+                let trace = self.devices[to].trace.clone();
+                let joined = TaskMachine::join(setup, sender, links, trace.as_ref(), now);
+                if let Ok((machine, actions)) = joined {
                     self.devices[to].machine = Some(machine);
                     self.perform(to, actions);
                     self.prefer(to);

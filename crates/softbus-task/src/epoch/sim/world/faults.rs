@@ -3,6 +3,8 @@
 use softbus_core::Domain;
 use softbus_core::wire::task::Outcome;
 
+use super::super::super::Trace;
+use super::super::super::sabotage::Sabotage;
 use super::{Command, Event, Fault, TASK, TaskMachine, What, World};
 
 impl World {
@@ -130,6 +132,15 @@ impl World {
                 self.crash(device);
                 self.after(ms * 1000, What::Fault(Fault::Start { device, reboot: false }));
             }
+            Fault::Forget { device } => self.forget(device),
+            Fault::OtherHolders => {
+                if let Some(owner) = self.owner() {
+                    let count = usize::from(self.plan.replicas);
+                    let others = (0..self.plan.devices).rev().filter(|device| *device != owner);
+                    let holders = others.take(count).map(|device| self.devices[device].id).collect();
+                    self.give(owner, Event::Command(Command::ChangeHolders { holders }));
+                }
+            }
             Fault::Cancel { device } => self.cancel(device),
             Fault::Adopt { device } => {
                 self.give(device, Event::Command(Command::Adopt { note: String::new() }));
@@ -177,6 +188,32 @@ impl World {
             None => true,
         });
         all && members > 0
+    }
+
+    /// A device that has no part in the task any more erases all of it but a trace.
+    fn forget(&mut self, device: usize) {
+        let sabotage = self.plan.tuning.sabotage;
+        let current = &mut self.devices[device];
+        let Some(machine) = current.machine.as_ref().filter(|machine| {
+            let part = machine.decree().members().contains(&current.id);
+            machine.view().settled && !part && machine.decree().outcome == Outcome::Run
+        }) else {
+            return;
+        };
+        if sabotage != Some(Sabotage::ForgetWithoutTrace) {
+            current.trace = Some(Trace::of(machine));
+        }
+        current.machine = None;
+        current.wake = None;
+        current.disk.record = None;
+        current.disk.writing.clear();
+        current.disk.checkpoints.clear();
+        // What was being fetched for it is of no use.
+        current.life += 1;
+        let life = current.life;
+        self.statuses[device] = None;
+        self.tell(|_| format!("{device} forgets the task"));
+        self.after(100_000, What::Presence { device, life });
     }
 
     /// Gives an order to end the task.
