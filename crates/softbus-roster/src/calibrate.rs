@@ -49,8 +49,8 @@ pub fn kernel(ops: u64) -> u64 {
 }
 
 /// Measures operations per second of the core it runs on, by a stopwatch in nanoseconds, at most some 150 ms in
-/// all. Of all slices the rate counts that seven of eight stay below: what other programs took away in between
-/// is load and not lack of speed. `None` if the stopwatch stands still.
+/// all. Of all slices the rate counts that seven of eight stay below: what other programs took away in between (of
+/// caches, too) is load and not lack of speed. `None` if the stopwatch stands still.
 pub fn measure(stopwatch_ns: &dyn Fn() -> u64) -> Option<u64> {
     let time = |ops: u64| {
         let start = stopwatch_ns();

@@ -439,11 +439,11 @@ async fn rate(seam: &Seam, store: &Store, machine: &Hardware, kept: Option<Calib
     if let Some(kept) = kept.filter(|kept| kept.holds(&fingerprint, wall)) {
         return kept.rate_ops_per_s;
     }
-    let (clock, began) = (seam.clock.clone(), seam.clock.stopwatch_ns());
+    let (clock, began) = (seam.clock.clone(), Instant::now());
     let job = move || calibrate::measure(&|| clock.stopwatch_ns());
     let measured = seam.compute.run(Lane::Work, calibrate::CALIBRATION_OPS, job).await.flatten();
     // Where time passes between jobs and not within them (a simulator), it is the whole job that counts.
-    let took = || seam.clock.stopwatch_ns().saturating_sub(began);
+    let took = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let Some(rate_ops_per_s) = measured.or_else(|| calibrate::rate(calibrate::CALIBRATION_OPS, took()))
     else {
         tracing::warn!("no clock to measure the processor by: {RATE_UNKNOWN} operations per second assumed");

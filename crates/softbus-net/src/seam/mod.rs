@@ -150,9 +150,9 @@ pub trait Clock: Send + Sync + 'static {
     fn wall(&self) -> WallMs;
     /// Monotonic, counts suspend.
     fn boot(&self) -> BootMs;
-    /// A stopwatch in nanoseconds since some fixed point, to measure how long a piece of computing took (the
-    /// calibration does). For nothing else: waits and deadlines are `tokio::time`. Without a finer clock it is
-    /// [`Clock::boot`].
+    /// A stopwatch in nanoseconds, to measure how long a piece of computing took (the calibration does). It may count
+    /// the time of the thread it is read on: both readings are to be taken on one. For nothing else: waits and
+    /// deadlines are `tokio::time`. Without a finer clock it is [`Clock::boot`].
     fn stopwatch_ns(&self) -> u64 {
         self.boot().0.saturating_mul(1_000_000)
     }
