@@ -26,7 +26,8 @@ pub enum Latency {
     Interactive,
 }
 
-/// What may get lost.
+/// What may get lost. All channels are reliable streams so far, so [`Lossy`](Reliability::Lossy) is a permission that
+/// nobody makes use of yet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reliability {
