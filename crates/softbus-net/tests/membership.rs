@@ -539,6 +539,31 @@ async fn trust_is_as_it_was_after_every_crash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sole_owner_with_an_empty_disk_gets_its_circle_back_from_a_plain_member() {
+    for opens in [true, false] {
+        let world = World::new(30 + u64::from(opens));
+        let (phone, tv, car) = home(&world).await;
+        phone.net.shutdown().await;
+        drop(phone);
+        // The same key on another machine. Who knows it believes it to be linked with already, and calls it.
+        let phone = Device::start(&world.host("new phone"), 1).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        if opens {
+            tv.pair_with(&phone, PairOptions::default()).await;
+        } else {
+            phone.pair_with(&tv, PairOptions::default()).await;
+        }
+        assert_eq!(phone.view().circles, tv.view().circles);
+        for other in [&tv, &car] {
+            phone.linked(other).await;
+            other.linked(&phone).await;
+        }
+        phone.keeper.remove(None, car.id()).await.unwrap();
+        tv.until("heard of it", |tv| tv.trusts(&car).is_none()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_orphaned_circle_is_recovered_on_a_member() {
     let world = World::new(9);
     let phone = Device::start(&world.host("phone"), 1).await;

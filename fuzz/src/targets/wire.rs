@@ -84,6 +84,7 @@ messages! {
             admits: Some(CircleId([5; 32])),
             member_of: vec![CircleId([5; 32]); 8],
             join: true,
+            shared: vec![CircleId([6; 32]); 8],
         }),
         Pair::Joined,
         Pair::Refusal(Refusal::Frozen { seconds: u32::MAX }),

@@ -11,7 +11,8 @@
 //!                                       ←     Confirm   proof of the password
 //!  Offer    circles it is in            →
 //!                                       ←     Offer     circles it is in
-//!  Both now know who admits whom. From the admitter, as often as needed:
+//!  Both now know who admits whom, or hands back a circle that the other is in already. From that one, as often
+//!  as needed:
 //!  Welcome  statements, the circle's secret
 //!  And from the joiner, when all is stored:
 //!  Joined
@@ -88,12 +89,15 @@ pub struct Offer {
     pub member_of: Vec<CircleId>,
     /// If it is in a circle already: whether it would join another.
     pub join: bool,
+    /// Circles that both of the two are in by what this side knows, ascending, at most [`OFFER_CIRCLES`]: one that
+    /// the other does not have (any more) can be handed back to it, by whoever is in it.
+    pub shared: Vec<CircleId>,
 }
 
 impl Offer {
     /// Of a device in no circle.
     pub fn nothing() -> Self {
-        Self { admits: None, member_of: Vec::new(), join: false }
+        Self { admits: None, member_of: Vec::new(), join: false, shared: Vec::new() }
     }
 }
 
@@ -134,7 +138,7 @@ pub enum Refusal {
     Protocol,
 }
 
-/// A part of the circle, from the admitter to the joiner.
+/// A part of the circle, from the admitter (or whoever hands it back) to the joiner.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Welcome {
     /// Some of its statements, parents first.
@@ -190,8 +194,9 @@ mod tests {
                 admits: Some(CircleId([5; 32])),
                 member_of: vec![CircleId([5; 32])],
                 join: true,
+                shared: vec![CircleId([6; 32])],
             }),
-            "44000000000101000301050505050505050505050505050505050505050505050505050505050505050501050505050505050505050505050505050505050505050505050505050505050501",
+            "65000000000101000301050505050505050505050505050505050505050505050505050505050505050501050505050505050505050505050505050505050505050505050505050505050501010606060606060606060606060606060606060606060606060606060606060606",
         );
         golden(&Pair::Joined, "010000000001010004");
         golden(&Pair::Refusal(Refusal::WrongPassword { tries_left: 2 }), "0300000000010100050002");

@@ -1,4 +1,4 @@
-//! After the proof: who admits whom, and how the circle gets to the joiner.
+//! After the proof: who admits whom or hands back a circle, and how that gets to the joiner.
 
 use softbus_core::wire::circle::EXCHANGE_STATEMENT_BYTES;
 use softbus_core::wire::pair::{Offer, Pair, Refusal, Welcome};
@@ -15,21 +15,17 @@ use crate::seam::store::StoreError;
 
 impl Keeper {
     /// What this device brings to a pairing.
-    pub(super) fn offer(&self, options: &PairOptions) -> Offer {
+    pub(super) fn offer(&self, options: &PairOptions, peer: &DeviceId) -> Offer {
         let now = self.wall();
         let me = self.id();
         let view = self.circles();
         // A circle in which our own time is over does not keep us from being admitted.
-        let member_of: Vec<CircleId> = view
-            .circles
-            .values()
-            .filter(|c| c.member(&me, now).is_some())
-            .map(|c| c.id)
-            .take(CIRCLES)
-            .collect();
+        let ours = || view.circles.values().filter(|c| c.member(&me, now).is_some()).take(CIRCLES);
+        let member_of: Vec<CircleId> = ours().map(|c| c.id).collect();
+        let shared = ours().filter(|c| c.member(peer, now).is_some()).map(|c| c.id).collect();
         let admits = self.admits(options).ok().flatten();
         let join = options.join && member_of.len() < CIRCLES;
-        Offer { admits, member_of, join }
+        Offer { admits, member_of, join, shared }
     }
 
     /// The circle that this device may admit others to, under these options.
@@ -85,6 +81,32 @@ impl Keeper {
         }
     }
 
+    /// The part of one who knows that the peer is in the circle: it gets what this device has of it, and no act is
+    /// needed. A device that was removed is not in it, whatever it had before.
+    pub(super) async fn hand_back(
+        &self,
+        talk: &mut impl Talk,
+        peer: DeviceId,
+        circle: CircleId,
+        since: Option<u64>,
+    ) -> Result<Paired, MembershipError> {
+        let wanted = if self.shares(circle, &peer) {
+            self.still_wanted(since)
+        } else {
+            Err(MembershipError::NotMember(peer))
+        };
+        if let Err(error) = wanted {
+            let refusal = match &error {
+                MembershipError::Cancelled => Refusal::Cancelled,
+                _ => Refusal::NobodyAdmits,
+            };
+            let _ = talk.say(&Welcome::Refusal(refusal)).await;
+            return Err(error);
+        }
+        self.welcome(talk, circle).await?;
+        Ok(Paired { peer, circle, joined: false, founded: None })
+    }
+
     /// Sends the circle and waits until the joiner has stored it.
     async fn welcome(&self, talk: &mut impl Talk, circle: CircleId) -> Result<(), MembershipError> {
         let (statements, secret) = {
@@ -114,24 +136,25 @@ impl Keeper {
         since: Option<u64>,
     ) -> Result<(), MembershipError> {
         let now = self.wall();
-        let grant = options.grant.clone().unwrap_or_else(|| Grant {
-            role: Role::Member,
-            expires: Some(now.after(DEFAULT_GRANT)),
-            services: Default::default(),
-        });
-        if grant.expires.is_some_and(|end| end <= now) {
-            return Err(MembershipError::BadGrant("the end of what was to be granted has passed".into()));
-        }
         let present: Option<Member> =
             self.circles().circles.get(&circle).and_then(|view| view.member(&peer, now).cloned());
-        if let Some(present) = present {
-            if theirs.member_of.contains(&circle) {
-                return Err(MembershipError::AlreadyMember);
-            }
-            // It was admitted before but did not store it: say it again. The grant stays unless it says otherwise.
-            if present.role == grant.role && present.services == grant.services {
-                return Ok(());
-            }
+        if present.is_some() && theirs.member_of.contains(&circle) {
+            return Err(MembershipError::AlreadyMember);
+        }
+        let grant = match (&options.grant, present) {
+            // It was admitted before but does not have the circle (any more): say it again. What it was granted stays
+            // as it is unless the user says otherwise.
+            (None, Some(_)) => return Ok(()),
+            (Some(grant), Some(present)) if present.is_granted(grant) => return Ok(()),
+            (Some(grant), _) => grant.clone(),
+            (None, None) => Grant {
+                role: Role::Member,
+                expires: Some(now.after(DEFAULT_GRANT)),
+                services: Default::default(),
+            },
+        };
+        if grant.expires.is_some_and(|end| end <= now) {
+            return Err(MembershipError::BadGrant("the end of what was to be granted has passed".into()));
         }
         self.undisturbed(move |me| async move {
             me.still_wanted(since)?;
@@ -151,12 +174,14 @@ impl Keeper {
         }
     }
 
-    /// The joiner's part: takes the circle in and stores it. `expected` is not known if the peer founds it.
+    /// The joiner's part: takes the circle in and stores it. `expected` is not known if the peer founds it. `by` is the
+    /// least role of one who may give it: owner of whoever admits, any of whoever hands it back.
     pub(super) async fn join(
         &self,
         talk: &mut impl Talk,
         peer: DeviceId,
         expected: Option<CircleId>,
+        by: Role,
         since: Option<u64>,
     ) -> Result<Paired, MembershipError> {
         let (mut all, mut expected) = (Vec::new(), expected);
@@ -196,8 +221,8 @@ impl Keeper {
                     };
                     circle.absorb(all, secret);
                     let members = circle.set.view().members;
-                    let admitter = members.get(&peer).is_some_and(|member| member.role == Role::Owner);
-                    (admitter && members.contains_key(&me)).then_some(circle)
+                    let giver = members.get(&peer).is_some_and(|member| member.role >= by);
+                    (giver && members.contains_key(&me)).then_some(circle)
                 };
                 let ops = weight.saturating_mul(STATEMENT_OPS);
                 let circle = keeper.seam.compute.run(Lane::Work, ops, work).await;

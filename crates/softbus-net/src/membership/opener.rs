@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use softbus_core::wire::pair::{Offer, Pair, Password, Refusal};
 use softbus_core::{DeviceId, ErrorCode};
-use softbus_trust::PairingState;
+use softbus_trust::{PairingState, Role};
 use softbus_trust::pairing::{Binding, Judged, Opener, PairPassword, Settlement, Tried, settle};
 use tokio::sync::watch;
 
@@ -106,8 +106,14 @@ impl Keeper {
             Settlement::OpenerAdmits(circle) => {
                 self.let_in(talk, peer, circle, &options, &theirs, Some(since)).await
             }
-            Settlement::EntererAdmits(circle) => self.join(talk, peer, Some(circle), Some(since)).await,
-            Settlement::EntererFounds => self.join(talk, peer, None, Some(since)).await,
+            Settlement::EntererAdmits(circle) => {
+                self.join(talk, peer, Some(circle), Role::Owner, Some(since)).await
+            }
+            Settlement::EntererFounds => self.join(talk, peer, None, Role::Owner, Some(since)).await,
+            Settlement::OpenerReturns(circle) => self.hand_back(talk, peer, circle, Some(since)).await,
+            Settlement::EntererReturns(circle) => {
+                self.join(talk, peer, Some(circle), Role::Guest, Some(since)).await
+            }
             Settlement::Refused(refusal) => Err(refused(refusal, &theirs)),
         };
         paired.map_err(Stop::Quiet)
@@ -165,7 +171,7 @@ impl Keeper {
         let Pair::Offer(theirs) = hear(talk, MESSAGE).await? else {
             return Err(Stop::Say(Refusal::Protocol));
         };
-        let ours = self.offer(&invitation.options);
+        let ours = self.offer(&invitation.options, &peer);
         talk.say(&Pair::Offer(ours.clone())).await?;
         Ok((invitation.options, ours, theirs))
     }

@@ -10,7 +10,7 @@ use softbus_core::{DeviceId, ErrorCode, Message, WallMs};
 use softbus_trust::pairing::{
     Binding, EXPORTER_LABEL, Enterer, PairPassword, ProofError, Settlement, settle,
 };
-use softbus_trust::{PairingState, Pin, Ticket};
+use softbus_trust::{PairingState, Pin, Role, Ticket};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -299,13 +299,19 @@ impl Keeper {
                 return Err(error);
             }
         }
-        let ours = self.offer(&options);
+        let ours = self.offer(&options, &peer);
         talk.say(&Pair::Offer(ours.clone())).await?;
         let Pair::Offer(theirs) = hear(talk, MESSAGE).await? else {
             return Err(breach(talk).await);
         };
         match settle(&theirs, &ours) {
-            Settlement::OpenerAdmits(circle) => self.join(talk, peer, Some(circle), None).await,
+            Settlement::OpenerAdmits(circle) => {
+                self.join(talk, peer, Some(circle), Role::Owner, None).await
+            }
+            Settlement::OpenerReturns(circle) => {
+                self.join(talk, peer, Some(circle), Role::Guest, None).await
+            }
+            Settlement::EntererReturns(circle) => self.hand_back(talk, peer, circle, None).await,
             Settlement::EntererAdmits(circle) => {
                 self.let_in(talk, peer, circle, &options, &theirs, None).await
             }

@@ -107,7 +107,7 @@ impl Keeper {
     }
 
     /// Whether `device` may hear of this circle: both are in it, and its time is not over.
-    fn shares(&self, circle: CircleId, device: &DeviceId) -> bool {
+    pub(super) fn shares(&self, circle: CircleId, device: &DeviceId) -> bool {
         let now = self.wall();
         self.read().view.circles.get(&circle).is_some_and(|view| view.member(device, now).is_some())
     }

@@ -31,6 +31,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether it has just what `grant` says.
+    pub fn is_granted(&self, grant: &Grant) -> bool {
+        self.role == grant.role && self.expires == grant.expires && self.services == grant.services
+    }
+
     /// Whether its time is not over. A guest without an end (which no well-formed statement makes) has none
     /// left.
     pub fn counts_at(&self, now: WallMs) -> bool {
