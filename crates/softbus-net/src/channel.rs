@@ -6,6 +6,7 @@ use std::time::Duration;
 use softbus_core::{ErrorCode, HEADER_LEN, Header, Message, ServiceName, encode};
 
 use crate::endpoint::Core;
+use crate::halves::{RecvHalf, Right, SendHalf, Sink, Source};
 use crate::link::ConnKey;
 use crate::{Caller, NetError};
 
@@ -14,15 +15,18 @@ const READ_PIECE: usize = 16 << 10;
 
 /// An open conversation with a service: a reliable byte stream each way. Dropping it ends it; what was
 /// written before is still delivered if the sending half was [finished](Channel::finish).
+///
+/// The device that serves it ends it with [`ErrorCode::Forbidden`] when the peer may not open such a channel any more:
+/// its role was changed or has run out, or the access rule is another one.
 pub struct Channel {
     /// Who is at the other end.
     pub peer: Caller,
     /// The service spoken: of several versions offered, the one that both have.
     pub service: ServiceName,
     /// Towards the peer.
-    pub send: quinn::SendStream,
+    pub send: SendHalf,
     /// From the peer.
-    pub recv: quinn::RecvStream,
+    pub recv: RecvHalf,
     /// The connection that carries it, for its addresses and estimates.
     pub connection: quinn::Connection,
     /// Keeps a superseded connection open until its channels are done.
@@ -65,6 +69,18 @@ impl Lease {
 }
 
 impl Channel {
+    /// One that was opened here.
+    pub(crate) fn opened(
+        peer: Caller,
+        service: ServiceName,
+        (send, recv): (quinn::SendStream, quinn::RecvStream),
+        connection: quinn::Connection,
+        lease: Lease,
+    ) -> Self {
+        let (send, recv) = (SendHalf::new(send, Right::lasting()), RecvHalf::new(recv, Right::lasting()));
+        Self { peer, service, send, recv, connection, lease, place: None }
+    }
+
     /// Sends one message in its envelope.
     pub async fn send_message<M: Message>(&mut self, message: &M) -> Result<(), NetError> {
         write_message(&mut self.send, message).await
@@ -137,14 +153,14 @@ impl Channel {
 }
 
 /// Writes one message in its envelope.
-pub async fn write_message<M: Message>(send: &mut quinn::SendStream, message: &M) -> Result<(), NetError> {
+pub async fn write_message<M: Message>(send: &mut impl Sink, message: &M) -> Result<(), NetError> {
     let bytes = encode(message)?;
-    send.write_all(&bytes).await.map_err(write_error)
+    send.put(&bytes).await.map_err(write_error)
 }
 
 /// Reads one message; `None` if the stream ended before its first byte. The header is checked before the
 /// payload is read. Not safe to cancel in the middle of a message.
-pub async fn read_message<M: Message>(recv: &mut quinn::RecvStream) -> Result<Option<M>, NetError> {
+pub async fn read_message<M: Message>(recv: &mut impl Source) -> Result<Option<M>, NetError> {
     match read_envelope(recv, |header| header.check::<M>()).await? {
         Some((header, payload)) => Ok(Some(header.payload(&payload)?)),
         None => Ok(None),
@@ -158,11 +174,11 @@ fn check_len(header: &Header, max: usize) -> Result<(), softbus_core::DecodeErro
 
 /// Reads one envelope whose header passes `check`.
 pub(crate) async fn read_envelope(
-    recv: &mut quinn::RecvStream,
+    recv: &mut impl Source,
     check: impl FnOnce(&Header) -> Result<(), softbus_core::DecodeError>,
 ) -> Result<Option<(Header, Vec<u8>)>, NetError> {
     let mut header = [0; HEADER_LEN];
-    match recv.read_exact(&mut header).await {
+    match recv.fill(&mut header).await {
         Ok(()) => {}
         Err(quinn::ReadExactError::FinishedEarly(0)) => return Ok(None),
         Err(quinn::ReadExactError::FinishedEarly(_)) => {
@@ -177,10 +193,10 @@ pub(crate) async fn read_envelope(
 }
 
 /// Reads exactly `len` bytes. Memory grows with what arrives, not with what was announced.
-pub(crate) async fn read_bytes(recv: &mut quinn::RecvStream, len: usize) -> Result<Vec<u8>, NetError> {
+pub(crate) async fn read_bytes(recv: &mut impl Source, len: usize) -> Result<Vec<u8>, NetError> {
     let mut bytes = Vec::with_capacity(len.min(READ_PIECE));
     while bytes.len() < len {
-        match recv.read_chunk(len - bytes.len(), true).await.map_err(read_error)? {
+        match recv.piece(len - bytes.len()).await.map_err(read_error)? {
             Some(chunk) => bytes.extend_from_slice(&chunk.bytes),
             None => return Err(softbus_core::DecodeError::Truncated.into()),
         }

@@ -6,6 +6,7 @@
 mod channel;
 mod endpoint;
 mod error;
+mod halves;
 pub mod harness;
 mod judge;
 mod link;
@@ -20,6 +21,7 @@ mod tls;
 
 pub use channel::{Channel, read_message, write_message};
 pub use error::{NetError, RequestError};
+pub use halves::{RecvHalf, SendHalf, Sink, Source};
 pub use judge::{Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
 pub use net::{Bind, Net, NetConfig};

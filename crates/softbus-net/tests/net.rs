@@ -201,6 +201,64 @@ async fn channels_bind_to_the_connection() {
     assert_ne!(channel.export(b"test", b"both ids").unwrap(), channel.export(b"test", b"other ids").unwrap());
 }
 
+/// Sends a byte now and then, and reads nothing.
+struct Tick;
+
+impl Service for Tick {
+    fn accept(&self, mut channel: Channel) -> BoxFuture<'static, ()> {
+        // Elsewhere: the right to a channel goes with it.
+        tokio::spawn(async move {
+            while channel.send.write_all(b".").await.is_ok() {
+                sleep(ms(100)).await;
+            }
+        });
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_demotion_ends_open_channels_that_the_lower_role_may_not_have() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    b.router.serve(name("admin/1"), Arc::new(Echo));
+    b.router.serve(name("admin/2"), Arc::new(Tick));
+    b.judge.trust(a.id(), Role::Owner);
+    let mut stays = a.net.open(b.id(), &name("echo/1")).await.unwrap();
+    let mut reads = a.net.open(b.id(), &name("admin/1")).await.unwrap();
+    let mut ticks = a.net.open(b.id(), &name("admin/2")).await.unwrap();
+    let opened_there = b.net.open(a.id(), &name("echo/1")).await.unwrap();
+    let mut bytes = [0; 2];
+    reads.send.write_all(b"ok").await.unwrap();
+    reads.recv.read_exact(&mut bytes).await.unwrap();
+    ticks.recv.read_exact(&mut bytes).await.unwrap();
+    // The judge thinks anew and comes to the same: nothing happens.
+    b.judge.set_pairing(true);
+    b.judge.set_pairing(false);
+    ticks.recv.read_exact(&mut bytes).await.unwrap();
+
+    b.judge.trust(a.id(), Role::Member);
+    let code = |end: Result<Option<quinn::Chunk>, quinn::ReadError>| match end {
+        Err(quinn::ReadError::Reset(code)) => ErrorCode::from_number(code.into_inner()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(reads.recv.read_chunk(1, true).await), ErrorCode::Forbidden);
+    assert_eq!(reads.send.stopped().await.unwrap().map(u64::from), Some(ErrorCode::Forbidden.number().into()));
+    let end = loop {
+        match ticks.recv.read_chunk(1, true).await {
+            Ok(Some(_)) => {}
+            end => break code(end),
+        }
+    };
+    assert_eq!(end, ErrorCode::Forbidden);
+    // Other channels stay, and so does what is open in the other direction; the link does not notice.
+    stays.send.write_all(b"hi").await.unwrap();
+    stays.recv.read_exact(&mut bytes).await.unwrap();
+    assert_eq!((&bytes, opened_there.connection.close_reason().is_none()), (b"hi", true));
+    assert_eq!(a.link(&b).unwrap().generation, 1);
+    b.judge.trust(a.id(), Role::Guest);
+    assert_eq!(code(stays.recv.read_chunk(1, true).await), ErrorCode::Forbidden);
+}
+
 #[tokio::test(start_paused = true)]
 async fn services_are_negotiated_and_guarded() {
     let world = World::new(1);

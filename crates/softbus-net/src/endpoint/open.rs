@@ -41,7 +41,7 @@ impl Core {
                     let lease = Lease::of(&active.lease);
                     let connection = active.connection;
                     let peer = self.caller(peer);
-                    return Ok(Channel { peer, service, send, recv, connection, lease, place: None });
+                    return Ok(Channel::opened(peer, service, (send, recv), connection, lease));
                 }
                 Err(_) => return Err(NetError::Lost("the other device did not answer in time".into())),
             }
@@ -79,7 +79,7 @@ impl Core {
                 let lease = Lease::default();
                 self.spawn(watch_stranger(closed, lease.clone(), connection.clone()));
                 let peer = self.caller(peer);
-                Ok(Channel { peer, service, send, recv, connection, lease, place: None })
+                Ok(Channel::opened(peer, service, (send, recv), connection, lease))
             }
             Ok(Err(error)) => {
                 super::hub::close(&connection, error.code());

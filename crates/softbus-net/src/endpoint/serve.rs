@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::link::{Open, Reply, Want};
-use softbus_core::{DeviceId, ErrorCode, LinkId, limits};
+use softbus_core::{DeviceId, ErrorCode, LinkId, ServiceName, limits};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Core;
 use super::answers::{Answer, Begin};
 use crate::channel::{Lease, StrangerPlace, read_bytes, read_message, write_message};
+use crate::halves::{RecvHalf, Right, SendHalf};
 use crate::link::ConnKey;
 use crate::router::Handler;
 use crate::{Caller, Channel, NetError, Respond};
@@ -83,9 +85,13 @@ impl Core {
                             (Lease::new(None), key.map(|key| StrangerPlace { core: self.clone(), key }))
                         }
                     };
-                    service
-                        .accept(Channel { peer: caller, service: name, send, recv, connection, lease, place })
-                        .await;
+                    let (taken, right) = watch::channel(None);
+                    let send = SendHalf::new(send, Right::until(right.clone()));
+                    let recv = RecvHalf::new(recv, Right::until(right));
+                    let watching = self.watch_right(peer, &name, taken);
+                    let channel =
+                        Channel { peer: caller, service: name.clone(), send, recv, connection, lease, place };
+                    tokio::join!(service.accept(channel), watching);
                 }
             }
             (Want::Request { link, id, done_below, len }, Handler::Request(respond)) => {
@@ -94,6 +100,33 @@ impl Core {
             }
             // `route` gives the handler of the wanted kind.
             _ => refuse(send, recv, ErrorCode::NoSuchService).await,
+        }
+    }
+
+    /// Takes the right to a channel away once its peer may not open such a one any more; ends with the channel, wherever
+    /// its handler took that.
+    async fn watch_right(
+        &self,
+        peer: DeviceId,
+        service: &ServiceName,
+        taken: watch::Sender<Option<ErrorCode>>,
+    ) {
+        // Pairing has an end of its own: it goes on when the door is shut behind it.
+        if service.name() == "pair" {
+            return;
+        }
+        let mut changed = self.judge.changed();
+        loop {
+            if let Err(code) = self.judge.may_open(&peer, service) {
+                tracing::info!(peer = %peer.short(), %service, %code, "a channel ends: it may not be open any more");
+                taken.send_replace(Some(code));
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = taken.closed() => return,
+                Ok(()) = changed.changed() => {}
+            }
         }
     }
 

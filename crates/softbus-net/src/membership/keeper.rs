@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use softbus_core::{CircleId, DeviceId, Signed, WallMs};
 use softbus_trust::circle::{CircleSecret, CircleSet};
 use softbus_trust::pairing::{Gate, Now};
-use softbus_trust::{AccessRules, CircleView, CirclesView, DeviceKey, PairingState, Role};
+use softbus_trust::{AccessRules, CircleView, CirclesView, DeviceKey, PairingState};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::shelf::{self, CirclePut, TicketRecord};
@@ -66,8 +66,8 @@ pub(super) struct State {
     pub tickets: BTreeMap<[u8; 8], TicketRecord>,
     pub rules: AccessRules,
     pub view: Arc<CirclesView>,
-    /// Peers as last announced by [`Keeper::changed`], to notice when somebody's time ends.
-    told: BTreeMap<DeviceId, Role>,
+    /// Who counted where when [`Keeper::changed`] last told of it, to notice when somebody's time ends.
+    told: BTreeSet<(CircleId, DeviceId)>,
     told_open: (bool, bool),
 }
 
@@ -104,7 +104,7 @@ impl Keeper {
             tickets: shelf.tickets,
             rules: shelf.rules,
             view: view.clone(),
-            told: BTreeMap::new(),
+            told: BTreeSet::new(),
             told_open: (false, true),
         };
         let keeper = Arc::new_cyclic(|me| Self {
@@ -288,11 +288,15 @@ impl Keeper {
             Arc::new(CirclesView { me, circles })
         };
         state.view = view.clone();
-        let peers = view.peers(now.wall);
+        let counting = |circle: &CircleView| {
+            let counts = circle.members.iter().filter(|(_, member)| member.counts_at(now.wall));
+            counts.map(|(device, _)| (circle.id, *device)).collect::<Vec<_>>()
+        };
+        let members: BTreeSet<_> = view.circles.values().flat_map(counting).collect();
         let open = (state.pairing_open(now), state.shows_itself(now));
         let judged_anew =
-            !Arc::ptr_eq(&view, &self.view.borrow()) || peers != state.told || open != state.told_open;
-        state.told = peers;
+            !Arc::ptr_eq(&view, &self.view.borrow()) || members != state.told || open != state.told_open;
+        state.told = members;
         state.told_open = open;
         drop(state);
         self.view.send_if_modified(|seen| {
