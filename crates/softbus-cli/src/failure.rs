@@ -144,7 +144,9 @@ impl Failure {
 /// The sort of failure an error code tells.
 pub fn kind_of(code: ErrorCode) -> Kind {
     match code {
-        ErrorCode::NotTrusted | ErrorCode::Forbidden | ErrorCode::Removed => Kind::Refused,
+        ErrorCode::NotTrusted | ErrorCode::Forbidden | ErrorCode::Removed | ErrorCode::Expired => {
+            Kind::Refused
+        }
         ErrorCode::NotFound | ErrorCode::NoSuchService => Kind::NotFound,
         ErrorCode::Timeout => Kind::Timeout,
         ErrorCode::Unreachable | ErrorCode::Sleeping => Kind::Unreachable,
@@ -178,6 +180,9 @@ mod tests {
     #[test]
     fn codes_of_other_devices_become_kinds() {
         assert_eq!(Failure::code("x", ErrorCode::NotTrusted).kind, Kind::Refused);
+        let expired = Failure::code("x", ErrorCode::Expired);
+        assert_eq!(expired.kind, Kind::Refused);
+        assert!(expired.message.contains("renew"), "{}", expired.message);
         assert_eq!(Failure::code("x", ErrorCode::Timeout).kind, Kind::Timeout);
         assert_eq!(Failure::code("x", ErrorCode::Unreachable).kind.exit_code(), 8);
     }

@@ -48,6 +48,8 @@ pub enum ErrorCode {
     Sleeping = 18,
     /// Unused for a while and past the link budget: the link rests until one side needs it.
     Resting = 19,
+    /// Trust had an end, and that has come: an owner can renew it.
+    Expired = 20,
 }
 
 impl ErrorCode {
@@ -59,7 +61,7 @@ impl ErrorCode {
     /// The code of a number; unknown numbers (of a newer peer) read as [`ErrorCode::Internal`].
     pub fn from_number(number: u64) -> Self {
         use ErrorCode::*;
-        const ALL: [ErrorCode; 20] = [
+        const ALL: [ErrorCode; 21] = [
             None,
             Internal,
             Malformed,
@@ -80,6 +82,7 @@ impl ErrorCode {
             Oneself,
             Sleeping,
             Resting,
+            Expired,
         ];
         usize::try_from(number).ok().and_then(|n| ALL.get(n).copied()).unwrap_or(Internal)
     }
@@ -108,6 +111,7 @@ impl fmt::Display for ErrorCode {
             Self::Oneself => "this is the device itself",
             Self::Sleeping => "the device went to sleep",
             Self::Resting => "the link rests until it is needed",
+            Self::Expired => "the device's time in the circle has run out: an owner can renew it",
         })
     }
 }

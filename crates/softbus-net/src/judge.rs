@@ -44,6 +44,10 @@ pub trait Judge: Send + Sync + 'static {
     fn formers(&self) -> Vec<DeviceId> {
         Vec::new()
     }
+    /// Whether `peer`, which is not trusted, would be if its time in our circle were not over: an owner can renew it.
+    fn is_expired(&self, _peer: &DeviceId) -> bool {
+        false
+    }
     /// Whether `peer` may open `service` here.
     fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode>;
     /// Every trusted device but ourselves, in order.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use softbus_core::DeviceId;
+use softbus_core::{DeviceId, ErrorCode};
 use softbus_core::wire::circle::Exchange;
 use softbus_net::membership::{Keeper, MembershipError, PairOptions, SHORTEST_GRANT};
 use softbus_net::seam::memory::{Host, World};
 use softbus_net::seam::store::Store;
 use softbus_net::testing::FixedJudge;
-use softbus_net::{Judge, Net, NetConfig, Presence, Router, Standing};
+use softbus_net::{Judge, Net, NetConfig, NetError, Presence, Router, Standing};
 use softbus_trust::pairing::{Binding, Enterer, PairPassword};
 use softbus_trust::{CirclesView, DeviceKey, Grant, PairingState, Pin, Role};
 use tokio::time::timeout;
@@ -502,6 +502,25 @@ async fn trust_that_expires_ends_links_and_renewal_brings_them_back() {
     pass(Duration::from_secs(60));
     phone.apart(&tv).await;
     assert_eq!((phone.trusts(&tv), tv.trusts(&phone)), (None, Some(Role::Owner)));
+    // Both are told that, and not of a removal; also when it dials again, and while pairing is open.
+    let code = |result: Result<_, NetError>| match result {
+        Err(NetError::Refused(code) | NetError::Service { code, .. }) => code,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it opened"),
+    };
+    let service = "task/1".parse().unwrap();
+    assert_eq!(code(phone.net.open(tv.id(), &service).await), ErrorCode::Expired);
+    let told = || tv.net.links().borrow()[&phone.id()].last_down.clone().unwrap_or_default();
+    tv.until("told", |_| told() == ErrorCode::Expired.to_string()).await;
+    let address = phone.host.address(PORT);
+    let refused = tv.net.open_stranger(address, Some(phone.id()), &service).await;
+    assert_eq!(code(refused), ErrorCode::Expired);
+    phone.show(PairOptions::default()).await;
+    let refused = tv.net.open_stranger(address, Some(phone.id()), &service).await;
+    assert_eq!(code(refused), ErrorCode::Expired);
+    phone.keeper.close_pairing(false).await.unwrap();
+
+    assert!(phone.keeper.is_expired(&tv.id()) && !phone.keeper.is_expired(&DeviceId([9; 32])));
     phone.keeper.renew(None, tv.id(), Some(2 * SHORTEST_GRANT)).await.unwrap();
     phone.linked(&tv).await;
     tv.until("the TV's own view", |tv| tv.view().circles == phone.view().circles).await;

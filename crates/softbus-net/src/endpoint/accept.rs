@@ -96,7 +96,9 @@ impl Core {
                     close(&connection, ErrorCode::Removed);
                 }
             }
-            Standing::Stranger { pairing: false } => close(&connection, ErrorCode::NotTrusted),
+            Standing::Stranger { pairing: false } => {
+                close(&connection, self.untrusted(&id, ErrorCode::NotTrusted));
+            }
         }
     }
 

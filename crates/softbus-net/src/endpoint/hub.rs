@@ -119,7 +119,7 @@ impl Core {
         // Judged under the lock: whoever loses trust after this is found among the peers when the judge's news
         // comes, and parted from then.
         if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
-            return close(&connection, ErrorCode::NotTrusted);
+            return close(&connection, self.untrusted(&id, ErrorCode::NotTrusted));
         }
         let now = self.now();
         let live = hub.peers.values().filter(|p| !p.carriers.is_empty()).count();
@@ -362,7 +362,7 @@ impl Core {
             let stays = trusted.contains(id);
             if !stays {
                 tracing::info!(peer = ?id, "no longer trusted");
-                peer.machine.end(ErrorCode::Removed);
+                peer.machine.end(self.untrusted(id, ErrorCode::Removed));
                 self.act(*id, peer, now);
                 self.publish(*id, None);
             }
@@ -440,7 +440,7 @@ impl Core {
         let mut idle = false;
         let code = loop {
             if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
-                break ErrorCode::Removed;
+                break self.untrusted(&id, ErrorCode::Removed);
             }
             if idle || tokio::time::Instant::now() >= end {
                 break ErrorCode::Superseded;

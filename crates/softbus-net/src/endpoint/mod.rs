@@ -180,6 +180,11 @@ impl Core {
         addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
     }
 
+    /// Why a device that is not trusted is not (any more): `else_code`, unless its time is over.
+    fn untrusted(&self, peer: &DeviceId, else_code: ErrorCode) -> ErrorCode {
+        if self.judge.is_expired(peer) { ErrorCode::Expired } else { else_code }
+    }
+
     /// Drives the machines' time.
     async fn tick_loop(self: Arc<Self>) {
         let mut clocks = (self.seam.clock.boot().0, self.now());

@@ -144,7 +144,10 @@ impl Core {
             if hub.closed {
                 return Err(NetError::Closed);
             }
-            let Some(known) = hub.peers.get_mut(&peer) else { return Err(NetError::Unreachable(peer)) };
+            let Some(known) = hub.peers.get_mut(&peer) else {
+                let expired = self.judge.is_expired(&peer);
+                return Err(if expired { NetError::Refused(ErrorCode::Expired) } else { NetError::Unreachable(peer) });
+            };
             known.current.subscribe()
         };
         let good = |active: &Option<Active>| active.as_ref().is_some_and(|a| Some(a.key) != failed);
@@ -155,7 +158,7 @@ impl Core {
             Ok(Ok(active)) => active.clone().ok_or(NetError::Unreachable(peer)),
             // The peer is not trusted any more, or we close.
             Ok(Err(_)) if self.hub().closed => Err(NetError::Closed),
-            Ok(Err(_)) => Err(NetError::Refused(ErrorCode::Removed)),
+            Ok(Err(_)) => Err(NetError::Refused(self.untrusted(&peer, ErrorCode::Removed))),
             Err(_) => Err(NetError::Unreachable(peer)),
         }
     }

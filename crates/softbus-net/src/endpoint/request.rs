@@ -163,7 +163,7 @@ impl Core {
     ) -> Result<Outcome, RequestError> {
         let mut current = {
             let mut hub = self.hub();
-            let known = hub.peers.get_mut(&peer).ok_or(NetError::Refused(ErrorCode::Removed))?;
+            let known = hub.peers.get_mut(&peer).ok_or_else(|| self.parted(&peer))?;
             known.current.subscribe()
         };
         let replaced = async {
@@ -185,6 +185,11 @@ impl Core {
         }
     }
 
+    /// A peer was trusted a moment ago.
+    fn parted(&self, peer: &DeviceId) -> NetError {
+        NetError::Refused(self.untrusted(peer, ErrorCode::Removed))
+    }
+
     async fn ask_on(
         &self,
         peer: DeviceId,
@@ -195,7 +200,7 @@ impl Core {
     ) -> Result<Outcome, RequestError> {
         let (send, recv) = active.connection.open_bi().await.map_err(crate::channel::lost)?;
         let current = self.hub().peers.get(&peer).map(|p| (p.current.subscribe(), p.outgoing.done_below()));
-        let (current, done_below) = current.ok_or(NetError::Refused(ErrorCode::Removed))?;
+        let (current, done_below) = current.ok_or_else(|| self.parted(&peer))?;
         let mut asking = Asking { send, recv, current, key: active.key, answered: false };
         let Asking { send, recv, .. } = &mut asking;
         let len = u32::try_from(request.len()).unwrap_or(u32::MAX);

@@ -61,13 +61,14 @@ impl Core {
         let former = stranger && self.judge.is_former(&peer);
         let open_to_it = |name: &str| name == "pair" || former && name == "circle";
         if stranger && open.services.iter().any(|service| !open_to_it(service.name())) {
-            return refuse(send, recv, ErrorCode::NotTrusted).await;
+            return refuse(send, recv, self.untrusted(&peer, ErrorCode::NotTrusted)).await;
         }
         let is_request = matches!(open.want, Want::Request { .. });
         let routed = self.router.route(&*self.judge, &peer, &open.services, is_request);
         let (choice, handler, caller) = match routed {
             Ok(routed) => routed,
             Err(code) => {
+                let code = if code == ErrorCode::NotTrusted { self.untrusted(&peer, code) } else { code };
                 tracing::debug!(?peer, services = ?open.services, %code, "refused");
                 return refuse(send, recv, code).await;
             }

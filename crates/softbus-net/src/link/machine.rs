@@ -652,6 +652,7 @@ fn unwanted(code: ErrorCode) -> bool {
         code,
         ErrorCode::NotTrusted
             | ErrorCode::Removed
+            | ErrorCode::Expired
             | ErrorCode::PeerTooOld
             | ErrorCode::PeerTooNew
             | ErrorCode::Oneself

@@ -330,6 +330,7 @@ fn goodbye_sleep_and_rest_show() {
         (ErrorCode::Sleeping, Presence::Asleep),
         (ErrorCode::Resting, Presence::Asleep),
         (ErrorCode::Removed, Presence::Offline),
+        (ErrorCode::Expired, Presence::Offline),
     ] {
         let mut home = Home::new();
         home.settle(ms(500));

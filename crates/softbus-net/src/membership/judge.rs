@@ -38,6 +38,15 @@ impl Judge for Keeper {
         out.into_iter().filter(|device| state.view.role(device, now).is_none()).collect()
     }
 
+    fn is_expired(&self, peer: &DeviceId) -> bool {
+        let now = self.wall();
+        let state = self.read();
+        // Out of one circle and over its time in another: that it is out is what it does not know yet.
+        state.view.role(peer, now).is_none()
+            && state.view.circles.values().any(|circle| circle.members.contains_key(peer))
+            && !state.present().any(|circle| circle.set.is_out(peer))
+    }
+
     fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode> {
         let now = self.now();
         let state = self.read();
