@@ -54,6 +54,10 @@ pub trait Judge: Send + Sync + 'static {
     fn peers(&self) -> Vec<DeviceId>;
     /// Secrets of our circles' discovery tags.
     fn tag_secrets(&self) -> Vec<TagSecret>;
+    /// Keys of further tags to announce: by them those who have a link of ours (a pairing link) recognise us.
+    fn link_tag_keys(&self) -> Vec<[u8; 32]> {
+        Vec::new()
+    }
     /// Whether to announce our id in the open (pairing is open, or we belong to no circle yet).
     fn announce_openly(&self) -> bool;
     /// Our circles as groups of devices (ourselves left out), each in order: devices of one group may know of

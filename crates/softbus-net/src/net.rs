@@ -148,7 +148,20 @@ impl Net {
         expected: Option<DeviceId>,
         service: &ServiceName,
     ) -> Result<Channel, NetError> {
-        self.core().open_stranger(addr, expected, std::slice::from_ref(service)).await
+        self.open_stranger_any(vec![addr], expected, Vec::new(), service).await
+    }
+
+    /// As [`Net::open_stranger`], to the first that answers of several addresses, tried a little apart (as RFC 8305 does).
+    /// If `expected` is given, and `tags` by which it may be recognised in discovery, it is looked for there too, for some
+    /// seconds.
+    pub async fn open_stranger_any(
+        &self,
+        addresses: Vec<SocketAddr>,
+        expected: Option<DeviceId>,
+        tags: Vec<[u8; 8]>,
+        service: &ServiceName,
+    ) -> Result<Channel, NetError> {
+        self.core().open_stranger(addresses, expected, tags, std::slice::from_ref(service)).await
     }
 
     /// Sends one request and waits for its answer, at most `timeout`. It survives a redial: if the connection

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // test helpers
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use softbus_core::{DeviceId, ErrorCode};
 use softbus_core::wire::circle::Exchange;
+use softbus_core::{DeviceId, ErrorCode};
 use softbus_net::membership::{Keeper, MembershipError, PairOptions, SHORTEST_GRANT};
+use softbus_net::seam::Sighting;
 use softbus_net::seam::memory::{Host, World};
 use softbus_net::seam::store::Store;
 use softbus_net::testing::FixedJudge;
@@ -334,6 +336,68 @@ async fn pairing_by_a_link_works_once_and_outlives_a_restart() {
         car.keeper.pair_by_ticket("softbus:x", PairOptions::default()).await,
         Err(MembershipError::Ticket(_))
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_finds_its_maker_where_it_is_now_and_nobody_else_does() {
+    let world = World::new(31);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    phone.keeper.found("home").await.unwrap();
+    let tv = Device::start(&world.host("tv"), 2).await;
+    let stranger = Device::start(&world.host("stranger"), 3).await;
+    let first = phone.keeper.invite(owner(), Duration::from_secs(600)).await.unwrap();
+    let second = phone.keeper.invite(owner(), Duration::from_secs(3600)).await.unwrap();
+    // It moves. Where it was nobody answers, so that each of its old addresses costs the full wait.
+    let nobody: Vec<SocketAddr> = (1..=8).map(|n| SocketAddr::from(([10, 99, 0, n], PORT))).collect();
+    phone.host.set_addresses(vec!["10.77.0.1".parse().unwrap()]);
+    let moved = softbus_trust::Ticket { addresses: nobody, ..first.clone() };
+    let begun = tokio::time::Instant::now();
+    let paired = tv.keeper.pair_by_ticket(&moved.to_link(), PairOptions::default()).await.unwrap();
+    assert!(paired.joined && paired.peer == phone.id());
+    assert!(begun.elapsed() < Duration::from_secs(3), "virtual time: {:?}", begun.elapsed());
+
+    // Its id is in nobody's sight; whoever has the other link sees it, and the one that was used says nothing any more.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let nearby = stranger.net.nearby().borrow().clone();
+    let now = stranger.host.seam().clock.wall();
+    let of = |ticket: &softbus_trust::Ticket| {
+        let tags = ticket.tags(now);
+        let said = nearby.iter().filter_map(|sighting| match sighting {
+            Sighting::Seen { announcement, .. } => Some(announcement),
+            Sighting::Gone { .. } => None,
+        });
+        let said: Vec<_> = said.collect();
+        assert!(said.iter().all(|a| a.id != Some(phone.id())), "{said:?}");
+        said.iter().filter(|a| a.tags.iter().any(|tag| tags.contains(tag))).count()
+    };
+    assert_eq!((of(&first), of(&second)), (0, 1));
+    phone.keeper.close_pairing(true).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let gone = softbus_trust::Ticket { addresses: vec![], ..second.clone() };
+    let gone = stranger.keeper.pair_by_ticket(&gone.to_link(), PairOptions::default()).await;
+    assert!(matches!(gone, Err(MembershipError::Net(NetError::Unreachable(_)))), "{gone:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_addresses_the_one_that_answers_is_paired_with_soon() {
+    let world = World::new(32);
+    let phone = Device::start(&world.host("phone"), 1).await;
+    let tv = Device::start(&world.host("tv"), 2).await;
+    let other = Device::start(&world.host("other"), 3).await;
+    phone.keeper.found("home").await.unwrap();
+    let pin = phone.show(PairOptions::default()).await;
+    let mut addresses: Vec<SocketAddr> = (1..=3).map(|n| SocketAddr::from(([10, 99, 0, n], PORT))).collect();
+    addresses.extend([other.host.address(PORT), phone.host.address(PORT)]);
+    let begun = tokio::time::Instant::now();
+    let pairing = tv.keeper.pair_with_any(addresses, Some(phone.id()), &pin, PairOptions::default());
+    assert_eq!(pairing.await.unwrap().peer, phone.id());
+    assert!(begun.elapsed() < Duration::from_secs(3), "virtual time: {:?}", begun.elapsed());
+    // If none answers it is told once all have had their time, not one after the other.
+    let nobody: Vec<SocketAddr> = (1..=4).map(|n| SocketAddr::from(([10, 99, 0, n], PORT))).collect();
+    let begun = tokio::time::Instant::now();
+    let none = other.keeper.pair_with_any(nobody, Some(phone.id()), &pin, PairOptions::default()).await;
+    assert!(matches!(none, Err(MembershipError::Net(NetError::Dial { .. }))), "{none:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "virtual time: {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -242,7 +242,10 @@ async fn a_demotion_ends_open_channels_that_the_lower_role_may_not_have() {
         other => panic!("{other:?}"),
     };
     assert_eq!(code(reads.recv.read_chunk(1, true).await), ErrorCode::Forbidden);
-    assert_eq!(reads.send.stopped().await.unwrap().map(u64::from), Some(ErrorCode::Forbidden.number().into()));
+    assert_eq!(
+        reads.send.stopped().await.unwrap().map(u64::from),
+        Some(ErrorCode::Forbidden.number().into())
+    );
     let end = loop {
         match ticks.recv.read_chunk(1, true).await {
             Ok(Some(_)) => {}

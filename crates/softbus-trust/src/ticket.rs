@@ -15,6 +15,8 @@ use data_encoding::BASE32_NOPAD;
 use softbus_core::{DeviceId, Hash, WallMs};
 use zeroize::Zeroizing;
 
+use crate::tag::{Tag, hour, tag};
+
 /// Longest link that is read, in bytes.
 pub const TICKET_BYTES: usize = 1024;
 /// Most addresses in a link.
@@ -61,7 +63,18 @@ pub fn name_of(secret: &[u8; 16]) -> [u8; 8] {
     [hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]]
 }
 
+/// The key of the discovery tags by which whoever has the link recognises its maker; others cannot.
+pub fn tag_key(secret: &[u8; 16]) -> [u8; 32] {
+    Hash::derive("softbus ticket tag v1", secret).0
+}
+
 impl Ticket {
+    /// The discovery tags that its maker may have at `now` (clocks may be an hour apart).
+    pub fn tags(&self, now: WallMs) -> Vec<Tag> {
+        let (key, hour) = (tag_key(&self.secret), hour(now));
+        (hour.saturating_sub(1)..=hour.saturating_add(1)).map(|hour| tag(&key, &self.device, hour)).collect()
+    }
+
     /// Its name: see [`name_of`].
     pub fn name(&self) -> [u8; 8] {
         name_of(&self.secret)

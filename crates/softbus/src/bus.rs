@@ -123,19 +123,10 @@ impl Bus {
         options: PairOptions,
     ) -> Result<Paired, Error> {
         let addresses = self.addresses_nearby(device);
-        let mut failure = Error::NotNearby(device);
-        for addr in addresses {
-            match self.rooms.keeper.pair_with(addr, Some(device), pin, options.clone()).await {
-                Ok(paired) => return Ok(paired),
-                // The next address may do. What the other device itself answered is final: a PIN must not be
-                // tried again behind its person's back.
-                Err(softbus_net::membership::MembershipError::Net(
-                    error @ (softbus_net::NetError::Dial { .. } | softbus_net::NetError::Unreachable(_)),
-                )) => failure = error.into(),
-                Err(error) => return Err(error.into()),
-            }
+        if addresses.is_empty() {
+            return Err(Error::NotNearby(device));
         }
-        Err(failure)
+        Ok(self.rooms.keeper.pair_with_any(addresses, Some(device), pin, options).await?)
     }
 
     /// Where discovery sees a device that announces itself in the open.

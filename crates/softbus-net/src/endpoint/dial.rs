@@ -1,6 +1,6 @@
 //! Dialling: a peer's addresses in order, a little apart, and the first to answer wins.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use softbus_core::{DeviceId, ErrorCode, limits};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Core;
 use super::hub::close;
 use crate::channel::canonical;
+use crate::seam::Sighting;
 use crate::tls::SERVER_NAME;
 use crate::{NetError, Standing};
 
@@ -23,6 +24,12 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const NEXT_ADDRESS: Duration = Duration::from_millis(150);
 /// Addresses dialled at once.
 const AT_ONCE: usize = 4;
+/// Addresses dialled at once if discovery tells some meanwhile: they are likelier to be good than those of old.
+const AT_ONCE_FOUND: usize = 2 * AT_ONCE;
+/// Addresses dialled in one race.
+const RACERS: usize = 2 * limits::PEER_ADDRESSES;
+/// How long discovery is asked for further addresses.
+const SEARCH: Duration = Duration::from_secs(5);
 /// A static address whose device is not known or not trusted yet is asked again after this, at first and at most.
 const MEET_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -32,6 +39,40 @@ pub(super) enum DialError {
     Other(DeviceId),
     /// For people.
     Failed(String),
+}
+
+/// Looks for a device in what discovery sees.
+pub(super) struct Search {
+    pub(super) device: DeviceId,
+    /// Of these discovery tags it has one now, unless it shows its id.
+    pub(super) tags: Vec<[u8; 8]>,
+    pub(super) nearby: watch::Receiver<Arc<Vec<Sighting>>>,
+}
+
+impl Search {
+    /// Where it is in sight now.
+    fn found(&mut self) -> Vec<SocketAddr> {
+        let nearby = self.nearby.borrow_and_update().clone();
+        let is_it = |sighting: &&Sighting| match sighting {
+            Sighting::Seen { announcement, .. } => {
+                announcement.id == Some(self.device)
+                    || announcement.tags.iter().any(|tag| self.tags.contains(tag))
+            }
+            Sighting::Gone { .. } => false,
+        };
+        let addresses = nearby.iter().filter(is_it).flat_map(|sighting| match sighting {
+            Sighting::Seen { addresses, .. } => addresses.as_slice(),
+            Sighting::Gone { .. } => &[],
+        });
+        addresses.take(RACERS).map(|addr| canonical(*addr)).collect()
+    }
+
+    /// Waits until discovery sees something else.
+    async fn news(&mut self) {
+        if self.nearby.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 impl Core {
@@ -59,33 +100,73 @@ impl Core {
         peer: DeviceId,
         addresses: Vec<SocketAddr>,
     ) -> Result<quinn::Connection, String> {
-        let mut waiting: VecDeque<SocketAddr> = addresses.into();
+        match self.race_any(Some(peer), addresses, None).await {
+            Ok((connection, ..)) => Ok(connection),
+            Err(NetError::Dial { addr, reason }) => Err(format!("{addr}: {reason}")),
+            Err(_) => Err("no address is known".to_owned()),
+        }
+    }
+
+    /// The first to answer of these addresses and of what discovery tells meanwhile. `expected`, if given, must be who
+    /// answers.
+    pub(super) async fn race_any(
+        &self,
+        expected: Option<DeviceId>,
+        addresses: Vec<SocketAddr>,
+        mut search: Option<Search>,
+    ) -> Result<(quinn::Connection, DeviceId, SocketAddr), NetError> {
+        let mut known: BTreeSet<SocketAddr> = BTreeSet::new();
+        let mut waiting: VecDeque<SocketAddr> =
+            addresses.into_iter().map(canonical).filter(|addr| known.insert(*addr)).take(RACERS).collect();
         let mut running = FuturesUnordered::new();
-        let mut last = "no address is known".to_owned();
+        let mut at_once = AT_ONCE;
+        let end = tokio::time::Instant::now() + SEARCH;
+        let mut last = match expected {
+            Some(peer) => NetError::Unreachable(peer),
+            None => NetError::Lost("no address is known".into()),
+        };
         loop {
-            if running.len() < AT_ONCE
+            for addr in search.as_mut().map(Search::found).unwrap_or_default() {
+                if known.len() < RACERS && known.insert(addr) {
+                    waiting.push_front(addr);
+                    at_once = (at_once + 1).min(AT_ONCE_FOUND);
+                }
+            }
+            if running.len() < at_once
                 && let Some(addr) = waiting.pop_front()
             {
-                running.push(async move { (addr, self.connect(addr, Some(peer)).await) });
+                running.push(async move { (addr, self.connect(addr, expected).await) });
             }
-            if running.is_empty() {
+            if running.is_empty() && search.is_none() {
                 return Err(last);
             }
+            let searching = search.is_some();
+            let news = async {
+                match &mut search {
+                    Some(search) => search.news().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 Some((addr, result)) = running.next() => match result {
-                    Ok((connection, _)) => return Ok(connection),
-                    Err(DialError::Other(other)) => {
-                        tracing::debug!(?peer, ?other, %addr, "somebody else lives there");
-                        self.unlearn(peer, addr);
-                        last = format!("{addr}: another device answered");
-                    }
-                    Err(DialError::Failed(reason)) => {
-                        tracing::debug!(?peer, %addr, reason, "dial failed");
-                        last = format!("{addr}: {reason}");
+                    Ok((connection, id)) => return Ok((connection, id, addr)),
+                    Err(error) => {
+                        let reason = match &error {
+                            DialError::Other(other) if *other == self.me => "this device itself answered".to_owned(),
+                            DialError::Other(other) => format!("another device answered: {other}"),
+                            DialError::Failed(reason) => reason.clone(),
+                        };
+                        tracing::debug!(?expected, %addr, reason, "dial failed");
+                        if let (Some(peer), DialError::Other(_)) = (expected, error) {
+                            self.unlearn(peer, addr);
+                        }
+                        last = NetError::Dial { addr, reason };
                     }
                 },
-                () = tokio::time::sleep(NEXT_ADDRESS), if running.len() < AT_ONCE && !waiting.is_empty() => {}
+                () = news => {}
+                () = tokio::time::sleep(NEXT_ADDRESS), if running.len() < at_once && !waiting.is_empty() => {}
+                () = tokio::time::sleep_until(end), if searching => search = None,
             }
         }
     }
@@ -116,23 +197,6 @@ impl Core {
             return Err(DialError::Other(id));
         }
         Ok((connection, id))
-    }
-
-    /// A handshake with a device that need not be trusted, for pairing.
-    pub(super) async fn meet(
-        &self,
-        addr: SocketAddr,
-        expected: Option<DeviceId>,
-    ) -> Result<(quinn::Connection, DeviceId), NetError> {
-        let addr = canonical(addr);
-        self.connect(addr, expected).await.map_err(|error| NetError::Dial {
-            addr,
-            reason: match error {
-                DialError::Other(id) if id == self.me => "this device itself answered".to_owned(),
-                DialError::Other(id) => format!("another device answered: {id}"),
-                DialError::Failed(reason) => reason,
-            },
-        })
     }
 
     /// Adds a device by address.

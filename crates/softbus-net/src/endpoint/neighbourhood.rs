@@ -20,6 +20,8 @@ use crate::seam::{Announcement, Clock, Sighting};
 const HOUR_MS: u64 = 3_600_000;
 /// Most circles whose tags are announced.
 const TAG_CIRCLES: usize = 8;
+/// Most links whose tags are announced.
+const TAG_LINKS: usize = 7;
 /// Most secrets (of today and of earlier) that tags are recognised by.
 const TAG_SECRETS: usize = 64;
 /// Browsing that ended is begun again after this, at first and at most.
@@ -198,11 +200,9 @@ impl Core {
         let other =
             if wall.0 % HOUR_MS < HOUR_MS / 2 { now.saturating_sub(1) } else { now.saturating_add(1) };
         let secrets = self.judge.tag_secrets();
-        let tags = secrets
-            .iter()
-            .filter(|s| s.current)
-            .take(TAG_CIRCLES)
-            .flat_map(|s| [now, other].map(|h| tag(&s.secret, &self.me, h)));
+        let tags = secrets.iter().filter(|s| s.current).take(TAG_CIRCLES).map(|s| s.secret);
+        let links = self.judge.link_tag_keys().into_iter().take(TAG_LINKS);
+        let tags = tags.chain(links).flat_map(|key| [now, other].map(|h| tag(&key, &self.me, h)));
         let addresses: BTreeSet<_> =
             self.seam.sockets.addresses(&self.config.bind).borrow().iter().copied().collect();
         Announcement {

@@ -9,6 +9,7 @@ use softbus_core::{DeviceId, ErrorCode, ServiceName};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Core;
+use super::dial::Search;
 use super::peer::Active;
 use crate::channel::{Lease, read_message, write_message};
 use crate::{Caller, Channel, NetError, Standing};
@@ -48,18 +49,22 @@ impl Core {
         }
     }
 
-    /// Opens a channel to whoever is at an address: over the link with it, if there is one (a second connection with a
-    /// device that trusts us would be taken for a new one of that link).
+    /// Opens a channel to whoever is at one of these addresses, or where discovery sees it by one of `tags`: over the
+    /// link with it, if there is one (a second connection with a device that trusts us would be taken for a new one of
+    /// that link).
     pub(crate) async fn open_stranger(
         self: &Arc<Self>,
-        addr: std::net::SocketAddr,
+        addresses: Vec<std::net::SocketAddr>,
         expected: Option<DeviceId>,
+        tags: Vec<[u8; 8]>,
         services: &[ServiceName],
     ) -> Result<Channel, NetError> {
         if let Some(peer) = expected.filter(|peer| self.is_linked(peer)) {
             return self.open(peer, services).await;
         }
-        let (connection, peer) = self.meet(addr, expected).await?;
+        let search = expected.filter(|_| !tags.is_empty() && self.config.discovery);
+        let search = search.map(|device| Search { device, tags, nearby: self.nearby.subscribe() });
+        let (connection, peer, addr) = self.race_any(expected, addresses, search).await?;
         if self.is_linked(&peer) {
             super::hub::close(&connection, ErrorCode::None);
             return self.open(peer, services).await;
@@ -72,7 +77,7 @@ impl Core {
         };
         match timeout(REPLY_WAIT, opening).await {
             Ok(Ok((control, (send, recv, service)))) => {
-                self.hub().meet(peer, crate::channel::canonical(addr));
+                self.hub().meet(peer, addr);
                 // The control stream stays open as long as the connection, which ends with the channel.
                 let held = connection.clone();
                 let closed = async move { drop((held.closed().await, control)) };
@@ -146,7 +151,11 @@ impl Core {
             }
             let Some(known) = hub.peers.get_mut(&peer) else {
                 let expired = self.judge.is_expired(&peer);
-                return Err(if expired { NetError::Refused(ErrorCode::Expired) } else { NetError::Unreachable(peer) });
+                return Err(if expired {
+                    NetError::Refused(ErrorCode::Expired)
+                } else {
+                    NetError::Unreachable(peer)
+                });
             };
             known.current.subscribe()
         };

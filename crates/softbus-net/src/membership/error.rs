@@ -44,8 +44,10 @@ pub enum MembershipError {
     #[error("this needs an owner of the circle: do it on a device that is one")]
     NotOwner,
     /// Neither of the two devices may admit the other.
-    #[error("neither device is an owner of a circle that the other could join, nor knows it as one that is in already: pair \
-         with an owner")]
+    #[error(
+        "neither device is an owner of a circle that the other could join, nor knows it as one that is in already: pair \
+         with an owner"
+    )]
     NobodyAdmits,
     /// Neither was in a circle, so one was founded here; then the other device did not join.
     #[error(

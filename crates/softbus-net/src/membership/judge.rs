@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
 use softbus_trust::Asker;
+use softbus_trust::ticket::tag_key;
 use tokio::sync::watch;
 
 use super::Keeper;
@@ -88,6 +89,15 @@ impl Judge for Keeper {
                 })
             })
             .collect()
+    }
+
+    fn link_tag_keys(&self) -> Vec<[u8; 32]> {
+        let now = self.wall();
+        let state = self.read();
+        let mut counting: Vec<_> = state.tickets.values().filter(|ticket| ticket.counts_at(now)).collect();
+        // If there are too many to announce them all, those that last longest.
+        counting.sort_by_key(|ticket| std::cmp::Reverse((ticket.expires, ticket.secret)));
+        counting.into_iter().map(|ticket| tag_key(&ticket.secret)).collect()
     }
 
     fn announce_openly(&self) -> bool {

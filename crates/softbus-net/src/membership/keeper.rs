@@ -69,6 +69,8 @@ pub(super) struct State {
     /// Who counted where when [`Keeper::changed`] last told of it, to notice when somebody's time ends.
     told: BTreeSet<(CircleId, DeviceId)>,
     told_open: (bool, bool),
+    /// Links that counted then: each has its discovery tags.
+    told_links: Vec<[u8; 8]>,
 }
 
 impl State {
@@ -106,6 +108,7 @@ impl Keeper {
             view: view.clone(),
             told: BTreeSet::new(),
             told_open: (false, true),
+            told_links: Vec::new(),
         };
         let keeper = Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -294,10 +297,15 @@ impl Keeper {
         };
         let members: BTreeSet<_> = view.circles.values().flat_map(counting).collect();
         let open = (state.pairing_open(now), state.shows_itself(now));
-        let judged_anew =
-            !Arc::ptr_eq(&view, &self.view.borrow()) || members != state.told || open != state.told_open;
+        let links: Vec<_> =
+            state.tickets.iter().filter(|(_, t)| t.counts_at(now.wall)).map(|(name, _)| *name).collect();
+        let judged_anew = links != state.told_links
+            || !Arc::ptr_eq(&view, &self.view.borrow())
+            || members != state.told
+            || open != state.told_open;
         state.told = members;
         state.told_open = open;
+        state.told_links = links;
         drop(state);
         self.view.send_if_modified(|seen| {
             let news = !Arc::ptr_eq(seen, &view);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use softbus_core::wire::pair::{Offer, Pair, Password, Refusal};
 use softbus_core::{DeviceId, ErrorCode};
-use softbus_trust::{PairingState, Role};
 use softbus_trust::pairing::{Binding, Judged, Opener, PairPassword, Settlement, Tried, settle};
+use softbus_trust::{PairingState, Role};
 use tokio::sync::watch;
 
 use super::pairing::{MESSAGE, Talk, binding_of};

@@ -210,9 +210,25 @@ impl Keeper {
         pin: &str,
         options: PairOptions,
     ) -> Result<Paired, MembershipError> {
+        self.pair_with_any(vec![addr], expected, pin, options).await
+    }
+
+    /// As [`Keeper::pair_with`], at the first that answers of several addresses of one device.
+    ///
+    /// # Errors
+    /// As [`Keeper::pair_with`].
+    pub async fn pair_with_any(
+        &self,
+        addresses: Vec<SocketAddr>,
+        expected: Option<DeviceId>,
+        pin: &str,
+        options: PairOptions,
+    ) -> Result<Paired, MembershipError> {
         let pin = Pin::parse(pin)?;
         self.check_options(&options)?;
-        let channel = self.net()?.open_stranger(addr, expected, &pair_service()).await.map_err(not_open)?;
+        let (net, service) = (self.net()?, pair_service());
+        let channel =
+            net.open_stranger_any(addresses, expected, Vec::new(), &service).await.map_err(not_open)?;
         self.enter(channel, PairPassword::pin(&pin), options).await
     }
 
@@ -228,16 +244,16 @@ impl Keeper {
         }
         self.check_options(&options)?;
         let net = self.net()?;
-        let mut outcome = Err(MembershipError::Net(NetError::Unreachable(ticket.device)));
-        for addr in &ticket.addresses {
-            match net.open_stranger(*addr, Some(ticket.device), &pair_service()).await.map_err(not_open) {
-                Ok(channel) => {
-                    outcome = self.enter(channel, PairPassword::ticket(&ticket.secret), options).await;
-                    break;
-                }
-                Err(error) => outcome = Err(error),
-            }
-        }
+        // Its maker may have moved since: whoever has the link recognises it in discovery.
+        let (addresses, tags) = (ticket.addresses.clone(), ticket.tags(self.wall()));
+        let opened = net
+            .open_stranger_any(addresses, Some(ticket.device), tags, &pair_service())
+            .await
+            .map_err(not_open);
+        let outcome = match opened {
+            Ok(channel) => self.enter(channel, PairPassword::ticket(&ticket.secret), options).await,
+            Err(error) => Err(error),
+        };
         match outcome {
             // Nothing is open there for this link: it was used, or taken back.
             Err(MembershipError::NotOpen | MembershipError::Expired) => {
@@ -305,12 +321,8 @@ impl Keeper {
             return Err(breach(talk).await);
         };
         match settle(&theirs, &ours) {
-            Settlement::OpenerAdmits(circle) => {
-                self.join(talk, peer, Some(circle), Role::Owner, None).await
-            }
-            Settlement::OpenerReturns(circle) => {
-                self.join(talk, peer, Some(circle), Role::Guest, None).await
-            }
+            Settlement::OpenerAdmits(circle) => self.join(talk, peer, Some(circle), Role::Owner, None).await,
+            Settlement::OpenerReturns(circle) => self.join(talk, peer, Some(circle), Role::Guest, None).await,
             Settlement::EntererReturns(circle) => self.hand_back(talk, peer, circle, None).await,
             Settlement::EntererAdmits(circle) => {
                 self.let_in(talk, peer, circle, &options, &theirs, None).await

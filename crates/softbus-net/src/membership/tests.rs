@@ -720,7 +720,8 @@ async fn a_device_that_is_paired_again_keeps_its_role_and_end_unless_told_otherw
         assert_eq!(a.circles().circles, b.circles().circles);
         a.circles().circles[&circle].members[&id(2)].clone()
     };
-    for (n, kept) in [grant(Role::Owner, 3, &[]), grant(Role::Guest, 4, &["print/1"])].into_iter().enumerate() {
+    for (n, kept) in [grant(Role::Owner, 3, &[]), grant(Role::Guest, 4, &["print/1"])].into_iter().enumerate()
+    {
         a.set_role(None, id(2), kept.clone()).await.unwrap();
         let statements = a.circles().circles[&circle].statements;
         assert!(again(n, PairOptions::default()).await.is_granted(&kept), "{kept:?}");
@@ -817,7 +818,10 @@ async fn nothing_is_handed_back_to_one_that_is_out_or_was_cancelled() {
     elsewhere.found("new").await.unwrap();
     b.open_pairing(PairOptions::default()).await.unwrap();
     let other = pair(&b, &elsewhere, &shown(&b), PairOptions::default()).await;
-    assert!(matches!(other, Err(MembershipError::PeerInCircle | MembershipError::AlreadyInCircle)), "{other:?}");
+    assert!(
+        matches!(other, Err(MembershipError::PeerInCircle | MembershipError::AlreadyInCircle)),
+        "{other:?}"
+    );
     b.open_pairing(PairOptions::default()).await.unwrap();
     let join = PairOptions { join: true, ..PairOptions::default() };
     pair(&b, &elsewhere, &shown(&b), join).await.unwrap();

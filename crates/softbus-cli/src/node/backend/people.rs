@@ -326,7 +326,10 @@ impl Backend {
                 name = Some(near.name().to_string());
                 let paired = match near.announcement.id {
                     Some(device) => self.bus.pair_with(device, pin, options).await,
-                    None => self.pair_at(&near.addresses, pin, options).await,
+                    None => {
+                        let pairing = self.bus.circles().pair_with_any(near.addresses, None, pin, options);
+                        pairing.await.map_err(softbus::Error::from)
+                    }
                 };
                 if paired.as_ref().is_err_and(unreachable) {
                     // Perhaps it is gone, and only its record is left.
@@ -341,30 +344,6 @@ impl Backend {
             view.name = if view.name.is_empty() { name } else { std::mem::take(&mut view.name) };
         }
         Ok(response)
-    }
-
-    /// Pairs with whoever shows the PIN at one of these addresses.
-    async fn pair_at(
-        &self,
-        addresses: &[SocketAddr],
-        pin: &str,
-        options: PairOptions,
-    ) -> Result<Paired, softbus::Error> {
-        let mut failure = None;
-        for address in addresses {
-            match self
-                .bus
-                .circles()
-                .pair_with(*address, None, pin, options.clone())
-                .await
-                .map_err(softbus::Error::from)
-            {
-                // The next address may do. What the other device itself answered is final.
-                Err(error) if unreachable(&error) => failure = Some(error),
-                done => return done,
-            }
-        }
-        Err(failure.unwrap_or_else(|| softbus::Error::Config("no address is known of it".into())))
     }
 
     pub(super) async fn pair_by_link(

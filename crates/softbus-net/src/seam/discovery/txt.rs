@@ -14,8 +14,8 @@ use softbus_core::{DeviceKind, limits};
 
 use crate::seam::Announcement;
 
-/// Most tags announced or believed: two hours' tags of eight circles.
-pub const TAGS: usize = 16;
+/// Most tags announced or believed: two hours' tags of eight circles and seven links. They fill one string of a record.
+pub const TAGS: usize = 30;
 /// Most entries looked at in a foreign record.
 const ENTRIES: usize = 32;
 /// Longest record looked at, in bytes.
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(read(&[("k", b"toaster")]).unwrap().kind, None);
         assert_eq!(read(&[("id", b"12D3Koo")]).unwrap().id, None);
         assert_eq!(read(&[("t", &[0; 12])]).unwrap().tags, [[0; 8]], "a torn tag is none");
-        assert_eq!(read(&[("t", &[0; 8 * 17])]).unwrap().tags, [[0u8; 8]; 0]);
+        assert_eq!(read(&[("t", &[0; 8 * 31])]).unwrap().tags, [[0u8; 8]; 0]);
         assert_eq!(parse(b"\x05v=1"), None, "cut off");
         assert_eq!(parse(&vec![0; RECORD_BYTES + 1]), None);
         assert_eq!(parse(b""), None);
