@@ -159,7 +159,8 @@ fn proofs() -> Vec<Vec<u8>> {
         _ => [0; 32],
     };
     let confirm = postcard::to_allocvec(&Confirm { password: [3; 32], bound: [4; 32] }).unwrap_or_default();
-    let owner = Offer { admits: Some(CircleId([1; 32])), member_of: vec![CircleId([1; 32])], join: false };
+    let circle = vec![CircleId([1; 32])];
+    let owner = Offer { admits: Some(CircleId([1; 32])), member_of: circle, join: false, shared: Vec::new() };
     let offers = postcard::to_allocvec(&(owner, Offer::nothing())).unwrap_or_default();
     let good = [&share[..], &confirm, &offers].concat();
     // The neutral point, a point of small order, no point at all.

@@ -50,21 +50,19 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Where it is in sight now.
+    /// Where it is in sight now. A tag cannot be made up by others; an id can, so it comes second.
     fn found(&mut self) -> Vec<SocketAddr> {
         let nearby = self.nearby.borrow_and_update().clone();
-        let is_it = |sighting: &&Sighting| match sighting {
-            Sighting::Seen { announcement, .. } => {
-                announcement.id == Some(self.device)
-                    || announcement.tags.iter().any(|tag| self.tags.contains(tag))
+        let (mut by_tag, mut by_id) = (Vec::new(), Vec::new());
+        for sighting in nearby.iter() {
+            let Sighting::Seen { addresses, announcement, .. } = sighting else { continue };
+            if announcement.tags.iter().any(|tag| self.tags.contains(tag)) {
+                by_tag.extend_from_slice(addresses);
+            } else if announcement.id == Some(self.device) {
+                by_id.extend_from_slice(addresses);
             }
-            Sighting::Gone { .. } => false,
-        };
-        let addresses = nearby.iter().filter(is_it).flat_map(|sighting| match sighting {
-            Sighting::Seen { addresses, .. } => addresses.as_slice(),
-            Sighting::Gone { .. } => &[],
-        });
-        addresses.take(RACERS).map(|addr| canonical(*addr)).collect()
+        }
+        by_tag.into_iter().chain(by_id).take(RACERS).map(canonical).collect()
     }
 
     /// Waits until discovery sees something else.
