@@ -24,6 +24,9 @@ use super::{
     Action, Command, Durable, EpochError, Event, Held, Next, Notice, Setup, Status, Submission, manifest,
 };
 
+/// A link that was verified, with its certificate.
+type Step = (Link, Certificate);
+
 /// Decides, for one task on one device, who runs it and when.
 pub struct TaskMachine {
     pub(super) setup: Setup,
@@ -380,7 +383,7 @@ impl TaskMachine {
                         self.send(from, EpochBody::AskChain);
                     }
                 }
-                Err(error) => match self.from_the_root(&links) {
+                Err(error) => match self.anew_from_the_root(&links) {
                     Some((before, steps)) => {
                         self.d.chain = before;
                         self.advance(steps, false, now);
@@ -406,7 +409,7 @@ impl TaskMachine {
     }
 
     /// The links of a chain that lead on from ours; and whether some in between are lacking.
-    fn steps_ahead(&self, links: &[Certificate]) -> Result<(Vec<(Link, Certificate)>, bool), EpochError> {
+    fn steps_ahead(&self, links: &[Certificate]) -> Result<(Vec<Step>, bool), EpochError> {
         let whole = matches!(links.first(), Some(Certificate::Root(_)));
         let mut link = self.link.clone();
         let mut steps = Vec::new();
@@ -433,7 +436,7 @@ impl TaskMachine {
     /// A chain that does not lead on from our link, as those who had a vote then had none later, is taken from the
     /// root on: but not by a device that has a vote itself, for nobody else may take that away. Gives what leads up
     /// to our epoch, and what leads on.
-    fn from_the_root(&self, links: &[Certificate]) -> Option<(Vec<Certificate>, Vec<(Link, Certificate)>)> {
+    fn anew_from_the_root(&self, links: &[Certificate]) -> Option<(Vec<Certificate>, Vec<Step>)> {
         if self.has_vote() || links.first() != self.d.chain.first() {
             return None;
         }
@@ -469,7 +472,7 @@ impl TaskMachine {
     // --- the chain grows ---
 
     /// Takes in newly decided epochs. `ours`: this device decided the (one) step itself.
-    pub(super) fn advance(&mut self, steps: Vec<(Link, Certificate)>, ours: bool, now: BootMs) {
+    pub(super) fn advance(&mut self, steps: Vec<Step>, ours: bool, now: BootMs) {
         let single = steps.len() == 1;
         let mut last = self.link.clone();
         for (link, certificate) in steps {
