@@ -30,7 +30,7 @@ pub use id::{CircleId, DeviceId, Epoch, IdError, LinkId, TaskId};
 pub use label::Labels;
 pub use profile::{
     Accelerator, AcceleratorKind, AcceleratorNeed, Capability, DeviceKind, DynamicProfile, PowerSource,
-    Profile, ServiceOffer, StaticProfile, Thermal,
+    Profile, Promised, ServiceOffer, StaticProfile, Thermal,
 };
 pub use qos::{Latency, Privacy, QoS, Reliability};
 pub use service::{ServiceName, ServiceNameError};

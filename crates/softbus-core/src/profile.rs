@@ -246,8 +246,26 @@ pub struct DynamicProfile {
     pub thermal: Thermal,
     /// Tasks running now.
     pub running_tasks: u16,
-    /// Work that is promised but not yet done, in operations of the reference kernel.
+    /// Work that is begun but not yet done, in operations of the reference kernel.
     pub queued_ops: u64,
+    /// What is promised beside that.
+    pub promised: Promised,
+}
+
+/// Room that a device has promised for work that has not begun there yet: it counts neither among its tasks nor in
+/// its free memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Promised {
+    /// Pieces of work.
+    pub jobs: u16,
+    /// Their operations, of the reference kernel.
+    pub ops: u64,
+    /// Their memory, in bytes.
+    pub memory_bytes: u64,
+    /// It promises no more for now.
+    pub full: bool,
+    /// How many promises it has made in this boot. The numbers above know of these and no later ones.
+    pub last: u64,
 }
 
 /// All that is known of what a device is and can do.

@@ -9,8 +9,13 @@ use softbus_core::{BootMs, DeviceId, TaskId};
 use crate::Reserved;
 
 /// Names a lease on the device that granted it, for one boot of that device.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct LeaseId(pub u64);
+
+impl LeaseId {
+    /// Beyond every lease.
+    pub const ALL: LeaseId = LeaseId(u64::MAX);
+}
 
 /// How much a device promises at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -44,7 +49,7 @@ impl Default for LeaseLimits {
 /// Asks a device to keep room for a piece of work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LeaseRequest {
-    /// Which work. A holder has one lease for each; asking again renews it with the new figures.
+    /// Which work. A holder has one lease for each; asking again puts a new one in the place of the old.
     pub task: TaskId,
     /// Its size in reference operations.
     pub ops: u64,
@@ -52,6 +57,8 @@ pub struct LeaseRequest {
     pub memory_bytes: u64,
     /// For how long.
     pub wish_ms: u64,
+    /// The last lease of the device that the asker has taken into account; [`LeaseId::ALL`] if that does not matter.
+    pub seen: LeaseId,
 }
 
 /// A promise to keep room.
@@ -114,6 +121,12 @@ pub enum LeaseError {
     /// The device is shutting down.
     #[error("the device is shutting down: try another")]
     Draining,
+    /// The asker does not know of leases that were granted meanwhile, and might choose another device if it did.
+    #[error("leases were granted up to number {last} meanwhile: look at the device again")]
+    Outdated {
+        /// The last one.
+        last: u64,
+    },
     /// There is no such lease (any more), or it is another's.
     #[error("you hold no such lease here (it may have expired): ask for a new one")]
     Unknown,
@@ -182,11 +195,15 @@ impl Leases {
         if ops.saturating_add(request.ops) > self.limits.ops {
             return Err(LeaseError::Busy { promised: ops });
         }
+        if earlier.is_none() && self.last > request.seen.0 {
+            return Err(LeaseError::Outdated { last: self.last });
+        }
 
-        let id = earlier.unwrap_or_else(|| {
-            self.last = self.last.wrapping_add(1);
-            LeaseId(self.last)
-        });
+        if let Some(earlier) = earlier {
+            self.granted.remove(&earlier);
+        }
+        self.last = self.last.saturating_add(1);
+        let id = LeaseId(self.last);
         let (until, for_ms) = self.end(now, request.wish_ms);
         let lease = Lease {
             id,
@@ -260,13 +277,18 @@ impl Leases {
         self.granted.values().map(|lease| lease.until).min()
     }
 
-    /// What is reserved, as `holder` should count it: everything but its own leases (its own decisions count
-    /// them already).
-    pub fn reserved_beside(&self, holder: Option<DeviceId>, now: BootMs) -> Reserved {
+    /// The number of the last lease granted; 0 if there was none.
+    pub fn last(&self) -> LeaseId {
+        LeaseId(self.last)
+    }
+
+    /// What is reserved, as it counts for a piece of work: everything but its own lease. For nobody's in particular,
+    /// everything.
+    pub fn reserved_beside(&self, own: Option<(DeviceId, TaskId)>, now: BootMs) -> Reserved {
         let live = self.granted.values().filter(|lease| lease.until > now);
         let all = u32::try_from(live.clone().count()).unwrap_or(u32::MAX);
         let mut reserved = Reserved { full: self.draining || all >= self.limits.jobs, ..Reserved::default() };
-        for lease in live.filter(|lease| Some(lease.holder) != holder) {
+        for lease in live.filter(|lease| Some((lease.holder, lease.task)) != own) {
             reserved.jobs = reserved.jobs.saturating_add(1);
             reserved.ops = reserved.ops.saturating_add(lease.ops);
             reserved.memory_bytes = reserved.memory_bytes.saturating_add(lease.memory_bytes);

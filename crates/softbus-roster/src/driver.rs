@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use softbus_core::wire::roster::Gossip;
 use softbus_core::{
-    DeviceId, DynamicProfile, ServiceName, ServiceOffer, Signed, StaticProfile, limits as core,
+    DeviceId, DynamicProfile, Promised, ServiceName, ServiceOffer, Signed, StaticProfile, limits as core,
 };
 use softbus_net::seam::store::{Store, StoreError};
 use softbus_net::seam::{Hardware, Lane, Sample, Seam};
@@ -46,8 +46,16 @@ pub(crate) enum What {
 pub(crate) struct Inboxes {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) asks: mpsc::Receiver<Ask>,
-    pub(crate) running: watch::Receiver<(u16, u64)>,
+    pub(crate) running: watch::Receiver<Running>,
     pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// What runs here and what is promised, as told by the task room.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Running {
+    pub(crate) tasks: u16,
+    pub(crate) queued_ops: u64,
+    pub(crate) promised: Promised,
 }
 
 /// Work that went elsewhere and came back.
@@ -68,7 +76,7 @@ pub(crate) struct Driver {
     hardware: Hardware,
     rate_ops_per_s: u64,
     sample: Sample,
-    running: (u16, u64),
+    running: Running,
     overrides: Overrides,
     publisher: Publisher,
     jobs: JoinSet<Done>,
@@ -118,7 +126,7 @@ impl Driver {
             config,
             rate_ops_per_s,
             sample,
-            running: (0, 0),
+            running: Running::default(),
             overrides: Overrides::default(),
             jobs: JoinSet::new(),
             requests: BTreeMap::new(),
@@ -373,8 +381,9 @@ impl Driver {
             battery_permille: values.battery_permille,
             power: values.power,
             thermal: values.thermal,
-            running_tasks: self.running.0,
-            queued_ops: self.running.1,
+            running_tasks: self.running.tasks,
+            queued_ops: self.running.queued_ops,
+            promised: self.running.promised,
         };
         let actions = self.machine.sampled(profile, Instant::now());
         self.perform(actions);

@@ -4,7 +4,7 @@ use crate::limits;
 
 /// Whether a dynamic profile changed by so much that neighbours should hear of it at once, and subscribers get
 /// an event: the load by 10 % of the cores, the charge by 5 %, power, heat, the tasks running, free memory by an
-/// eighth, the rate by a tenth, queued work by a quarter (or from or to none).
+/// eighth, the rate by a tenth, queued work by a quarter (or from or to none), any promise.
 pub fn matters(old: &DynamicProfile, new: &DynamicProfile) -> bool {
     let battery = match (old.battery_permille, new.battery_permille) {
         (Some(a), Some(b)) => a.abs_diff(b) >= limits::BATTERY_STEP,
@@ -15,6 +15,7 @@ pub fn matters(old: &DynamicProfile, new: &DynamicProfile) -> bool {
         || old.power != new.power
         || old.thermal != new.thermal
         || old.running_tasks != new.running_tasks
+        || old.promised != new.promised
         || by_a_part(old.memory_free_bytes, new.memory_free_bytes, 8)
         || by_a_part(old.rate_ops_per_s, new.rate_ops_per_s, 10)
         || by_a_part(old.queued_ops, new.queued_ops, 4)
@@ -54,6 +55,7 @@ mod tests {
         assert!(!with(|p| p.battery_permille = Some(451)));
         assert!(with(|p| p.power = PowerSource::Mains) && with(|p| p.thermal = Thermal::Fair));
         assert!(with(|p| p.running_tasks = 1) && with(|p| p.queued_ops = 0));
+        assert!(with(|p| p.promised.last = 1) && with(|p| p.promised.full = true));
         assert!(!with(|p| p.memory_free_bytes = 7500) && with(|p| p.memory_free_bytes = 7000));
         assert!(!with(|p| p.rate_ops_per_s = 950) && with(|p| p.rate_ops_per_s = 900));
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::roster::Gossip;
-use softbus_core::{DeviceId, ErrorCode, ServiceName, decode, encode};
+use softbus_core::{DeviceId, ErrorCode, Promised, ServiceName, decode, encode};
 use softbus_net::seam::{BoxFuture, store::Store};
 use softbus_net::{Caller, Judge, Net, NetError, RequestError, Respond};
 use softbus_trust::DeviceKey;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::driver::{self, Command, What};
+use crate::driver::{self, Command, Running, What};
 use crate::events::Reader;
 use crate::{RosterConfig, RosterError, RosterView, SampleOverride, Sampled, Source, Subscription, limits};
 
@@ -27,7 +27,7 @@ struct Shared {
     rate_permille: u16,
     reader: Reader,
     commands: mpsc::Sender<Command>,
-    running: watch::Sender<(u16, u64)>,
+    running: watch::Sender<Running>,
     stop: watch::Sender<bool>,
 }
 
@@ -52,7 +52,7 @@ impl Roster {
         let rate_permille = config.declared.rate_factor();
         let (commands, command_inbox) = mpsc::channel(limits::INBOX);
         let (asks, ask_inbox) = mpsc::channel(limits::INBOX);
-        let running = watch::Sender::new((0, 0));
+        let running = watch::Sender::new(Running::default());
         let stop = watch::Sender::new(false);
         let inboxes = driver::Inboxes {
             commands: command_inbox,
@@ -99,11 +99,20 @@ impl Roster {
         self.command(What::TaskTypes(task_types)).await
     }
 
-    /// Says how many tasks run here and how much work is promised (in operations of the reference kernel).
+    /// Says how many tasks run here and how much of their work is left (in operations of the reference kernel).
     /// Told to the neighbours at once. Never waits; of several calls in a row the last one counts.
-    pub fn set_running(&self, running_tasks: u16, queued_ops: u64) {
+    pub fn set_running(&self, tasks: u16, queued_ops: u64) {
         self.0.running.send_if_modified(|now| {
-            let new = (running_tasks, queued_ops);
+            let new = Running { tasks, queued_ops, ..*now };
+            std::mem::replace(now, new) != new
+        });
+    }
+
+    /// Says what is promised beside that, as [`Roster::set_running`] does. Whoever asks afterwards how this device
+    /// is hears of it.
+    pub fn set_promised(&self, promised: Promised) {
+        self.0.running.send_if_modified(|now| {
+            let new = Running { promised, ..*now };
             std::mem::replace(now, new) != new
         });
     }

@@ -73,6 +73,8 @@ pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
 pub const LEASE: Duration = Duration::from_secs(10);
 /// A state put together for a hand-over is dropped from memory if the hand-over does not come about so long.
 pub const WARM_KEEP: Duration = Duration::from_secs(60);
+/// Leases on other devices that are remembered here.
+pub const PROMISES: usize = 256;
 /// Candidates asked for a lease before giving up.
 pub const LEASE_TRIES: usize = 8;
 /// How long a device that neither submitted an ended task nor holds its result still knows of it.

@@ -18,6 +18,7 @@ use softbus_core::wire::task_control::{
 };
 use softbus_core::{
     Accelerator, AcceleratorKind, AcceleratorNeed, BootMs, Capability, CircleId, DeviceKind, DynamicProfile,
+    Promised,
     Epoch, ErrorCode, LinkId, Message, PowerSource, QoS, ServiceOffer, StaticProfile, Thermal, WallMs,
     decode, encode, wire::circle::Exchange,
 };
@@ -143,14 +144,15 @@ messages! {
         Request::Status { task: TASK },
         Request::Act(signed(b"an act")),
         Request::Cancel(signed(b"an order")),
-        Request::Lease { task: TASK, ops: u64::MAX, memory_bytes: u64::MAX, kind: "picture/1".into() },
-        Request::Unlease { task: TASK },
+        Request::Lease { task: TASK, ops: u64::MAX, memory_bytes: u64::MAX, kind: "picture/1".into(), seen: u64::MAX },
+        Request::Unlease { task: TASK, lease: u64::MAX },
     ];
     TASK_REPLY: Reply, "task-reply", |_| true, [
         Reply::Tasks(vec![status(); 2]),
         Reply::Task(Box::new(status())),
         Reply::Done,
-        Reply::Leased { for_ms: u64::MAX },
+        Reply::Leased { for_ms: u64::MAX, lease: u64::MAX },
+        Reply::Outdated,
         Reply::Refused { code: u32::MAX, why: "no".into() },
         Reply::Elsewhere { runner: id(2) },
     ];
@@ -257,6 +259,7 @@ pub(super) fn gossips() -> Vec<Vec<u8>> {
         thermal: Thermal::Critical,
         running_tasks: u16::MAX,
         queued_ops: u64::MAX,
+        promised: Promised { jobs: u16::MAX, ops: u64::MAX, memory_bytes: u64::MAX, full: true, last: u64::MAX },
     };
     let full = Gossip {
         boot: 7,

@@ -383,11 +383,16 @@ pub enum Request {
         memory_bytes: u64,
         /// Label that must be known there, `picture/1`.
         kind: String,
+        /// The last promise of that device that the asker has taken into account
+        /// ([`Promised::last`](crate::Promised::last)). If it has made others since, it says [`Reply::Outdated`].
+        seen: u64,
     },
     /// Gives a lease back.
     Unlease {
         /// For which task.
         task: TaskId,
+        /// Its number.
+        lease: u64,
     },
 }
 
@@ -404,6 +409,8 @@ pub enum Reply {
     Leased {
         /// Milliseconds.
         for_ms: u64,
+        /// Its number: grows with each promise of that device in one boot.
+        lease: u64,
     },
     /// No: the number of an [`ErrorCode`](crate::ErrorCode) and why, for people.
     Refused {
@@ -422,6 +429,8 @@ pub enum Reply {
         /// The epoch that began with it.
         epoch: Epoch,
     },
+    /// No lease yet: the device has made promises that the asker did not know of. Its dynamic profile tells them.
+    Outdated,
 }
 
 /// Opens a stream of [`WatchNote`]s.
@@ -661,7 +670,7 @@ mod tests {
         };
         golden(&act, ACT_HEX);
         let lease =
-            Request::Lease { task: TaskId([1; 16]), ops: 300, memory_bytes: 4096, kind: "sum/1".into() };
+            Request::Lease { task: TaskId([1; 16]), ops: 300, memory_bytes: 4096, kind: "sum/1".into(), seen: 300 };
         golden(&lease, REQUEST);
         golden(&Reply::Task(Box::new(status())), REPLY);
         golden(&Watch { task: TaskId([1; 16]), effects_from: 3 }, WATCH);
@@ -720,7 +729,7 @@ mod tests {
          0505050505010606060606060606060606060606060606060606060606060606060606060606020001";
     const ACT_HEX: &str = "3800000081040100010101010101010101010101010101010400010303030303030303030303030303030303\
          03030303030303030303030303030302676fe807";
-    const REQUEST: &str = "1b000000820401000401010101010101010101010101010101ac0280200573756d2f31";
+    const REQUEST: &str = "1d000000820401000401010101010101010101010101010101ac0280200573756d2f31ac02";
     const REPLY: &str = "1c0100008304010002010101010101010101010101010101010573756d2f3105612073756d010100020102\
          02ac02802001010863616d6572612f31000008e80701000101ac0201080808080808080808080808080808\
          08080808080808080808080808080808080202020202020202020202020202020202020202020202020202\

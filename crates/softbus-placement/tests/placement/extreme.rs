@@ -32,6 +32,7 @@ prop_compose! {
             thermal: [Thermal::Nominal, Thermal::Fair, Thermal::Serious, Thermal::Critical][thermal as usize],
             running_tasks,
             queued_ops,
+            ..DynamicProfile::default()
         });
         profile
     }

@@ -18,7 +18,7 @@ fn limits() -> LeaseLimits {
 }
 
 fn request(task: u8, ops: u64, memory_bytes: u64) -> LeaseRequest {
-    LeaseRequest { task: TaskId([task; 16]), ops, memory_bytes, wish_ms: 100 }
+    LeaseRequest { task: TaskId([task; 16]), ops, memory_bytes, wish_ms: 100, seen: LeaseId::ALL }
 }
 
 #[test]
@@ -30,9 +30,12 @@ fn the_second_client_is_told() {
         leases.request(&request(2, 5, 700), id(2), u64::MAX, BootMs(50)),
         Err(LeaseError::Memory { needs: 700, free: 300 })
     );
-    // The other sees it in its figures, the holder does not.
-    assert_eq!(leases.reserved_beside(Some(id(2)), BootMs(50)).memory_bytes, 700);
-    assert_eq!(leases.reserved_beside(Some(id(1)), BootMs(50)).memory_bytes, 0);
+    // All see it in the figures; for its own work it does not count.
+    let reserved = |own| leases.reserved_beside(own, BootMs(50)).memory_bytes;
+    assert_eq!(reserved(None), 700);
+    assert_eq!(reserved(Some((id(2), TaskId([1; 16])))), 700);
+    assert_eq!(reserved(Some((id(1), TaskId([2; 16])))), 700);
+    assert_eq!(reserved(Some((id(1), TaskId([1; 16])))), 0);
     // It ends by itself, to the millisecond.
     assert_eq!(leases.next_end(), Some(BootMs(100)));
     assert!(leases.expire(BootMs(99)).is_empty());
@@ -44,12 +47,31 @@ fn a_request_that_is_repeated_keeps_one_lease() {
     let mut leases = Leases::new(limits());
     let first = leases.request(&request(1, 5, 700), id(1), u64::MAX, BootMs(0)).unwrap();
     let again = leases.request(&request(1, 5, 900), id(1), u64::MAX, BootMs(50)).unwrap();
-    assert_eq!(first.id, again.id);
+    assert!(first.id < again.id);
+    // Giving the first back, late, does not take the second.
+    assert_eq!(leases.release(first.id, id(1), BootMs(50)), Err(LeaseError::Unknown));
     assert_eq!(leases.iter().count(), 1);
     assert_eq!(leases.next_end(), Some(BootMs(150)));
     // Another's request for the same task is another lease.
     assert!(leases.request(&request(1, 5, 50), id(2), u64::MAX, BootMs(50)).is_ok());
     assert_eq!(leases.iter().count(), 2);
+}
+
+#[test]
+fn who_does_not_know_of_a_lease_is_told_to_look_again() {
+    let mut leases = Leases::new(limits());
+    let asking = |task, seen| LeaseRequest { seen: LeaseId(seen), ..request(task, 5, 5) };
+    assert!(leases.request(&asking(1, 0), id(1), u64::MAX, BootMs(0)).is_ok());
+    let outdated = Err(LeaseError::Outdated { last: 1 });
+    assert_eq!(leases.request(&asking(2, 0), id(2), u64::MAX, BootMs(0)), outdated);
+    // Neither does the holder of the first count on an idle device for a second piece of work.
+    assert_eq!(leases.request(&asking(3, 0), id(1), u64::MAX, BootMs(0)), outdated);
+    assert!(leases.request(&asking(1, 0), id(1), u64::MAX, BootMs(0)).is_ok(), "its own is no news to it");
+    assert_eq!(leases.last(), LeaseId(2));
+    assert!(leases.request(&asking(2, 2), id(2), u64::MAX, BootMs(0)).is_ok());
+    // A lease that is over was news all the same: its work may have begun.
+    leases.release_task(TaskId([2; 16]), BootMs(0));
+    assert!(leases.request(&asking(3, 2), id(1), u64::MAX, BootMs(0)).is_err());
 }
 
 #[test]
@@ -98,7 +120,7 @@ proptest! {
     #[test]
     fn promises_never_pass_the_limits(acts in proptest::collection::vec(act(), 1..200)) {
         let mut leases = Leases::new(limits());
-        let mut model: BTreeMap<LeaseId, (DeviceId, u64, u64, u64)> = BTreeMap::new(); // holder, ops, memory, end
+        let mut model: BTreeMap<LeaseId, (DeviceId, u64, u64, u64, u8)> = BTreeMap::new(); // holder, ops, memory, end, task
         let mut clock = 0u64;
         for act in acts {
             let now = BootMs(clock);
@@ -107,7 +129,8 @@ proptest! {
                     let asked = LeaseRequest { wish_ms, ..request(task, ops, memory) };
                     if let Ok(grant) = leases.request(&asked, id(holder), free, now) {
                         prop_assert!((1..=500).contains(&grant.for_ms));
-                        model.insert(grant.id, (id(holder), ops, memory, clock + grant.for_ms));
+                        model.retain(|_, known| (known.0, known.4) != (id(holder), task));
+                        model.insert(grant.id, (id(holder), ops, memory, clock + grant.for_ms, task));
                         // (Work without memory may come even when more is promised than is free by now.)
                         prop_assert!(memory == 0 || model.values().map(|l| l.2).sum::<u64>() <= free);
                     }
@@ -141,8 +164,9 @@ proptest! {
             prop_assert!(model.values().map(|l| l.1).sum::<u64>() <= 10_000);
             for holder in 0..4 {
                 prop_assert!(model.values().filter(|l| l.0 == id(holder)).count() <= 2);
-                let beside = leases.reserved_beside(Some(id(holder)), BootMs(clock));
-                let others = model.values().filter(|l| l.0 != id(holder));
+                let own = (id(holder), TaskId([1; 16]));
+                let beside = leases.reserved_beside(Some(own), BootMs(clock));
+                let others = model.values().filter(|l| (l.0, TaskId([l.4; 16])) != own);
                 prop_assert_eq!(beside.memory_bytes, others.clone().map(|l| l.2).sum::<u64>());
                 prop_assert_eq!(beside.jobs as usize, others.count());
             }

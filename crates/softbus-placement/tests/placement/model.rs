@@ -203,17 +203,17 @@ fn batch_regret(cases: u64, with_leases: bool) -> f64 {
         let mut leases: Vec<Leases> = home.iter().map(|_| Leases::new(LeaseLimits::default())).collect();
         let mut chosen = Vec::new();
         for (client, work) in works.iter().enumerate() {
-            let me = id(100 + client as u8);
+            let (me, task) = (id(100 + client as u8), TaskId([client as u8; 16]));
             let seen: Vec<Candidate> = home
                 .iter()
                 .zip(&leases)
-                .map(|(c, l)| Candidate { reserved: l.reserved_beside(Some(me), BootMs(0)), ..c.clone() })
+                .map(|(c, l)| Candidate { reserved: l.reserved_beside(Some((me, task)), BootMs(0)), ..c.clone() })
                 .collect();
             let to = place(work, &seen, &weights, &Preferences::default()).chosen.unwrap();
             let device = home.iter().position(|c| c.id == to).unwrap();
             if with_leases {
-                let task = TaskId([client as u8; 16]);
-                let request = LeaseRequest { task, ops: work.ops, memory_bytes: 0, wish_ms: 10_000 };
+                let (ops, seen) = (work.ops, leases[device].last());
+                let request = LeaseRequest { task, ops, memory_bytes: 0, wish_ms: 10_000, seen };
                 leases[device].request(&request, me, u64::MAX, BootMs(0)).unwrap();
             }
             chosen.push(device);

@@ -25,6 +25,7 @@ pub(crate) use moving::{Settled, Wish};
 use super::Inner;
 use super::follow::{Follow, Heard};
 use super::instance::{self, End, Report};
+use super::promises::Answer;
 use super::shared::{Leaving, TaskShared};
 use crate::epoch::{Action, Command, Durable, EffectGate, EffectInbox, Event, Notice, TaskMachine, View};
 use crate::native::Effect;
@@ -40,7 +41,7 @@ pub(crate) enum Input {
     /// Move it. Only at the runner; told when the move is settled.
     Move(Wish),
     /// Whether another device gave its promise for a move.
-    Promised { to: DeviceId, given: Result<(), TaskError>, wish: Wish },
+    Promised { to: DeviceId, given: Result<Answer, TaskError>, wish: Wish },
     /// A fetch ended.
     Fetched { number: u64, manifest: Hash, result: Result<Signed, TaskError> },
     /// A checkpoint was put together for a hand-over to this device, as far as could be.

@@ -13,7 +13,7 @@ use softbus_net::{Channel, Judge, Net, Standing, write_message};
 use softbus_placement::Leases;
 use softbus_roster::Roster;
 use softbus_trust::{DeviceKey, Role};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
@@ -21,6 +21,7 @@ use super::TasksConfig;
 use super::access::OpenGrant;
 use super::actor::{self, ActorRef, Input, Seed};
 use super::placing::Refusals;
+use super::promises::Book;
 use super::shared::TaskShared;
 use super::tasks::ended;
 use super::transfer::net_error;
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub events: broadcast::Sender<TaskEvent>,
     known: Mutex<Known>,
     leases: Mutex<Leases>,
+    pub leases_changed: Notify,
+    promises: Mutex<Book>,
     refusals: Mutex<Refusals>,
     pipes: Mutex<BTreeMap<DeviceId, mpsc::Sender<EpochNote>>>,
     serving: Arc<Semaphore>,
@@ -125,6 +128,8 @@ impl Inner {
             watchers: Arc::new(Semaphore::new(limits::WATCHERS)),
             events: broadcast::Sender::new(limits::EVENTS),
             known: Mutex::default(),
+            leases_changed: Notify::new(),
+            promises: Mutex::default(),
             refusals: Mutex::default(),
             pipes: Mutex::default(),
             serving: Arc::new(Semaphore::new(limits::SERVING)),
@@ -374,8 +379,13 @@ impl Inner {
         self.roster.set_running(u16::try_from(load.len()).unwrap_or(u16::MAX), queued);
     }
 
+    /// The promises made here, to look at; [`Inner::with_leases`] changes them.
     pub fn leases(&self) -> MutexGuard<'_, Leases> {
         lock(&self.leases)
+    }
+
+    pub fn promises(&self) -> MutexGuard<'_, Book> {
+        lock(&self.promises)
     }
 
     pub fn refused(&self, device: DeviceId, task: TaskId, now: Instant) -> bool {
@@ -392,7 +402,7 @@ impl Inner {
 
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.leases().drain();
+        self.with_leases(|leases, _| leases.drain());
     }
 
     /// The right to serve one checkpoint to `peer` now.
@@ -442,28 +452,6 @@ impl Inner {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(net_error(device, &error)),
             Err(_) => Err(TaskError::Unreachable(device)),
-        }
-    }
-
-    /// Asks a device (or ourselves) to promise room.
-    pub async fn ask_lease(
-        &self,
-        device: DeviceId,
-        task: TaskId,
-        ops: u64,
-        memory_bytes: u64,
-        kind: String,
-    ) -> Result<(), TaskError> {
-        if device == self.me {
-            let wish_ms = u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX);
-            let request = softbus_placement::LeaseRequest { task, ops, memory_bytes, wish_ms };
-            let (free, now) = (self.memory_free(), self.seam.clock.boot());
-            let given = self.leases().request(&request, device, free, now);
-            return given.map(|_| ()).map_err(|error| TaskError::NoPlace(error.to_string()));
-        }
-        match self.ask(device, &Request::Lease { task, ops, memory_bytes, kind }).await? {
-            Reply::Leased { .. } => Ok(()),
-            _ => Err(TaskError::Protocol("an answer to another question".into())),
         }
     }
 

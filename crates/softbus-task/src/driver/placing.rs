@@ -7,7 +7,7 @@ use softbus_core::wire::task_control::TaskSpec;
 use softbus_core::{DeviceId, TaskId};
 use softbus_net::Presence;
 use softbus_placement::{
-    Candidate, Decision, Link, Needs, Preferences, Reach, Reserved, Running, Trust, Verdict, Work, place,
+    Candidate, Decision, LeaseId, Link, Needs, Preferences, Reach, Reserved, Running, Trust, Verdict, Work, place,
 };
 use softbus_roster::{RosterEntry, RosterView};
 use softbus_trust::Role;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::Inner;
 use super::access::OpenGrant;
 
-/// What a device was heard to have promised, until it says otherwise.
+/// The devices that did not promise room for a piece of work, for reasons that their profiles do not tell.
 #[derive(Default)]
 pub(crate) struct Refusals(BTreeMap<(DeviceId, TaskId), Instant>);
 
@@ -42,17 +42,25 @@ pub(crate) fn candidates(inner: &Inner, view: &RosterView, task: TaskId) -> Vec<
         .map(|entry| {
             let me = entry.id == view.me;
             let role = if me { Some(entry.role.unwrap_or(Role::Owner)) } else { entry.role };
-            let full = !me && inner.refused(entry.id, task, now);
-            candidate(entry, me, role, full, inner.is_draining() && me, now)
+            let told = entry.now.as_ref().map(|now| &now.profile.promised);
+            let mut reserved = inner.reserved(entry.id, task, told);
+            reserved.full |= !me && inner.refused(entry.id, task, now);
+            candidate(entry, me, role, reserved, inner.is_draining() && me, now)
         })
         .collect()
+}
+
+/// The last promise of a device that its candidate takes into account.
+pub(crate) fn seen(inner: &Inner, view: &RosterView, device: DeviceId) -> LeaseId {
+    let now = view.get(&device).and_then(|entry| entry.now.as_ref());
+    inner.seen(device, now.map(|now| &now.profile.promised))
 }
 
 fn candidate(
     entry: &RosterEntry,
     me: bool,
     role: Option<Role>,
-    full: bool,
+    reserved: Reserved,
     draining: bool,
     now: Instant,
 ) -> Candidate {
@@ -77,7 +85,7 @@ fn candidate(
         presence: if me { softbus_placement::Presence::Online } else { presence(entry.presence) },
         age_us: if me { 0 } else { micros(age) },
         reach,
-        reserved: Reserved { full, ..Reserved::default() },
+        reserved,
         draining,
     }
 }

@@ -9,7 +9,7 @@ use softbus_core::wire::task_control::{
 use softbus_core::{DeviceId, Header, Message, Signed, TaskId, decode, limits as core_limits};
 use softbus_net::seam::BoxFuture;
 use softbus_net::{Caller, Channel, Service};
-use softbus_placement::LeaseRequest;
+use softbus_placement::{LeaseError, LeaseId, LeaseRequest};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -130,30 +130,25 @@ async fn answer(inner: &Arc<Inner>, caller: Caller, request: Request) -> Result<
             inner.cancel_by(parsed.task, order).await?;
             Ok(Reply::Done)
         }
-        Request::Lease { task, ops, memory_bytes, kind } => {
+        Request::Lease { task, ops, memory_bytes, kind, seen } => {
             if inner.registry.get(&kind).is_err() {
                 return Err(TaskError::UnknownType(kind.chars().take(64).collect()));
             }
             let free = inner.memory_free();
             let wish_ms = u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX);
-            let request = LeaseRequest { task, ops, memory_bytes, wish_ms };
-            let now = inner.seam.clock.boot();
-            match inner.leases().request(&request, caller.device, free, now) {
-                Ok(grant) => Ok(Reply::Leased { for_ms: grant.for_ms }),
+            let request = LeaseRequest { task, ops, memory_bytes, wish_ms, seen: LeaseId(seen) };
+            match inner.with_leases(|leases, now| leases.request(&request, caller.device, free, now)) {
+                Ok(grant) => Ok(Reply::Leased { for_ms: grant.for_ms, lease: grant.id.0 }),
+                Err(LeaseError::Outdated { .. }) => Ok(Reply::Outdated),
                 Err(error) => Ok(Reply::Refused {
                     code: softbus_core::ErrorCode::Busy.number(),
                     why: error.to_string(),
                 }),
             }
         }
-        Request::Unlease { task } => {
-            let now = inner.seam.clock.boot();
-            let mut leases = inner.leases();
-            let held = leases.iter().find(|l| l.task == task && l.holder == caller.device).map(|l| l.id);
-            if let Some(id) = held {
-                // It may have expired this moment; then it is given back all the same.
-                let _ = leases.release(id, caller.device, now);
-            }
+        Request::Unlease { lease, .. } => {
+            // If it has ended meanwhile, there is nothing to give back.
+            let _ = inner.with_leases(|leases, now| leases.release(LeaseId(lease), caller.device, now));
             Ok(Reply::Done)
         }
     }

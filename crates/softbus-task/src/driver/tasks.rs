@@ -113,6 +113,7 @@ impl Tasks {
             tracing::warn!(%error, "the profile does not tell which task types run here");
         }
         tasks.mind_trust();
+        inner.spawn(inner.clone().mind_leases());
         Ok(tasks)
     }
 

@@ -3,11 +3,13 @@
 use softbus_core::wire::task::Outcome;
 use softbus_core::wire::task_control::{ImageKind, MoveReason};
 use softbus_core::{DeviceId, Epoch};
+use softbus_placement::LeaseId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Actor, Input};
 use crate::driver::placing;
+use crate::driver::promises::{Answer, Room};
 use crate::driver::shared::Leaving;
 use crate::epoch::{Command, Hindrance, Status};
 use crate::status::cut;
@@ -25,11 +27,13 @@ pub(crate) struct Wish {
     epoch: Option<Epoch>,
     done: Settled,
     since: Instant,
+    /// How often a device was chosen for it that had promised its room to others meanwhile.
+    outdated: usize,
 }
 
 impl Wish {
     pub fn new(to: Option<DeviceId>, reason: MoveReason, epoch: Option<Epoch>, done: Settled) -> Self {
-        Self { to, reason, epoch, done, since: Instant::now() }
+        Self { to, reason, epoch, done, since: Instant::now(), outdated: 0 }
     }
 }
 
@@ -88,21 +92,45 @@ impl Actor {
         }
         self.asking = true;
         let (work, label) = (self.work(&grant), self.label());
-        let (inner, inbox, task) = (self.inner.clone(), self.own_inbox.clone(), self.shared.task);
+        let task = self.shared.task;
+        let (inner, inbox) = (self.inner.clone(), self.own_inbox.clone());
+        let room = Room { task, ops: work.ops, memory_bytes: work.memory_bytes, kind: label };
+        // Whoever names a device means it, whatever that has promised to others.
+        let named = wish.to.is_some() && !matches!(wish.reason, MoveReason::Bus(_));
+        let seen = match named || wish.outdated >= limits::LEASE_TRIES {
+            true => LeaseId::ALL,
+            false => placing::seen(&inner, &self.roster.borrow(), to),
+        };
         self.inner.spawn(async move {
-            let given = inner.ask_lease(to, task, work.ops, work.memory_bytes, label).await;
+            let given = inner.ask_room(to, room, seen).await;
+            if matches!(given, Ok(Answer::Outdated)) {
+                // What it has promised is in the view before we decide again.
+                inner.ask_now(to).await;
+            }
             if let Some(inbox) = inbox.upgrade() {
                 let _ = inbox.send(Input::Promised { to, given, wish }).await;
             }
         });
     }
 
-    pub(super) fn promised(&mut self, to: DeviceId, given: Result<(), TaskError>, wish: Wish) {
+    pub(super) fn promised(&mut self, to: DeviceId, given: Result<Answer, TaskError>, mut wish: Wish) {
         self.asking = false;
-        if let Err(error) = given {
-            self.inner.note_refusal(to, self.shared.task);
-            return settle(wish.done, Err(error));
-        }
+        let promise = match given {
+            Ok(Answer::Promised(promise)) => promise,
+            Ok(Answer::Outdated) if wish.to.is_none() => {
+                wish.outdated += 1;
+                return self.consider(wish);
+            }
+            // The bus looks again soon by itself.
+            Ok(Answer::Outdated) => {
+                let why = "the other device has promised its room meanwhile";
+                return settle(wish.done, Err(TaskError::Conflict(why.into())));
+            }
+            Err(error) => {
+                self.inner.note_refusal(to, self.shared.task);
+                return settle(wish.done, Err(error));
+            }
+        };
         if let (Some(Hindrance::Passing(_)), Some(_)) = (self.machine.hindrance(), &wish.done) {
             // It has begun meanwhile. The promise is asked for again then.
             return self.consider(wish);
@@ -121,9 +149,12 @@ impl Actor {
         let before = self.shared.parts().leaving.replace(leaving);
         self.settle_if_over();
         self.settling = wish.done;
-        if let Err(error) = self.order(Command::MoveTo { destination: to, note }) {
-            self.shared.parts().leaving = before;
-            self.settle(Err(error));
+        match self.order(Command::MoveTo { destination: to, note }) {
+            Ok(()) => promise.used(),
+            Err(error) => {
+                self.shared.parts().leaving = before;
+                self.settle(Err(error));
+            }
         }
     }
 

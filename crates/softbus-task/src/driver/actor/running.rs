@@ -44,7 +44,6 @@ impl Actor {
             return self.feed(Event::Failed { error });
         };
         tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
-        self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
         let control = Control { right: self.right(), until, paused: false, end: None, released: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), whole, sequence, key, control };
@@ -53,6 +52,9 @@ impl Actor {
         self.reports = Some(reports);
         self.instance = Some(instance::spawn(self.inner.clone(), self.shared.clone(), begin, report));
         self.set_load(true);
+        // From here on it counts as running.
+        let task = self.shared.task;
+        self.inner.with_leases(|leases, now| leases.release_task(task, now));
     }
 
     pub(super) async fn report(&mut self, report: Report) {

@@ -7,7 +7,8 @@ use softbus_core::wire::task::{ManifestKind, Policy};
 use softbus_core::wire::task_control::{Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSpec};
 use softbus_core::{DeviceId, Hash, ServiceName, TaskId, limits as core_limits};
 use softbus_net::seam::Lane;
-use softbus_placement::Decision;
+use softbus_placement::{Decision, LeaseId};
+use softbus_roster::RosterView;
 use tokio::sync::oneshot;
 
 use super::{TaskHandle, Tasks};
@@ -17,6 +18,7 @@ use crate::driver::actor::Seed;
 use crate::driver::inner::first_status;
 use crate::driver::instance::{content, store_snapshot};
 use crate::driver::placing;
+use crate::driver::promises::{Answer, Promise, Room};
 use crate::driver::shared::TaskShared;
 use crate::epoch::{Action, Submission, TaskMachine, manifest};
 use crate::native::Task;
@@ -81,7 +83,7 @@ impl Tasks {
         let image = stored?;
         let grant = OpenGrant::sign(&*inner.key, Grant { input: image.root(), ..draft })?;
 
-        let (decision, owner) = self.find_place(&grant, input_bytes, start_on).await?;
+        let (decision, owner, promise) = self.find_place(&grant, input_bytes, start_on).await?;
         let submitted = self.prepare(&shared, &grant, key, image, &decision, owner).await;
         // Nobody else can know a task that was named just now.
         let place = inner.reserve(task).ok_or(TaskError::Closed);
@@ -104,7 +106,10 @@ impl Tasks {
         };
         inner.tell(TaskEvent::Placed { task, on: owner, explanation });
         match durable.await {
-            Ok(Ok(())) => Ok(TaskHandle { tasks: self.clone(), id: task }),
+            Ok(Ok(())) => {
+                promise.used();
+                Ok(TaskHandle { tasks: self.clone(), id: task })
+            }
             Ok(Err(error)) => {
                 inner.forget(&shared, None);
                 Err(error)
@@ -126,7 +131,7 @@ impl Tasks {
         let (spec, input) = self.spec(kind, input, &options).await?;
         let grant = Grant { spec, input: Hash([0; 32]), granted: options.grant };
         let grant = OpenGrant::sign(&*self.inner.key, grant)?;
-        Ok(self.decide(&grant, input.len() as u64))
+        Ok(self.decide(&grant, input.len() as u64, &self.inner.roster.view()))
     }
 
     pub(super) async fn spec(
@@ -181,36 +186,48 @@ impl Tasks {
         Ok((spec, input))
     }
 
-    pub(super) fn decide(&self, grant: &OpenGrant, input_bytes: u64) -> Decision {
+    fn decide(&self, grant: &OpenGrant, input_bytes: u64, view: &RosterView) -> Decision {
         let inner = &self.inner;
         let spec = &grant.grant.spec;
         let work = placing::work(grant, &spec.kind, spec.ops, input_bytes, Vec::new());
-        let candidates = placing::candidates(inner, &inner.roster.view(), spec.task);
+        let candidates = placing::candidates(inner, view, spec.task);
         placing::decide(inner, spec, &work, &candidates)
     }
 
-    /// The best device that promises room.
-    pub(super) async fn find_place(
+    /// The best device that promises room. One that has promised some to others, of which we did not know, is looked
+    /// at again with its present figures, and may lose to another then.
+    async fn find_place(
         &self,
         grant: &OpenGrant,
         input_bytes: u64,
         start_on: Option<DeviceId>,
-    ) -> Result<(Decision, DeviceId), TaskError> {
+    ) -> Result<(Decision, DeviceId, Promise), TaskError> {
         let spec = &grant.grant.spec;
         let mut refused = BTreeSet::new();
-        for _ in 0..limits::LEASE_TRIES {
-            let decision = self.decide(grant, input_bytes);
+        for tried in 1..=limits::LEASE_TRIES {
+            let view = self.inner.roster.view();
+            let decision = self.decide(grant, input_bytes, &view);
             let able = placing::able(&decision);
             let wanted = start_on.filter(|on| able.contains(on));
             let best = wanted.into_iter().chain(able).find(|id| !refused.contains(id));
             let Some(best) = best else { return Err(TaskError::NoPlace(decision.explanation.to_string())) };
-            let (ops, memory) = (spec.ops, spec.memory_bytes);
-            match self.inner.ask_lease(best, spec.task, ops, memory, spec.kind.clone()).await {
-                Ok(()) => return Ok((decision, best)),
+            // Whoever names a device means it. And among very many others one has to come to an end.
+            let seen = match wanted == Some(best) || tried == limits::LEASE_TRIES {
+                true => LeaseId::ALL,
+                false => placing::seen(&self.inner, &view, best),
+            };
+            let (ops, memory_bytes) = (spec.ops, spec.memory_bytes);
+            let room = Room { task: spec.task, ops, memory_bytes, kind: spec.kind.clone() };
+            match self.inner.ask_room(best, room, seen).await {
+                Ok(Answer::Promised(promise)) => return Ok((decision, best, promise)),
+                Ok(Answer::Outdated) => self.inner.ask_now(best).await,
                 Err(error) => {
                     tracing::info!(device = %best.short(), %error, "no promise of room there");
                     self.inner.note_refusal(best, spec.task);
                     refused.insert(best);
+                    if let TaskError::Refused { .. } = error {
+                        self.inner.ask_now(best).await;
+                    }
                 }
             }
         }
