@@ -16,6 +16,8 @@ impl Domain {
     pub const CIRCLE: Domain = Domain("softbus circle statement v1");
     /// A static profile.
     pub const PROFILE: Domain = Domain("softbus profile v1");
+    /// How a device is right now.
+    pub const PRESENT: Domain = Domain("softbus present state v1");
     /// A task's checkpoint manifest.
     pub const MANIFEST: Domain = Domain("softbus task manifest v1");
     /// A vote, promise or certificate on a task's epoch.

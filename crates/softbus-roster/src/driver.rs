@@ -111,8 +111,7 @@ impl Driver {
         let factor = u64::from(config.declared.rate_factor());
         let rate_ops_per_s = u64::try_from(u128::from(rate) * u128::from(factor) / 1000).unwrap_or(u64::MAX);
 
-        let me = net.id();
-        let roster = RosterMachine::new(me, kept.boot, config.tell_every);
+        let roster = RosterMachine::new(key.clone(), kept.boot, config.tell_every);
         let publisher = Publisher::new(roster.view().clone());
         let mut driver = Self {
             author: Author::new(key, kept.version, config.lifetime),
@@ -247,7 +246,7 @@ impl Driver {
                 self.describe().await
             }
             What::Told(from, gossip) => {
-                let actions = self.machine.told(from, *gossip, now);
+                let actions = self.machine.told(from, *gossip, now, self.seam.clock.wall());
                 self.perform(actions);
                 Ok(())
             }

@@ -30,7 +30,7 @@ pub enum RosterError {
     Closed,
 }
 
-/// Why a static profile is refused.
+/// Why a profile is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProfileError {
     /// The signature is wrong.

@@ -2,7 +2,7 @@
 //! were understood.
 
 use softbus_core::wire::roster::Gossip;
-use softbus_core::{Signed, WallMs, decode, encode};
+use softbus_core::{DeviceId, Domain, Sig, Signed, Signer, WallMs, decode, encode};
 
 use crate::profile::Believed;
 
@@ -42,22 +42,35 @@ pub fn calibration(bytes: &[u8]) -> bool {
     postcard::from_bytes::<crate::calibrate::Calibration>(bytes).is_ok()
 }
 
+/// A device without a key.
+struct Nobody;
+
+impl Signer for Nobody {
+    fn id(&self) -> DeviceId {
+        DeviceId([1; 32])
+    }
+
+    fn sign(&self, _: Domain, _: &[u8]) -> Sig {
+        Sig::from_bytes([0; 64])
+    }
+}
+
 /// Feeds a message to the state machine as if a trusted neighbour had sent it.
 pub fn machine(bytes: &[u8]) -> bool {
     use std::collections::{BTreeMap, BTreeSet};
 
     use std::sync::Arc;
 
-    use softbus_core::{DeviceId, LinkId};
+    use softbus_core::LinkId;
     use softbus_net::{LinkInfo, Links, Presence};
     use softbus_trust::Role;
 
     use crate::gossip::{Action, Member, RosterMachine, Trust};
 
     let Ok(gossip) = decode::<Gossip>(bytes) else { return false };
-    let (me, peer) = (DeviceId([1; 32]), DeviceId([2; 32]));
+    let peer = DeviceId([2; 32]);
     let now = tokio::time::Instant::now();
-    let mut machine = RosterMachine::new(me, 1, crate::limits::TELL_EVERY);
+    let mut machine = RosterMachine::new(Arc::new(Nobody), 1, crate::limits::TELL_EVERY);
     let member = Member { role: Role::Member, speaks: true };
     let trust = Trust {
         own_role: Some(Role::Owner),
@@ -88,7 +101,7 @@ pub fn machine(bytes: &[u8]) -> bool {
     if let Some(token) = token {
         machine.answered(peer, token, Ok(gossip.clone()), now, wall);
     }
-    machine.told(peer, gossip.clone(), now);
+    machine.told(peer, gossip.clone(), now, wall);
     let (answer, _) = machine.requested(peer, gossip, now, wall);
     if let Ok(answer) = answer {
         assert!(answer.within_limits(), "an answer beyond its limits");
@@ -103,8 +116,8 @@ pub fn machine(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use softbus_core::Hash;
     use softbus_core::wire::roster::{Claim, Digest, Seen};
-    use softbus_core::{DeviceId, Domain, Hash, encode};
     use softbus_trust::DeviceKey;
 
     use super::*;

@@ -20,6 +20,7 @@ pub mod limits;
 #[cfg(feature = "machine")]
 pub mod machine;
 mod matters;
+mod present;
 pub mod profile;
 mod roster;
 mod shelf;

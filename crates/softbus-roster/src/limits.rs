@@ -32,7 +32,8 @@ pub const REFUSED_RETRY_MAX: Duration = Duration::from_secs(60);
 pub const HOLD_DOWN: Duration = Duration::from_secs(3);
 /// A dynamic profile older than this is forgotten.
 pub const DYNAMIC_KEEP: Duration = Duration::from_secs(600);
-/// A relayed dynamic profile that claims to be older than this is not taken in at all.
+/// A relayed dynamic profile that is older than this is not taken in at all: its signature ends then. A device whose
+/// clock is off by more is heard only by those that have a link with it.
 pub const DYNAMIC_RELAY: Duration = Duration::from_secs(60);
 /// Requests that one neighbour may send in a burst …
 pub const REQUEST_BURST: u32 = 64;

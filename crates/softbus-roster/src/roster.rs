@@ -10,11 +10,12 @@ use softbus_net::seam::{BoxFuture, store::Store};
 use softbus_net::{Caller, Judge, Net, NetError, RequestError, Respond};
 use softbus_trust::DeviceKey;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use crate::driver::{self, Command, Running, What};
 use crate::events::Reader;
-use crate::{RosterConfig, RosterError, RosterView, SampleOverride, Sampled, Source, Subscription, limits};
+use crate::{
+    RosterConfig, RosterError, RosterView, SampleOverride, Sampled, Source, Subscription, limits, present,
+};
 
 /// This device's view of all trusted devices. Clones are handles to the same; it stops when the last one is
 /// dropped or [`Roster::shutdown`] is called.
@@ -159,17 +160,14 @@ impl Roster {
         let question = Gossip { boot: self.0.boot, ask: vec![about], ..Gossip::default() };
         let asked = ask_peer(&self.0.net, peer, &question).await;
         let answer = asked.map_err(|source| RosterError::Ask { peer, source })?;
-        let heard = answer.now.iter().find(|now| now.id == about).ok_or(RosterError::NoAnswer(about))?;
-        let age = Duration::from_millis(heard.age_ms.min(u64::from(u32::MAX)));
-        let now = Instant::now();
-        let sampled = Sampled {
-            boot: heard.boot,
-            at: now.checked_sub(age).unwrap_or(now),
-            from: peer,
-            profile: heard.profile.clone(),
-        };
+        let said = answer.now.iter().find(|now| now.signed.signer == about);
+        let said =
+            said.and_then(|now| present::read(&now.signed).ok()).ok_or(RosterError::NoAnswer(about))?;
         self.command(What::Told(peer, Box::new(answer))).await?;
-        Ok(sampled)
+        // The view has it if it was believed, or something newer.
+        let known = self.view().get(&about).and_then(|entry| entry.now.clone());
+        let asked = |now: &Sampled| (now.boot, now.profile.sequence) >= (said.boot, said.profile.sequence);
+        known.filter(asked).ok_or(RosterError::NoAnswer(about))
     }
 
     /// The declared factor of this machine's real speed (1–1000): 250 means that tasks should run at a quarter

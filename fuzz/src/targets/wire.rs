@@ -6,7 +6,7 @@ use softbus_core::wire::link::{
     BootNonce, Hello, HelloAck, Open, Reply as LinkReply, Sleep, Want as LinkWant,
 };
 use softbus_core::wire::pair::{Confirm, Offer as PairOffer, Pair, Password, Refusal, Start, Welcome};
-use softbus_core::wire::roster::{Claim, Digest, Gossip, Now, Seen};
+use softbus_core::wire::roster::{Claim, Digest, Gossip, Now, Present, Seen};
 use softbus_core::wire::task::{
     Accepted, Ballot, Branch, CancelOrder, Certificate, CheckpointRef, Decree, EpochBody, EpochMessage,
     Fence, Manifest, ManifestKind, Outcome, Policy, Vote, Why,
@@ -18,9 +18,8 @@ use softbus_core::wire::task_control::{
 };
 use softbus_core::{
     Accelerator, AcceleratorKind, AcceleratorNeed, BootMs, Capability, CircleId, DeviceKind, DynamicProfile,
-    Promised,
-    Epoch, ErrorCode, LinkId, Message, PowerSource, QoS, ServiceOffer, StaticProfile, Thermal, WallMs,
-    decode, encode, wire::circle::Exchange,
+    Epoch, ErrorCode, LinkId, Message, PowerSource, Promised, QoS, ServiceOffer, Sig, Signed, StaticProfile,
+    Thermal, WallMs, decode, encode, wire::circle::Exchange,
 };
 
 use super::{NOW, TASK, hash, id, signed, with_nasty};
@@ -245,6 +244,13 @@ pub(super) fn static_profile(issued: WallMs) -> StaticProfile {
     }
 }
 
+/// How `id` is, in its words; its signature is none.
+fn now(id: softbus_core::DeviceId, age_ms: u64, boot: u64, profile: &DynamicProfile) -> Now {
+    let present = Present { boot, expires: WallMs(u64::MAX), profile: profile.clone() };
+    let body = encode(&present).unwrap_or_default();
+    Now { age_ms, signed: Signed { signer: id, body, sig: Sig::from_bytes([0; 64]) } }
+}
+
 /// What a neighbour (device `[2; 32]` of the roster's harness) may tell device `[1; 32]`.
 pub(super) fn gossips() -> Vec<Vec<u8>> {
     let (me, peer) = (softbus_core::DeviceId([1; 32]), softbus_core::DeviceId([2; 32]));
@@ -259,7 +265,13 @@ pub(super) fn gossips() -> Vec<Vec<u8>> {
         thermal: Thermal::Critical,
         running_tasks: u16::MAX,
         queued_ops: u64::MAX,
-        promised: Promised { jobs: u16::MAX, ops: u64::MAX, memory_bytes: u64::MAX, full: true, last: u64::MAX },
+        promised: Promised {
+            jobs: u16::MAX,
+            ops: u64::MAX,
+            memory_bytes: u64::MAX,
+            full: true,
+            last: u64::MAX,
+        },
     };
     let full = Gossip {
         boot: 7,
@@ -272,8 +284,9 @@ pub(super) fn gossips() -> Vec<Vec<u8>> {
         profiles: vec![signed(b"no profile")],
         ask: vec![me, id(5)],
         now: vec![
-            Now { id: peer, boot: 7, age_ms: 40, profile: dynamic.clone() },
-            Now { id: peer, boot: u64::MAX, age_ms: u64::MAX, profile: dynamic },
+            now(peer, 40, 7, &dynamic),
+            now(peer, u64::MAX, u64::MAX, &dynamic),
+            now(id(6), 0, 1, &dynamic),
         ],
         all_claims: true,
         claims: vec![

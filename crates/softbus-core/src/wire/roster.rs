@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, DynamicProfile, Hash, Message, Signed, StaticProfile, limits};
+use crate::{DeviceId, DynamicProfile, Hash, Message, Signed, StaticProfile, WallMs, limits};
 
 /// Longest signed body of a static profile, in bytes (its envelope included).
 pub const PROFILE_BYTES: usize = 32 << 10;
@@ -28,6 +28,8 @@ pub const PROFILES: usize = 64;
 pub const PROFILES_BYTES: usize = 256 << 10;
 /// Most dynamic profiles in one message, and most asked for.
 pub const DYNAMICS: usize = 64;
+/// Longest signed body of a dynamic profile, in bytes (its envelope included).
+pub const PRESENT_BYTES: usize = 256;
 /// A claim is passed on at most this many times: 0 is a link of the claimant's own.
 pub const CLAIM_HOPS: u8 = 3;
 
@@ -84,18 +86,32 @@ pub struct Claim {
     pub rtt_us: u32,
 }
 
-/// How a device is right now.
+/// How a device is right now, in its own words. The body that is signed under [`crate::Domain::PRESENT`] is this in
+/// its envelope.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Now {
-    /// Which device.
-    pub id: DeviceId,
+pub struct Present {
     /// Nth start of that device: grows with each. Of two values the one with the larger
     /// (`boot`, [`DynamicProfile::sequence`]) is newer.
     pub boot: u64,
-    /// How old the sample was when this was sent, in milliseconds.
-    pub age_ms: u64,
+    /// From when on it no longer counts at third hand, by the device's own wall clock.
+    pub expires: WallMs,
     /// The sample.
     pub profile: DynamicProfile,
+}
+
+impl Message for Present {
+    const KIND: u16 = 0x0311;
+    const VERSION: u16 = 1;
+    const MAX_BYTES: usize = PRESENT_BYTES - crate::HEADER_LEN;
+}
+
+/// How a device is right now, as it is told by the device itself or passed on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Now {
+    /// How old the sample was when this was sent, in milliseconds; the teller's word.
+    pub age_ms: u64,
+    /// A [`Present`], signed by the device that it is about.
+    pub signed: Signed,
 }
 
 /// A request or an answer of `roster/1`. Every list may be empty; see the table above.
@@ -136,6 +152,7 @@ impl Gossip {
             && self.profiles.iter().all(|p| p.body.len() <= PROFILE_BYTES)
             && self.ask.len() <= DYNAMICS
             && self.now.len() <= DYNAMICS
+            && self.now.iter().all(|now| now.signed.body.len() <= PRESENT_BYTES)
             && self.claims.len() <= limits::ROSTER_DEVICES
     }
 
@@ -170,7 +187,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::{Capability, DeviceKind, PowerSource, Promised, ServiceOffer, Sig, Thermal, WallMs, decode, encode};
+    use crate::{Capability, DeviceKind, PowerSource, Promised, ServiceOffer, Sig, Thermal, decode, encode};
 
     fn hex(bytes: &[u8]) -> String {
         data_encoding::HEXLOWER.encode(bytes)
@@ -197,6 +214,26 @@ mod tests {
         }
     }
 
+    fn present() -> Present {
+        Present {
+            boot: 7,
+            expires: WallMs(1_700_000_060_001),
+            profile: DynamicProfile {
+                sequence: 3,
+                sampled: WallMs(1_700_000_000_001),
+                rate_ops_per_s: 250_000_000,
+                load_permille: 125,
+                memory_free_bytes: 1 << 29,
+                battery_permille: Some(800),
+                power: PowerSource::Battery,
+                thermal: Thermal::Fair,
+                running_tasks: 1,
+                queued_ops: 5_000,
+                promised: Promised { jobs: 2, ops: 300, memory_bytes: 1 << 20, full: true, last: 9 },
+            },
+        }
+    }
+
     fn gossip() -> Gossip {
         Gossip {
             boot: 7,
@@ -210,22 +247,8 @@ mod tests {
             }],
             ask: vec![DeviceId([5; 32])],
             now: vec![Now {
-                id: DeviceId([1; 32]),
-                boot: 7,
                 age_ms: 40,
-                profile: DynamicProfile {
-                    sequence: 3,
-                    sampled: WallMs(1_700_000_000_001),
-                    rate_ops_per_s: 250_000_000,
-                    load_permille: 125,
-                    memory_free_bytes: 1 << 29,
-                    battery_permille: Some(800),
-                    power: PowerSource::Battery,
-                    thermal: Thermal::Fair,
-                    running_tasks: 1,
-                    queued_ops: 5_000,
-                    promised: Promised { jobs: 2, ops: 300, memory_bytes: 1 << 20, full: true, last: 9 },
-                },
+                signed: Signed { signer: DeviceId([1; 32]), body: vec![0xcc], sig: Sig::from_bytes([4; 64]) },
             }],
             all_claims: true,
             claims: vec![Claim { id: DeviceId([6; 32]), seen: Seen::Online, hops: 1, rtt_us: 900 }],
@@ -237,6 +260,29 @@ mod tests {
         let bytes = encode(&profile()).unwrap();
         assert_eq!(hex(&bytes), PROFILE_HEX);
         assert_eq!(decode::<StaticProfile>(&bytes).unwrap(), profile());
+    }
+
+    #[test]
+    fn present_golden() {
+        let bytes = encode(&present()).unwrap();
+        assert_eq!(hex(&bytes), PRESENT_HEX);
+        assert_eq!(decode::<Present>(&bytes).unwrap(), present());
+        let (most, some) = (u64::MAX, Some(u16::MAX));
+        let promised = Promised { jobs: u16::MAX, ops: most, memory_bytes: most, full: true, last: most };
+        let largest = DynamicProfile {
+            sequence: most,
+            sampled: WallMs(most),
+            rate_ops_per_s: most,
+            load_permille: u16::MAX,
+            memory_free_bytes: most,
+            battery_permille: some,
+            running_tasks: u16::MAX,
+            queued_ops: most,
+            promised,
+            ..present().profile
+        };
+        let largest = Present { boot: most, expires: WallMs(most), profile: largest };
+        assert!(encode(&largest).unwrap().len() <= PRESENT_BYTES / 2, "there is room to grow");
     }
 
     #[test]
@@ -279,14 +325,18 @@ mod tests {
         "80d8c79fbf31076b69746368656e050480808080040761617263683634056c696e757800020007046c616d7001067461",
         "736b2f31010770686f746f2f31c80101046b696e64",
     );
+    const PRESENT_HEX: &str = concat!(
+        "280000001103010007e1a499ffbc310381d095ffbc3180e59a777d808080800201a006020101882702ac028080400109",
+    );
     const GOSSIP_HEX: &str = concat!(
-        "750100000003010007010909090909090909090909090909090909090909090909090909090909090909010101010101",
+        "950100000003010007010909090909090909090909090909090909090909090909090909090909090909010101010101",
         "010101010101010101010101010101010101010101010101010101ac0202020202020202020202020202020202020202",
         "020202020202020202020202020103030303030303030303030303030303030303030303030303030303030303030101",
         "0101010101010101010101010101010101010101010101010101010101010102aabb0404040404040404040404040404",
         "040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404",
-        "040401050505050505050505050505050505050505050505050505050505050505050501010101010101010101010101",
-        "010101010101010101010101010101010101010107280381d095ffbc3180e59a777d808080800201a006020101882702ac028080400109",
-        "01060606060606060606060606060606060606060606060606060606060606060601018407",
+        "040401050505050505050505050505050505050505050505050505050505050505050501280101010101010101010101",
+        "01010101010101010101010101010101010101010101cc04040404040404040404040404040404040404040404040404",
+        "040404040404040404040404040404040404040404040404040404040404040404040404040404010106060606060606",
+        "0606060606060606060606060606060606060606060606060601018407",
     );
 }

@@ -669,8 +669,13 @@ mod tests {
             issued: WallMs(1000),
         };
         golden(&act, ACT_HEX);
-        let lease =
-            Request::Lease { task: TaskId([1; 16]), ops: 300, memory_bytes: 4096, kind: "sum/1".into(), seen: 300 };
+        let lease = Request::Lease {
+            task: TaskId([1; 16]),
+            ops: 300,
+            memory_bytes: 4096,
+            kind: "sum/1".into(),
+            seen: 300,
+        };
         golden(&lease, REQUEST);
         golden(&Reply::Task(Box::new(status())), REPLY);
         golden(&Watch { task: TaskId([1; 16]), effects_from: 3 }, WATCH);

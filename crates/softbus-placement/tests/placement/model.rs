@@ -207,7 +207,10 @@ fn batch_regret(cases: u64, with_leases: bool) -> f64 {
             let seen: Vec<Candidate> = home
                 .iter()
                 .zip(&leases)
-                .map(|(c, l)| Candidate { reserved: l.reserved_beside(Some((me, task)), BootMs(0)), ..c.clone() })
+                .map(|(c, l)| Candidate {
+                    reserved: l.reserved_beside(Some((me, task)), BootMs(0)),
+                    ..c.clone()
+                })
                 .collect();
             let to = place(work, &seen, &weights, &Preferences::default()).chosen.unwrap();
             let device = home.iter().position(|c| c.id == to).unwrap();

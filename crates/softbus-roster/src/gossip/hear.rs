@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Action, RosterMachine};
 use crate::profile::Believed;
-use crate::{Sampled, limits};
+use crate::{Sampled, limits, present};
 
 impl RosterMachine {
     pub(super) fn answer(
@@ -67,7 +67,8 @@ impl RosterMachine {
     }
 
     /// Ours, or what a device told us itself a short while ago; never what we have at third hand.
-    pub(super) fn give_now(&self, to: &DeviceId, id: &DeviceId, now: Instant) -> Option<Now> {
+    /// Ours is signed when it is first told, once for all.
+    pub(super) fn give_now(&mut self, to: &DeviceId, id: &DeviceId, now: Instant) -> Option<Now> {
         let sampled = self.books.get(id)?.now.as_ref()?;
         let age = sampled.age(now);
         let own = *id == self.me;
@@ -76,7 +77,14 @@ impl RosterMachine {
         }
         let fit = own || (sampled.from == *id && age <= limits::DYNAMIC_RELAY && self.trust.may_know(to, id));
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        fit.then(|| Now { id: *id, boot: sampled.boot, age_ms, profile: sampled.profile.clone() })
+        if !fit {
+            return None;
+        }
+        let book = self.books.get_mut(id)?;
+        if own && book.now_signed.is_none() {
+            book.now_signed = present::sign(&*self.signer, self.boot, &book.now.as_ref()?.profile);
+        }
+        Some(Now { age_ms, signed: book.now_signed.clone()? })
     }
 
     /// Takes in what a message says. Returns how many profiles were news.
@@ -102,7 +110,7 @@ impl RosterMachine {
             taken += usize::from(self.hear_profile(from, signed, wall, actions));
         }
         for heard in gossip.now {
-            self.hear_now(from, heard, now);
+            self.hear_now(from, heard, now, wall);
         }
         self.hear_claims(from, gossip.boot, gossip.all_claims, gossip.claims);
         taken
@@ -197,13 +205,16 @@ impl RosterMachine {
         }
     }
 
-    pub(super) fn hear_now(&mut self, from: DeviceId, heard: Now, now: Instant) {
-        let id = heard.id;
+    pub(super) fn hear_now(&mut self, from: DeviceId, heard: Now, now: Instant, wall: WallMs) {
+        let id = heard.signed.signer;
         if id == self.me || !self.trust.devices.contains_key(&id) || !self.may_tell_of(&from, &id) {
             return;
         }
         let direct = id == from;
-        let age = Duration::from_millis(heard.age_ms.min(u64::from(u32::MAX)));
+        let Ok(said) = present::read(&heard.signed) else { return };
+        // Whoever passes it on cannot make it younger than it says itself.
+        let by_wall = if direct { 0 } else { wall.0.saturating_sub(said.profile.sampled.0) };
+        let age = Duration::from_millis(heard.age_ms.max(by_wall).min(u64::from(u32::MAX)));
         if !direct && (age > limits::DYNAMIC_RELAY || self.peers.contains_key(&id)) {
             return; // too old, or we hear it ourselves
         }
@@ -212,14 +223,20 @@ impl RosterMachine {
             // Its own word goes over hearsay, and over a boot that it is not in any more.
             let over = direct
                 && (known.from != id
-                    || (known.boot != heard.boot && book.boot.map(|b| b.0) == Some(heard.boot)));
-            over || (heard.boot, heard.profile.sequence) > (known.boot, known.profile.sequence)
+                    || (known.boot != said.boot && book.boot.map(|b| b.0) == Some(said.boot)));
+            over || (said.boot, said.profile.sequence) > (known.boot, known.profile.sequence)
         });
         if !news {
             return;
         }
+        if !direct && let Err(error) = present::check(&heard.signed, &said, wall) {
+            tracing::debug!(subject = %id, %from, %error, "refused a dynamic profile");
+            return;
+        }
+        let book = self.book(id);
         let at = now.checked_sub(age).unwrap_or(now);
-        book.now = Some(Sampled { boot: heard.boot, at, from, profile: sane(heard.profile) });
+        book.now = Some(Sampled { boot: said.boot, at, from, profile: sane(said.profile) });
+        book.now_signed = Some(heard.signed);
         self.touched.insert(id);
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::roster::{self as wire, Claim, Gossip};
-use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, StaticProfile, WallMs};
+use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, Signer, StaticProfile, WallMs};
 use softbus_net::{LinkInfo, Links, Presence};
 use softbus_trust::Role;
 use tokio::time::Instant;
@@ -104,6 +104,8 @@ pub enum Failure {
 struct Book {
     profile: Option<Believed>,
     now: Option<Sampled>,
+    /// That, as its device signed it; for our own, once it is told.
+    now_signed: Option<Signed>,
     /// The last dynamic profile an event was emitted for.
     now_told: Option<DynamicProfile>,
     /// The boot of the device by its own word, and when it last spoke in it.
@@ -121,6 +123,7 @@ struct Book {
 /// The pure part of the roster.
 pub struct RosterMachine {
     me: DeviceId,
+    signer: Arc<dyn Signer + Send + Sync>,
     boot: u64,
     tell_every: Duration,
     trust: Trust,
@@ -139,10 +142,12 @@ pub struct RosterMachine {
 }
 
 impl RosterMachine {
-    /// The roster of `me` in its `boot`th start, which tells how it is every `tell_every` at least.
-    pub fn new(me: DeviceId, boot: u64, tell_every: Duration) -> Self {
+    /// The roster of the device whose key signs, in its `boot`th start, which tells how it is every `tell_every` at least.
+    pub fn new(signer: Arc<dyn Signer + Send + Sync>, boot: u64, tell_every: Duration) -> Self {
+        let me = signer.id();
         let mut machine = Self {
             me,
+            signer,
             boot,
             tell_every,
             trust: Trust::default(),
@@ -267,6 +272,7 @@ impl RosterMachine {
         let book = self.book(me);
         let at_once = book.now_told.as_ref().is_none_or(|told| matters(told, &profile));
         book.now = Some(Sampled { boot, at: now, from: me, profile });
+        book.now_signed = None;
         if at_once {
             self.peers.values_mut().for_each(|peer| peer.now_due = true);
         }
@@ -334,10 +340,10 @@ impl RosterMachine {
     }
 
     /// A dynamic profile heard beside the protocol (as the answer to a direct question).
-    pub fn told(&mut self, from: DeviceId, gossip: Gossip, now: Instant) -> Vec<Action> {
+    pub fn told(&mut self, from: DeviceId, gossip: Gossip, now: Instant, wall: WallMs) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.speaks(&from) && gossip.within_limits() {
-            gossip.now.into_iter().for_each(|heard| self.hear_now(from, heard, now));
+            gossip.now.into_iter().for_each(|heard| self.hear_now(from, heard, now, wall));
             self.settle(now, &mut actions);
         }
         actions
@@ -419,6 +425,7 @@ impl RosterMachine {
             }
             if *id != self.me && book.now.as_ref().is_some_and(|n| n.age(now) > limits::DYNAMIC_KEEP) {
                 book.now = None;
+                book.now_signed = None;
                 self.touched.insert(*id);
             }
         }

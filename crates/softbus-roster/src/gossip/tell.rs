@@ -29,7 +29,11 @@ impl RosterMachine {
 
     /// The next request to a peer, if there is anything to say.
     pub(super) fn compose(&mut self, to: DeviceId, now: Instant) -> Option<(u64, Gossip)> {
-        let own_now = self.give_now(&to, &self.me, now);
+        let peer = self.peers.get(&to)?;
+        let due = peer.now_due
+            || peer.told_now_at.is_none_or(|at| now.saturating_duration_since(at) >= self.tell_every);
+        let me = self.me;
+        let own_now = if due { self.give_now(&to, &me, now) } else { None };
         let peer = self.peers.get(&to)?;
         let compare = peer.compare_at.is_none_or(|at| now >= at);
         let all_claims = peer.claims_due;
@@ -57,9 +61,7 @@ impl RosterMachine {
                 gossip.want.push(*id);
             }
         }
-        let due = peer.now_due
-            || peer.told_now_at.is_none_or(|at| now.saturating_duration_since(at) >= self.tell_every);
-        if due && let Some(own) = own_now {
+        if let Some(own) = own_now {
             gossip.now.push(own);
             in_flight.now = true;
         }

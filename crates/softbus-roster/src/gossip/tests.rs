@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use softbus_core::LinkId;
-use softbus_core::wire::roster::{Digest, Now};
+use softbus_core::wire::roster::{Digest, Now, Present};
+use softbus_core::{Domain, encode};
 
 use super::*;
 use crate::profile::Author;
@@ -88,6 +89,13 @@ fn link(peer: usize, generation: u64) -> LinkInfo {
     }
 }
 
+/// How device `n` is, by its own word.
+fn said(n: usize, boot: u64, sequence: u64, sampled: WallMs) -> Signed {
+    let profile = DynamicProfile { sequence, sampled, ..DynamicProfile::default() };
+    let present = Present { boot, expires: sampled.after(limits::DYNAMIC_RELAY), profile };
+    Signed::new(&*key(u8::try_from(n + 1).unwrap()), Domain::PRESENT, encode(&present).unwrap())
+}
+
 impl Home {
     fn new(n: usize) -> Self {
         let mut home = Self {
@@ -105,7 +113,7 @@ impl Home {
         for i in 0..n {
             let author = Author::new(key(u8::try_from(i + 1).unwrap()), 0, limits::LIFETIME);
             home.devices.push(Device {
-                machine: RosterMachine::new(id(i), 0, limits::TELL_EVERY),
+                machine: RosterMachine::new(key(u8::try_from(i + 1).unwrap()), 0, limits::TELL_EVERY),
                 author,
                 names: 0,
                 load: 0,
@@ -136,7 +144,8 @@ impl Home {
     fn restart(&mut self, i: usize) {
         self.links.retain(|(a, b), _| *a != i && *b != i);
         self.boots += 1;
-        let mut machine = RosterMachine::new(id(i), self.boots, limits::TELL_EVERY);
+        let own = key(u8::try_from(i + 1).unwrap());
+        let mut machine = RosterMachine::new(own, self.boots, limits::TELL_EVERY);
         let actions = machine.trust(self.trust(i), self.now);
         assert!(actions.is_empty());
         let version = self.devices[i].author.version();
@@ -163,10 +172,10 @@ impl Home {
     }
 
     fn sample(&mut self, i: usize) {
-        let now = self.now;
+        let (now, sampled) = (self.now, self.wall());
         let device = &mut self.devices[i];
         device.load = (device.load + 130) % 1000;
-        let profile = DynamicProfile { load_permille: device.load, ..DynamicProfile::default() };
+        let profile = DynamicProfile { load_permille: device.load, sampled, ..DynamicProfile::default() };
         let actions = device.machine.sampled(profile, now);
         self.perform(i, actions);
     }
@@ -468,9 +477,10 @@ proptest! {
             digests: versions.iter().map(|(n, v, h)| Digest { id: who(*n), version: *v, hash: Hash(*h) }).collect(),
             want: versions.iter().map(|(n, ..)| who(*n)).collect(),
             ask: versions.iter().map(|(n, ..)| who(*n)).collect(),
-            now: nows.iter().map(|(n, boot, sequence, age_ms)| Now {
-                id: who(*n), boot: *boot, age_ms: *age_ms,
-                profile: DynamicProfile { sequence: *sequence, ..DynamicProfile::default() },
+            now: nows.iter().map(|(n, boot, sequence, age_ms)| {
+                let mut signed = said(1, *boot, *sequence, home.wall());
+                signed.signer = who(*n);
+                Now { age_ms: *age_ms, signed }
             }).collect(),
             all_claims,
             claims: claims.iter().map(|(n, seen, hops, rtt_us)| Claim {
@@ -618,6 +628,88 @@ fn forged_and_foreign_profiles_are_refused() {
 }
 
 #[test]
+fn how_a_device_is_is_passed_on_only_in_its_own_words() {
+    let mut home = Home::new(3);
+    home.set_link(0, 1, true);
+    home.set_link(1, 2, true);
+    home.calm(3);
+    // 1 says how 2 is, whatever it says of its age.
+    let tell = |home: &mut Home, age_ms: u64, signed: Signed| {
+        let wall = home.wall();
+        let gossip = Gossip { boot: 1, now: vec![Now { age_ms, signed }], ..Gossip::default() };
+        home.devices[0].machine.told(id(1), gossip, home.now, wall);
+        home.holding((0, 2)).1
+    };
+    let wall = home.wall();
+    let nothing = (0, 0);
+    assert_eq!(home.holding((0, 2)).1, nothing, "nobody asked yet");
+
+    let good = said(2, 7, 5, wall);
+    let mut others = said(1, 7, 5, wall);
+    others.signer = id(2);
+    let mut changed = good.clone();
+    *changed.body.last_mut().unwrap() ^= 1;
+    let purpose = Signed::new(&*key(3), Domain::PROFILE, good.body.clone());
+    let at = |ms: u64| WallMs(wall.0 - ms);
+    let over = said(2, 7, 5, at(60_000));
+    let ahead = said(2, 7, 5, wall.after(Duration::from_secs(61)));
+    let long = Present {
+        boot: 7,
+        expires: wall.after(Duration::from_secs(61)),
+        profile: DynamicProfile { sequence: 5, sampled: wall, ..DynamicProfile::default() },
+    };
+    let long = Signed::new(&*key(3), Domain::PRESENT, encode(&long).unwrap());
+    let forged = [
+        ("by another", others),
+        ("changed", changed),
+        ("for another purpose", purpose),
+        ("over", over),
+        ("from the future", ahead),
+        ("for ever", long),
+    ];
+    for (how, signed) in forged {
+        assert_eq!(tell(&mut home, 0, signed), nothing, "{how}");
+    }
+
+    assert_eq!(tell(&mut home, 0, good.clone()), (7, 5));
+    // Said again after something newer, it is old news, in this start of 2 or the next.
+    assert_eq!(tell(&mut home, 0, said(2, 8, 1, wall)), (8, 1));
+    assert_eq!(tell(&mut home, 0, good), (8, 1));
+    assert_eq!(tell(&mut home, 0, said(2, 8, 0, wall)), (8, 1));
+    // It is as old as it says itself.
+    assert_eq!(tell(&mut home, 0, said(2, 8, 2, at(40_000))), (8, 2));
+    let known = home.devices[0].machine.view().get(&id(2)).unwrap().now.clone().unwrap();
+    assert_eq!(known.age(home.now), Duration::from_secs(40));
+}
+
+#[test]
+fn a_sample_is_signed_once_and_only_if_it_is_told() {
+    let mut home = Home::new(3);
+    home.mail.clear();
+    home.sample(0);
+    assert!(home.devices[0].machine.books[&id(0)].now_signed.is_none(), "nobody to tell");
+    home.set_link(0, 1, true);
+    home.set_link(0, 2, true);
+    let told: BTreeSet<_> = home
+        .mail
+        .iter()
+        .filter(|mail| mail.from == 0)
+        .filter_map(Mail::gossip)
+        .flat_map(|gossip| gossip.now.iter().map(|now| now.signed.sig.to_bytes()))
+        .collect();
+    assert_eq!(told.len(), 1);
+    home.calm(1);
+    // What was asked of a neighbour is what the device itself said.
+    let (now, wall) = (home.now, home.wall());
+    let ask = Gossip { boot: home.devices[1].machine.boot(), ask: vec![id(2)], ..Gossip::default() };
+    let answer = home.devices[0].machine.requested(id(1), ask, now, wall).0.unwrap();
+    let [passed] = answer.now.as_slice() else { panic!("{answer:?}") };
+    assert_eq!(passed.signed.signer, id(2));
+    home.devices[1].machine.told(id(0), answer.clone(), now, wall);
+    assert_eq!(home.holding((1, 2)).1, home.holding((2, 2)).1);
+}
+
+#[test]
 fn of_two_profiles_with_one_version_all_keep_the_same() {
     let profile = |name: &str| StaticProfile {
         id: id(1),
@@ -727,7 +819,7 @@ fn a_guest_exchanges_profiles_with_those_it_meets_and_hears_of_nobody_else() {
     };
     let lie = Gossip {
         boot: u64::MAX,
-        now: vec![wire::Now { id: id(1), boot: u64::MAX, age_ms: 0, profile: DynamicProfile::default() }],
+        now: vec![Now { age_ms: 0, signed: said(1, u64::MAX, 1, wall) }],
         claims: vec![claim],
         ..Gossip::default()
     };
@@ -751,12 +843,7 @@ fn a_reboot_is_not_mistaken_for_stale_news() {
     assert!(before.1 > 40);
 
     // It restarts: its sequence begins anew, its boot is larger. What was under way from before arrives late.
-    let late = Now {
-        id: id(1),
-        boot: before.0,
-        age_ms: 0,
-        profile: DynamicProfile { sequence: before.1 + 5, ..DynamicProfile::default() },
-    };
+    let late = Now { age_ms: 0, signed: said(1, before.0, before.1 + 5, home.wall()) };
     home.restart(1);
     home.set_link(0, 1, true);
     home.calm(1);

@@ -7,7 +7,8 @@ use softbus_core::wire::task_control::TaskSpec;
 use softbus_core::{DeviceId, TaskId};
 use softbus_net::Presence;
 use softbus_placement::{
-    Candidate, Decision, LeaseId, Link, Needs, Preferences, Reach, Reserved, Running, Trust, Verdict, Work, place,
+    Candidate, Decision, LeaseId, Link, Needs, Preferences, Reach, Reserved, Running, Trust, Verdict, Work,
+    place,
 };
 use softbus_roster::{RosterEntry, RosterView};
 use softbus_trust::Role;
