@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use softbus_core::{CircleId, DeviceId, ErrorCode, ServiceName};
 use softbus_trust::Role;
 use tokio::sync::watch;
@@ -12,6 +14,27 @@ pub enum Standing {
         /// Whether this device's user has pairing open.
         pairing: bool,
     },
+}
+
+/// The devices of one circle and their roles in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// Our own role.
+    pub own: Role,
+    /// The others'.
+    pub roles: BTreeMap<DeviceId, Role>,
+}
+
+impl Group {
+    /// Whether both are of this circle, and the first as more than a guest: then it may know of the second.
+    pub fn shows(&self, who: &DeviceId, whom: &DeviceId) -> bool {
+        self.is_home_of(who) && self.roles.contains_key(whom)
+    }
+
+    /// Whether it is a member or an owner here.
+    pub fn is_home_of(&self, id: &DeviceId) -> bool {
+        self.roles.get(id).is_some_and(|role| *role != Role::Guest)
+    }
 }
 
 /// The secret that keys a circle's discovery tags.
@@ -60,11 +83,15 @@ pub trait Judge: Send + Sync + 'static {
     }
     /// Whether to announce our id in the open (pairing is open, or we belong to no circle yet).
     fn announce_openly(&self) -> bool;
-    /// Our circles as groups of devices (ourselves left out), each in order: devices of one group may know of
-    /// one another, devices that share none must not learn of each other through us. One group of all
-    /// [`Judge::peers`] unless the judge knows better.
-    fn groups(&self) -> Vec<Vec<DeviceId>> {
-        vec![self.peers()]
+    /// Our circles: devices that share none must not learn of each other through us. One of all [`Judge::peers`]
+    /// unless the judge knows better.
+    fn groups(&self) -> Vec<Group> {
+        let role = |id: &DeviceId| match self.standing(id) {
+            Standing::Trusted(role) => Some(role),
+            Standing::Stranger { .. } => None,
+        };
+        let roles = self.peers().into_iter().filter_map(|id| Some((id, role(&id)?))).collect();
+        vec![Group { own: self.own_role().unwrap_or(Role::Member), roles }]
     }
     /// Changes whenever any of the answers above may have changed. Links of those who lost trust end at once.
     fn changed(&self) -> watch::Receiver<u64>;

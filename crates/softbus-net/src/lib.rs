@@ -22,7 +22,7 @@ mod tls;
 pub use channel::{Channel, read_message, write_message};
 pub use error::{NetError, RequestError};
 pub use halves::{RecvHalf, SendHalf, Sink, Source};
-pub use judge::{Judge, Standing, TagSecret};
+pub use judge::{Group, Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
 pub use net::{Bind, Net, NetConfig};
 pub use router::{Caller, Respond, Router, Service};

@@ -434,7 +434,7 @@ impl Driver {
         let trust = Trust {
             own_role: self.judge.own_role(),
             devices: devices.collect(),
-            groups: self.judge.groups().into_iter().map(BTreeSet::from_iter).collect(),
+            groups: self.judge.groups(),
         };
         let actions = self.machine.trust(trust, Instant::now());
         self.perform(actions);

@@ -57,12 +57,12 @@ impl Signer for Nobody {
 
 /// Feeds a message to the state machine as if a trusted neighbour had sent it.
 pub fn machine(bytes: &[u8]) -> bool {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use std::sync::Arc;
 
     use softbus_core::LinkId;
-    use softbus_net::{LinkInfo, Links, Presence};
+    use softbus_net::{Group, LinkInfo, Links, Presence};
     use softbus_trust::Role;
 
     use crate::gossip::{Action, Member, RosterMachine, Trust};
@@ -75,7 +75,7 @@ pub fn machine(bytes: &[u8]) -> bool {
     let trust = Trust {
         own_role: Some(Role::Owner),
         devices: BTreeMap::from([(peer, member)]),
-        groups: vec![BTreeSet::from([me, peer])],
+        groups: vec![Group { own: Role::Owner, roles: BTreeMap::from([(peer, Role::Member)]) }],
     };
     machine.trust(trust, now);
     let link = LinkInfo {

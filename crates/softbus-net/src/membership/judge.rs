@@ -1,6 +1,6 @@
 //! The keeper as judge: asked on every handshake and before every service, answered from memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
 use softbus_trust::Asker;
@@ -8,7 +8,7 @@ use softbus_trust::ticket::tag_key;
 use tokio::sync::watch;
 
 use super::Keeper;
-use crate::{Judge, Standing, TagSecret};
+use crate::{Group, Judge, Standing, TagSecret};
 
 impl Judge for Keeper {
     fn standing(&self, peer: &DeviceId) -> Standing {
@@ -105,14 +105,16 @@ impl Judge for Keeper {
         self.read().shows_itself(now)
     }
 
-    fn groups(&self) -> Vec<Vec<DeviceId>> {
+    fn groups(&self) -> Vec<Group> {
         let now = self.wall();
         let state = self.read();
         let circles = state.view.circles.values();
         circles
-            .map(|circle| {
-                let others = circle.members.iter().filter(|(device, _)| **device != state.view.me);
-                others.filter(|(_, member)| member.counts_at(now)).map(|(device, _)| *device).collect()
+            .filter_map(|circle| {
+                let live = circle.members.iter().filter(|(_, member)| member.counts_at(now));
+                let mut roles: BTreeMap<_, _> = live.map(|(device, member)| (*device, member.role)).collect();
+                let own = roles.remove(&state.view.me)?;
+                Some(Group { own, roles })
             })
             .collect()
     }

@@ -180,7 +180,10 @@ async fn who_admits_whom() {
     pair(&b, &d, &shown(&b), PairOptions { join: true, ..PairOptions::default() }).await.unwrap();
     assert_eq!(d.circles().circles.len(), 2);
     assert_eq!(trusts(&d, 2), Some(Role::Owner));
-    assert_eq!(d.groups().len(), 2);
+    let roles: Vec<_> = d.groups().iter().map(|group| (group.own, group.roles.clone())).collect();
+    assert_eq!(roles.len(), 2);
+    assert!(roles.iter().all(|(own, _)| *own != Role::Guest), "{roles:?}");
+    assert!(roles.iter().any(|(_, roles)| roles.get(&id(2)) == Some(&Role::Owner)), "{roles:?}");
 }
 
 #[tokio::test(start_paused = true)]

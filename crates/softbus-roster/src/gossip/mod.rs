@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use softbus_core::wire::roster::{self as wire, Claim, Gossip};
 use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, Signer, StaticProfile, WallMs};
-use softbus_net::{LinkInfo, Links, Presence};
+use softbus_net::{Group, LinkInfo, Links, Presence};
 use softbus_trust::Role;
 use tokio::time::Instant;
 
@@ -38,8 +38,8 @@ pub struct Trust {
     pub own_role: Option<Role>,
     /// Every trusted device but ourselves.
     pub devices: BTreeMap<DeviceId, Member>,
-    /// Devices of one group may know of one another.
-    pub groups: Vec<BTreeSet<DeviceId>>,
+    /// Our circles: who may know of whom.
+    pub groups: Vec<Group>,
 }
 
 /// What a trusted device is to us.
@@ -52,21 +52,25 @@ pub struct Member {
 }
 
 impl Trust {
-    /// Whether `who` may know of `whom` from us. A guest hears of nobody but those it has links with itself; and
-    /// being guests everywhere, we speak of nobody but ourselves.
+    /// Whether `who` may know of `whom` from us: in one of our circles both of us are members or owners, and `whom`
+    /// is of that circle, too. Where we are a guest, we speak of nobody but ourselves.
     fn may_know(&self, who: &DeviceId, whom: &DeviceId) -> bool {
-        let guests = self.is_guest(who) || self.own_role == Some(Role::Guest);
-        let common = || self.groups.iter().any(|group| group.contains(who) && group.contains(whom));
-        who == whom || (!guests && common())
+        who == whom || self.homes().any(|circle| circle.shows(who, whom))
     }
 
-    fn is_guest(&self, id: &DeviceId) -> bool {
-        self.devices.get(id).is_some_and(|member| member.role == Role::Guest)
+    /// Whether what `from` says of `whom` counts: it is a member or an owner of a circle that `whom` is of.
+    fn may_tell(&self, from: &DeviceId, whom: &DeviceId) -> bool {
+        from == whom || self.groups.iter().any(|circle| circle.shows(from, whom))
     }
 
     /// Whether we and `peer` tell each other how we are right now. With a guest only names and kinds are exchanged.
     fn tells_now(&self, peer: &DeviceId) -> bool {
-        !self.is_guest(peer) && self.own_role != Some(Role::Guest)
+        self.homes().any(|circle| circle.is_home_of(peer))
+    }
+
+    /// The circles that we are a member or an owner of.
+    fn homes(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|circle| circle.own != Role::Guest)
     }
 }
 
@@ -540,7 +544,7 @@ impl RosterMachine {
     /// Whether what `from` says of `id` counts. A guest speaks for itself; and if it has a profile of ours that we do
     /// not know, we want to hear of that.
     fn may_tell_of(&self, from: &DeviceId, id: &DeviceId) -> bool {
-        from == id || *id == self.me || !self.trust.is_guest(from)
+        *id == self.me || self.trust.may_tell(from, id)
     }
 
     fn speaks(&self, id: &DeviceId) -> bool {

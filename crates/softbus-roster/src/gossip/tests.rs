@@ -89,6 +89,10 @@ fn link(peer: usize, generation: u64) -> LinkInfo {
     }
 }
 
+fn group(own: Role, others: &[(usize, Role)]) -> Group {
+    Group { own, roles: others.iter().map(|(n, role)| (id(*n), *role)).collect() }
+}
+
 /// How device `n` is, by its own word.
 fn said(n: usize, boot: u64, sequence: u64, sampled: WallMs) -> Signed {
     let profile = DynamicProfile { sequence, sampled, ..DynamicProfile::default() };
@@ -136,8 +140,8 @@ impl Home {
         let devices = (0..self.devices.len()).filter(|i| *i != me && !self.removed.contains(i));
         let devices: BTreeMap<_, _> =
             devices.map(|i| (id(i), Member { role: role(i), speaks: true })).collect();
-        let group = devices.keys().copied().collect();
-        Trust { own_role: Some(role(me)), devices, groups: vec![group] }
+        let roles = devices.iter().map(|(id, member)| (*id, member.role)).collect();
+        Trust { own_role: Some(role(me)), devices, groups: vec![Group { own: role(me), roles }] }
     }
 
     /// The device starts (again): everything but its disk is gone. Nothing of others is kept, the hardest case.
@@ -753,7 +757,7 @@ fn circles_do_not_learn_of_each_other_through_us() {
     // 0 is in one circle with 1 and in another with 2.
     let mut home = Home::new(3);
     let mut trust = home.trust(0);
-    trust.groups = vec![BTreeSet::from([id(1)]), BTreeSet::from([id(2)])];
+    trust.groups = vec![group(Role::Member, &[(1, Role::Member)]), group(Role::Member, &[(2, Role::Member)])];
     home.devices[0].machine.trust(trust, home.now);
     home.mail.clear();
     home.set_link(0, 1, true);
@@ -775,6 +779,74 @@ fn circles_do_not_learn_of_each_other_through_us() {
     }
     assert!(home.holding((1, 0)).0 > 0, "it does know us");
     assert_eq!(home.holding((1, 2)), (0, (0, 0)));
+}
+
+/// Device 0 is in the circle of 1 and 2, whose guest is 3, and in another with 3 and 4 as members.
+fn two_circles() -> Home {
+    let mut home = Home::new(5);
+    let first = [(0, Role::Member), (1, Role::Owner), (2, Role::Member), (3, Role::Guest)];
+    let second = [(0, Role::Owner), (3, Role::Member), (4, Role::Member)];
+    for me in 0..5 {
+        let mut trust = Trust::default();
+        for circle in [&first[..], &second[..]] {
+            let Some((_, own)) = circle.iter().find(|(n, _)| *n == me) else { continue };
+            let others: Vec<_> = circle.iter().filter(|(n, _)| *n != me).copied().collect();
+            for (n, role) in &others {
+                let best = trust.devices.get(&id(*n)).map_or(*role, |known| known.role.max(*role));
+                trust.devices.insert(id(*n), Member { role: best, speaks: true });
+            }
+            trust.own_role = trust.own_role.max(Some(*own));
+            trust.groups.push(group(*own, &others));
+        }
+        home.devices[me].machine.trust(trust, home.now);
+    }
+    home.mail.clear();
+    home
+}
+
+#[test]
+fn a_guest_of_one_circle_hears_nothing_of_it_though_it_is_a_member_of_another() {
+    let mut home = two_circles();
+    for (a, b) in [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2)] {
+        home.set_link(a, b, true);
+    }
+    for _ in 0..300 {
+        for mail in home.mail.iter().filter(|mail| mail.to == 3) {
+            let Some(gossip) = mail.gossip() else { continue };
+            for hidden in [id(1), id(2)] {
+                assert!(gossip.digests.iter().all(|d| d.id != hidden));
+                assert!(gossip.claims.iter().all(|c| c.id != hidden));
+                assert!(gossip.profiles.iter().all(|p| p.signer != hidden));
+                assert!(gossip.now.iter().all(|n| n.signed.signer != hidden));
+            }
+        }
+        match home.mail.is_empty() {
+            true => home.pass(100),
+            false => home.deliver(0, false),
+        }
+    }
+    // It asks for one of whom it knows the id, and gets nothing.
+    let ask = Gossip { boot: home.boots, want: vec![id(1)], ask: vec![id(1), id(4)], ..Gossip::default() };
+    let (now, wall) = (home.now, home.wall());
+    let answer = home.devices[0].machine.requested(id(3), ask, now, wall).0.unwrap();
+    assert_eq!(answer.profiles, []);
+    let told: Vec<_> = answer.now.iter().map(|now| now.signed.signer).collect();
+    assert_eq!(told, [id(4)], "of its own circle it hears how they are");
+    assert_eq!(home.present(3, 4).0, Presence::Online, "and whom we see");
+    assert_eq!(home.holding((3, 4)).0, home.holding((4, 4)).0);
+    // The members of the first circle know of their guest.
+    assert_eq!(home.present(2, 3).0, Presence::Online);
+
+    // Nor does it speak for members of the circle that it is a guest of.
+    let claim = |n| Claim { id: id(n), seen: wire::Seen::Online, hops: 0, rtt_us: 1 };
+    for gone in [1, 2, 4] {
+        home.set_link(0, gone, false);
+    }
+    home.calm(10);
+    let lie = Gossip { boot: home.boots, claims: vec![claim(1), claim(4)], ..Gossip::default() };
+    let (now, wall) = (home.now, home.wall());
+    home.devices[0].machine.requested(id(3), lie, now, wall).0.unwrap();
+    assert_eq!((home.present(0, 1).0, home.present(0, 4).0), (Presence::Offline, Presence::Online));
 }
 
 #[test]
