@@ -243,6 +243,18 @@ fn the_sleep_hook_names_program_and_folder_and_is_sound() {
     // systemd must not be held up by a node that is not there.
     let ran = Command::new("sh").arg(&file).args(["pre", "suspend"]).output().unwrap();
     assert!(ran.status.success(), "{}", stderr(&ran));
+    // Whose rights it gets stands in it: never root's by mistake.
+    let uid = rustix::process::getuid().as_raw();
+    assert!(hook.contains(&format!("--reuid={uid} ")) && hook.contains("--no-new-privs"), "{hook}");
+    if uid == 0 {
+        let missing = softbus(&dir.path().join("missing"), &["config", "--sleep-hook"]);
+        assert_eq!(missing.status.code(), Some(5), "{}", stderr(&missing));
+        let theirs = dir.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(1000), Some(1000)).unwrap();
+        let refused = softbus(&theirs, &["config", "--sleep-hook"]);
+        assert_eq!(refused.status.code(), Some(5), "{}", stderr(&refused));
+    }
 }
 
 #[test]

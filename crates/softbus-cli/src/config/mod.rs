@@ -17,7 +17,7 @@ use softbus_core::{Accelerator, Capability, DeviceId, DeviceKind, PowerSource, T
 pub use keys::default_text;
 pub use read::{Need, parse_need};
 pub(crate) use read::{parse_power, parse_thermal};
-pub use unit::{sleep_hook, systemd_unit};
+pub use unit::{Owner, sleep_hook, systemd_unit};
 
 use crate::failure::{Failure, Kind};
 

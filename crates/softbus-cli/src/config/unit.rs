@@ -73,9 +73,19 @@ WantedBy=default.target
     )
 }
 
+/// Whose node it is, by number: a hook that runs as root must not ask the file system for that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
 /// A hook for systemd-sleep(8): it tells the node of `data_dir` when the machine goes to sleep and when it woke, so
-/// that the other devices show it as asleep and not as lost. The paths hold no control characters.
-pub fn sleep_hook(program: &Path, data_dir: &Path) -> String {
+/// that the other devices show it as asleep and not as lost. systemd runs it as root; the program runs with its
+/// owner's rights and no others. The paths hold no control characters.
+pub fn sleep_hook(program: &Path, data_dir: &Path, owner: Owner) -> String {
     format!(
         "#!/bin/sh
 # Tells softbus when this machine sleeps. To install (systemd runs it as root):
@@ -84,9 +94,10 @@ pub fn sleep_hook(program: &Path, data_dir: &Path) -> String {
 # It never holds the machine up: a node that does not run, or does not answer soon, is passed over.
 program={program}
 data={data}
-# The node answers its own user only.
+# The program belongs to the node's user, who may put another in its place: it gets that user's rights and no more.
 as_owner() {{
-    timeout 3 setpriv --reuid=\"$(stat -c %u \"$data\")\" --clear-groups \"$program\" \"$1\" --data-dir \"$data\" >/dev/null 2>&1
+    timeout 3 setpriv --reuid={uid} --regid={gid} --init-groups --inh-caps=-all --no-new-privs \\
+        \"$program\" \"$1\" --data-dir \"$data\" >/dev/null 2>&1
 }}
 case \"$1\" in
     pre) as_owner sleep ;;
@@ -95,7 +106,9 @@ esac
 exit 0
 ",
         program = shell_word(program),
-        data = shell_word(data_dir)
+        data = shell_word(data_dir),
+        uid = owner.uid,
+        gid = owner.gid
     )
 }
 
@@ -147,6 +160,19 @@ mod tests {
         assert_eq!(line(&unit, "ReadWritePaths="), r#"ReadWritePaths="/home/a b/50%%/$\"x\"""#);
         let unit = systemd_unit(Path::new("/usr/bin/softbus"), Path::new("/home/o'b"), None, SOON);
         assert_eq!(line(&unit, "#   mkdir -p -m"), r"#   mkdir -p -m 700 '/home/o'\''b'");
+    }
+
+    #[test]
+    fn the_sleep_hook_gives_away_what_root_has() {
+        let hook =
+            sleep_hook(Path::new("/o'b/softbus"), Path::new("/home/a b"), Owner { uid: 1000, gid: 100 });
+        let command: String = hook.lines().skip_while(|l| !l.contains("setpriv")).take(2).collect();
+        for part in ["--reuid=1000 ", "--regid=100 ", "--init-groups ", "--inh-caps=-all ", "--no-new-privs "]
+        {
+            assert!(command.contains(part), "{part}: {hook}");
+        }
+        assert!(hook.contains(r"program='/o'\''b/softbus'") && hook.contains("data='/home/a b'"), "{hook}");
+        assert!(!hook.contains("stat"), "whose it is stands in it: {hook}");
     }
 
     #[test]
