@@ -1,7 +1,7 @@
 //! Where things are: the data folder and the control socket.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use softbus_core::Hash;
@@ -50,7 +50,7 @@ pub fn control_socket(data_dir: &Path) -> PathBuf {
 
 /// The folder for sockets whose data folder's path is too long.
 fn runtime_dir() -> PathBuf {
-    let short = |p: &PathBuf| p.is_absolute() && p.as_os_str().as_bytes().len() <= 60;
+    let short = |p: &PathBuf| p.is_absolute() && p.as_os_str().as_bytes().len() <= 60 && p.is_dir();
     match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(short) {
         Some(dir) => dir.join("softbus"),
         None => PathBuf::from(format!("/tmp/softbus-{}", rustix::process::getuid().as_raw())),
@@ -62,38 +62,42 @@ pub fn key_file(data_dir: &Path) -> PathBuf {
     data_dir.join("secrets").join("device.key")
 }
 
-/// Makes a folder that only its owner can look into, or checks that it is one.
+/// Makes a folder for this user alone, or checks that it is one. In a place where others write too, whoever was there
+/// first may have put something else under its name: that is refused as it is, and not made fit.
 pub fn private_dir(dir: &Path) -> Result<(), Failure> {
     let what = || format!("folder {}", dir.display());
-    match std::fs::symlink_metadata(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)
-                .map_err(|e| Failure::io(format!("cannot make {}", what()), &e));
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Failure::io(format!("cannot make the {}", what()), &e));
         }
-        Err(e) => return Err(Failure::io(what(), &e)),
-        Ok(meta) if !meta.is_dir() && !dir.is_dir() => {
-            return Err(Failure::new(Kind::Conflict, format!("{} is not a folder", dir.display()))
-                .advise("choose another with --data-dir DIR"));
-        }
-        Ok(_) => {}
+        _ => {}
     }
-    let meta = std::fs::metadata(dir).map_err(|e| Failure::io(what(), &e))?;
-    if meta.uid() != rustix::process::getuid().as_raw() {
-        return Err(Failure::new(Kind::Refused, format!("{} belongs to another user", what()))
-            .advise("run softbus as that user, or choose another folder with --data-dir DIR"));
+    let meta = std::fs::symlink_metadata(dir).map_err(|e| Failure::io(what(), &e))?;
+    let refuse = |problem: String| {
+        Err(Failure::new(
+            Kind::Refused,
+            format!("the control socket cannot be kept safe: {} {problem}", dir.display()),
+        )
+        .advise(format!(
+            "remove {}, or choose a data folder with a shorter path: --data-dir DIR",
+            dir.display()
+        )))
+    };
+    if !meta.is_dir() {
+        refuse("is not a folder".into())
+    } else if meta.uid() != rustix::process::getuid().as_raw() {
+        refuse(format!("belongs to user {}", meta.uid()))
+    } else if meta.mode() & 0o077 != 0 {
+        refuse(format!("is open to other users (mode {:o})", meta.mode() & 0o777))
+    } else {
+        Ok(())
     }
-    if meta.mode() & 0o077 != 0 {
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-            .map_err(|e| Failure::io(format!("cannot close {} to other users", what()), &e))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -114,16 +118,26 @@ mod tests {
     }
 
     #[test]
-    fn private_dirs_are_closed_to_others() {
+    fn only_a_folder_of_ours_alone_holds_the_socket() {
         let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("a/b");
+        let dir = root.path().join("a");
+        private_dir(&dir).unwrap();
         private_dir(&dir).unwrap();
         assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
-        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
-        private_dir(&dir).unwrap();
-        assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+
+        // What somebody else put there is neither used nor changed.
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&dir, &link).unwrap();
+        let open = root.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
         let file = root.path().join("file");
         std::fs::write(&file, b"").unwrap();
-        assert_eq!(private_dir(&file).unwrap_err().kind, Kind::Conflict);
+        for wrong in [&link, &open, &file] {
+            let refused = private_dir(wrong).unwrap_err();
+            assert_eq!(refused.kind, Kind::Refused, "{refused}");
+            assert!(refused.advice.is_some());
+        }
+        assert_eq!(std::fs::metadata(&open).unwrap().mode() & 0o777, 0o755);
     }
 }

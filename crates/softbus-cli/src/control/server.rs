@@ -74,7 +74,8 @@ impl Server {
     /// running node serves is not.
     pub async fn bind(data_dir: &Path) -> Result<Self, Failure> {
         let path = crate::paths::control_socket(data_dir);
-        if let Some(dir) = path.parent() {
+        // The data folder is its owner's already. The other place may be one where everybody writes.
+        if let Some(dir) = path.parent().filter(|dir| *dir != data_dir) {
             crate::paths::private_dir(dir)?;
         }
         if path.symlink_metadata().is_ok() {
@@ -91,7 +92,7 @@ impl Server {
         }
         let what = || format!("cannot make the control socket {}", path.display());
         let listener = UnixListener::bind(&path).map_err(|e| Failure::io(what(), &e))?;
-        // Its folder is closed to others already; this is the second lock.
+        // Others cannot put anything in its folder; that they cannot speak to it is this and the look at who calls.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
             .map_err(|e| Failure::io(what(), &e))?;
         Ok(Self { listener, path })
