@@ -6,7 +6,7 @@ use std::time::Duration;
 use softbus_core::{DeviceId, DeviceKind, limits};
 use softbus_net::membership::Keeper;
 use softbus_net::seam::store::Store;
-use softbus_net::seam::{Lane, Seam};
+use softbus_net::seam::{Lane, Seam, Storage};
 use softbus_net::{Bind, Net, NetConfig, Router};
 use softbus_roster::{Declared, Roster, RosterConfig};
 use softbus_task::{Task, TaskRegistry, Tasks, TasksConfig};
@@ -155,8 +155,8 @@ impl Builder {
     /// up with every trusted device it finds. What was running before a crash is where it was.
     ///
     /// # Errors
-    /// What the builder was told wrong ([`Error::Config`]); a data folder in use, unsafe or full; a damaged key or
-    /// database; a port that is taken.
+    /// What the builder was told wrong ([`Error::Config`]); a data folder in use, unsafe or full; a damaged or lost key;
+    /// a damaged database; a port that is taken.
     pub async fn start(self) -> Result<Bus, Error> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -227,13 +227,17 @@ fn real_seam(_: PathBuf, _: &Bind, _: bool) -> Result<Seam, Error> {
     ))
 }
 
-/// Reads the device's key, or makes it on the first start.
+/// Reads the device's key, or makes it on the first start. Never a second one in place of one that is lost: for all
+/// others that would be another device, with the circles and tasks of this one in its hands.
 async fn device_key(seam: &Seam) -> Result<DeviceKey, Error> {
     let storage = seam.storage.clone();
     let entropy = seam.entropy.clone();
     let work = move || -> Result<DeviceKey, Error> {
         if let Some(bytes) = storage.secret(KEY_SECRET)? {
             return Ok(DeviceKey::from_file(&bytes)?);
+        }
+        if has_database(&*storage)? {
+            return Err(Error::KeyLost);
         }
         let mut seed = zeroize::Zeroizing::new([0; 32]);
         entropy.fill(&mut *seed);
@@ -245,4 +249,12 @@ async fn device_key(seam: &Seam) -> Result<DeviceKey, Error> {
     done.unwrap_or_else(|| {
         Err(Error::Config("the device's key could not be read: the disk worker died".into()))
     })
+}
+
+/// Whether a device lived here before: its key is on the disk before anything is in the database.
+fn has_database(storage: &dyn Storage) -> std::io::Result<bool> {
+    let database = storage.database()?;
+    let length = database.len();
+    database.close()?;
+    Ok(length? > 0)
 }

@@ -15,6 +15,11 @@ pub enum Error {
     /// The device's key.
     #[error(transparent)]
     Key(#[from] softbus_trust::KeyError),
+    /// The data folder has a database, but the key of the device whose it is is gone.
+    #[error(
+        "the device's key (secrets/device.key) is missing, though the data folder has its circles and tasks"
+    )]
+    KeyLost,
     /// The network.
     #[error(transparent)]
     Net(#[from] softbus_net::NetError),

@@ -24,6 +24,9 @@ pub(in crate::node) fn bus_failure(error: Error) -> Failure {
             _ => failure(Kind::Failed)
                 .advise("restore the key from its backup: softbus key restore FILE --force"),
         },
+        Error::KeyLost => failure(Kind::Conflict).advise(
+            "put the key back: softbus key restore FILE; without a backup, move the data folder away and begin as a new device",
+        ),
         Error::Net(e) => net(e, text),
         Error::Request(RequestError::Net(e)) => net(e, text),
         Error::Request(RequestError::Code(code)) => failure(kind_of(*code)),
