@@ -134,8 +134,9 @@ impl TaskStatus {
     }
 }
 
-/// Cuts a text to [`TEXT_BYTES`].
+/// Makes a text fit to be shown, wherever it comes from: at most [`TEXT_BYTES`], and nothing in it that steers a terminal.
 pub(crate) fn cut(mut text: String) -> String {
+    text.retain(|c| !c.is_control() || c == '\n');
     if text.len() > TEXT_BYTES {
         let mut end = TEXT_BYTES;
         while !text.is_char_boundary(end) {

@@ -5,7 +5,7 @@ use super::{Context, unexpected};
 use crate::args::PlaceArgs;
 use crate::control::{PlaceRequest, Request, Response};
 use crate::failure::{Failure, Kind};
-use crate::output::clean;
+use crate::output::{clean, clean_lines};
 
 /// Which device would be chosen, and why.
 pub(super) async fn place(cx: Context, args: PlaceArgs) -> Result<(), Failure> {
@@ -27,7 +27,7 @@ pub(super) async fn place(cx: Context, args: PlaceArgs) -> Result<(), Failure> {
             })?;
         }
         if args.explain || none {
-            cx.out.line(format!("\n{}", view.text.trim_end()))?;
+            cx.out.line(format!("\n{}", clean_lines(view.text.trim_end())))?;
         }
     }
     if none {

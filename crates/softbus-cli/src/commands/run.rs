@@ -11,7 +11,7 @@ use super::{Context, unexpected};
 use crate::args::{PolicyName, RunArgs, WorkArgs};
 use crate::control::{Event, Request, Response, Step, SubmittedView, TaskRequest, TaskView, WorkRequest};
 use crate::failure::{Failure, Kind};
-use crate::output::{Bar, Paint, clean};
+use crate::output::{Bar, Paint, clean, clean_lines};
 
 /// Submits a task and, if asked, waits for it.
 pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
@@ -159,7 +159,7 @@ fn note(cx: &Context, submitted: &SubmittedView) {
         cx.out.note(cx.out.paint_err(Paint::Warn, &clean(unmet)));
     }
     if let Some(place) = place {
-        cx.out.note(cx.out.paint_err(Paint::Dim, place.text.trim_end()));
+        cx.out.note(cx.out.paint_err(Paint::Dim, &clean_lines(place.text.trim_end())));
     }
 }
 

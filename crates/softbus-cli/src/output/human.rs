@@ -102,11 +102,18 @@ pub fn until(now: WallMs, end_ms: Option<u64>) -> String {
 /// Foreign text (a device's name) without anything that could move a terminal's cursor.
 pub fn clean(text: &str) -> String {
     const CHARS: usize = 200;
-    let bad = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().take(CHARS).map(|c| if bad(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().take(CHARS).map(harmless).collect()
+}
+
+/// Text of several lines, of any length, with foreign text in it: as [`clean`], line by line.
+pub fn clean_lines(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' { c } else { harmless(c) }).collect()
+}
+
+fn harmless(c: char) -> char {
+    let bad = c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if bad { '\u{fffd}' } else { c }
 }
 
 #[cfg(test)]
@@ -149,5 +156,6 @@ mod tests {
     fn foreign_text_cannot_move_the_cursor() {
         assert_eq!(clean("a\x1b[2Jb\u{202e}c"), "a\u{fffd}[2Jb\u{fffd}c");
         assert!(clean(&"x".repeat(10_000)).len() < 1_000);
+        assert_eq!(clean_lines("a\x1bb\nc\r"), "a\u{fffd}b\nc\u{fffd}");
     }
 }

@@ -12,7 +12,7 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-pub use human::{ago, bytes, clean, duration, in_future, micros, ops, percent, rate, until};
+pub use human::{ago, bytes, clean, clean_lines, duration, in_future, micros, ops, percent, rate, until};
 pub use progress::Bar;
 pub use screen::Screen;
 pub use table::Table;
@@ -83,6 +83,11 @@ impl Out {
         }
     }
 
+    /// Whether standard output has colours.
+    pub fn colors(&self) -> bool {
+        self.color_out
+    }
+
     /// Colours text for standard output.
     pub fn paint(&self, paint: Paint, text: &str) -> String {
         painted(self.color_out, paint, text)
@@ -107,18 +112,31 @@ impl Out {
         closed_is_fine(written)
     }
 
+    /// Writes what must not get lost: here a reader that went away is a failure.
+    pub fn seen(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+        written.map_err(|e| Failure::io("standard output", &e))
+    }
+
     /// Writes data as JSON: one object on several lines.
     pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
-        self.line(text)
+        self.line(json_text(serde_json::to_string_pretty(value))?)
+    }
+
+    /// Like [`Out::json`], of what must not get lost.
+    pub fn seen_json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        self.seen(&json_text(serde_json::to_string_pretty(value))?)
     }
 
     /// Writes data as one line of JSON, for streams.
     pub fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let text =
-            serde_json::to_string(value).map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))?;
-        self.line(text)
+        self.line(json_text(serde_json::to_string(value))?)
+    }
+
+    /// Like [`Out::json_line`], of what must not get lost.
+    pub fn seen_json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        self.seen(&json_text(serde_json::to_string(value))?)
     }
 
     /// Writes a table to standard output, as wide as the terminal.
@@ -155,11 +173,21 @@ impl Out {
             let _ = writeln!(stderr, "{text}");
             return;
         }
-        let _ = writeln!(stderr, "{} {}", painted(self.color_err, Paint::Bad, "error:"), failure.message);
-        if let Some(advice) = &failure.advice {
-            let _ = writeln!(stderr, "{} {advice}", painted(self.color_err, Paint::Strong, "  try:"));
-        }
+        let _ = stderr.write_all(failure_text(failure, self.color_err).as_bytes());
     }
+}
+
+/// A failure for people. What is in it may be of another device.
+fn failure_text(failure: &Failure, color: bool) -> String {
+    let mut text = format!("{} {}\n", painted(color, Paint::Bad, "error:"), clean_lines(&failure.message));
+    if let Some(advice) = &failure.advice {
+        text.push_str(&format!("{} {}\n", painted(color, Paint::Strong, "  try:"), clean_lines(advice)));
+    }
+    text
+}
+
+fn json_text(text: serde_json::Result<String>) -> Result<String, Failure> {
+    text.map_err(|e| Failure::failed(format!("cannot write JSON: {e}")))
 }
 
 fn painted(color: bool, paint: Paint, text: &str) -> String {
@@ -217,6 +245,15 @@ mod tests {
 #[cfg(test)]
 mod color_tests {
     use super::*;
+
+    #[test]
+    fn a_failure_moves_no_cursor() {
+        let failure = Failure::failed("it failed: \x1b[2J\x1b]0;x\x07\nsecond\rline").advise("a\u{9b}31mb");
+        let text = failure_text(&failure, false);
+        assert!(text.starts_with("error: it failed: \u{fffd}[2J"), "{text:?}");
+        assert_eq!(text.lines().count(), 3, "{text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    }
 
     #[test]
     fn colours_are_for_terminals_and_no_color_switches_them_off() {

@@ -446,8 +446,8 @@ impl Inner {
         };
         match timeout(patience, answer).await {
             Ok(Ok(Reply::Refused { code, why })) => {
-                let why: String = why.chars().filter(|c| !c.is_control() || *c == '\n').take(2048).collect();
-                Err(TaskError::Refused { device, code: ErrorCode::from_number(code.into()), why })
+                let code = ErrorCode::from_number(code.into());
+                Err(TaskError::Refused { device, code, why: crate::status::cut(why) })
             }
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(net_error(device, &error)),

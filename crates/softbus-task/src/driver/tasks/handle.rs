@@ -76,7 +76,8 @@ impl TaskHandle {
         let status = self.finished().await?;
         if status.state == TaskState::Quarantined {
             let why = status.error.clone().unwrap_or_default();
-            return Err(TaskError::NoResult { task: self.id, why: format!("it is quarantined: {why}") });
+            let why = crate::status::cut(format!("it is quarantined: {why}"));
+            return Err(TaskError::NoResult { task: self.id, why });
         }
         self.tasks.result(self.id).await
     }
