@@ -7,6 +7,7 @@ pub(crate) mod key;
 mod pair;
 mod place;
 mod prompt;
+mod result_file;
 mod run;
 mod status;
 mod tasks;

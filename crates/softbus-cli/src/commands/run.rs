@@ -6,6 +6,7 @@ use std::path::Path;
 use softbus_core::limits;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 
+use super::result_file::writable;
 use super::tasks::{explain_end, move_line, write_result};
 use super::{Context, unexpected};
 use crate::args::{PolicyName, RunArgs, WorkArgs};
@@ -109,23 +110,6 @@ fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::usage(format!("{} is larger than {}", what(), crate::output::bytes(most))));
     }
     Ok(bytes)
-}
-
-/// Whether the result could be written later: better to fail before the work than after it.
-pub(super) fn writable(out: &Path) -> Result<(), Failure> {
-    if out == Path::new("-") {
-        return Ok(());
-    }
-    if out.is_dir() {
-        return Err(Failure::usage(format!("--out {} is a folder: name a file in it", out.display())));
-    }
-    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if dir.is_dir() {
-        Ok(())
-    } else {
-        Err(Failure::not_found(format!("--out {}: there is no folder {}", out.display(), dir.display()))
-            .advise(format!("make it first: mkdir -p {}", dir.display())))
-    }
 }
 
 fn short(task: &TaskView) -> String {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use softbus_core::{TaskId, WallMs};
 
-use super::run::{new_moves, writable};
-use super::{Context, unexpected};
+use super::result_file::writable;
+use super::run::new_moves;
+use super::{Context, result_file, unexpected};
 use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
 use crate::clock::wall;
 use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
 use crate::failure::{Failure, Kind};
-use crate::output::{Bar, Out, Paint, Screen, Table, ago, bytes, clean, duration, percent};
+use crate::output::{Bar, Paint, Screen, Table, ago, bytes, clean, duration, percent};
 
 /// Tasks, once or as they change.
 pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
@@ -234,7 +235,7 @@ async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(
             return if view.task.state == TaskState::Done { Ok(()) } else { Err(explain_end(&view.task)) };
         };
         bar.clear();
-        write_file(out, &reply.body)?;
+        result_file::write(out, &reply.body)?;
         let (path, size, done) = (out.display(), reply.body.len(), view.task.progress_permille);
         match (cx.out.json, out == Path::new("-")) {
             (_, true) => {}
@@ -305,7 +306,7 @@ pub(super) async fn result(cx: Context, args: ResultArgs) -> Result<(), Failure>
 pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result<(), Failure> {
     let reply = cx.client().call_with(Request::Result { task: task.to_string() }, &[]).await?;
     let Response::Result(view) = reply.response else { return Err(unexpected(&reply.response)) };
-    write_file(out, &reply.body)?;
+    result_file::write(out, &reply.body)?;
     let size = reply.body.len();
     if out == Path::new("-") {
         return Ok(());
@@ -314,21 +315,6 @@ pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result
         return cx.out.json(&serde_json::json!({ "task": view, "out": out, "bytes": size }));
     }
     cx.out.line(format!("{} ({})", out.display(), bytes(size as u64)))
-}
-
-/// Writes bytes that a task made into a file, whole or not at all; `-` is standard output.
-fn write_file(out: &Path, content: &[u8]) -> Result<(), Failure> {
-    if out == Path::new("-") {
-        return Out::new(false).raw(content);
-    }
-    let what = || format!("cannot write {}", out.display());
-    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| Failure::io(what(), &e))?;
-    std::io::Write::write_all(&mut file, content).map_err(|e| Failure::io(what(), &e))?;
-    // The result is no secret of this program: the usual permissions, not the temporary file's.
-    let _ = file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    file.persist(out).map_err(|e| Failure::io(what(), &e.error))?;
-    Ok(())
 }
 
 /// Why a task that ended gave no result.
