@@ -111,7 +111,7 @@ fn wait(mut so: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
 
 #[test]
 fn interrupted_in_the_middle_it_leaves_nothing() {
-    for (moment, signal) in [("shows the PIN", Signal::INT), ("chooses the tv", Signal::TERM)] {
+    for (moment, signal) in [("shows the PIN", Signal::INT), ("chooses the", Signal::TERM)] {
         let mut demo = Demo::start(&["--out", "deep/er/out", "--report", "reports/report.json"]);
         demo.until_it_says(moment);
         assert_eq!(demo.devices().len(), 4, "{}", demo.output());
@@ -119,6 +119,22 @@ fn interrupted_in_the_middle_it_leaves_nothing() {
         assert_eq!(demo.ended(), Some(130), "{}", demo.output());
         demo.assert_nothing_left();
     }
+}
+
+#[test]
+fn an_error_in_mid_story_is_told_and_leaves_nothing() {
+    let mut demo = Demo::start(&["--out", "deep/er/out", "--report", "reports/report.json"]);
+    demo.until_it_says("shows the PIN");
+    let phone = demo.devices().into_iter().find(|process| {
+        let command = fs::read(process.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).split('\0').any(|argument| argument.ends_with("/phone"))
+    });
+    let phone: i32 = phone.unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(phone).unwrap(), Signal::KILL).unwrap();
+    let code = demo.ended();
+    assert!(code.is_some_and(|code| code != 0 && code != 130), "{code:?}: {}", demo.output());
+    assert!(demo.output().contains("error: "), "{}", demo.output());
+    demo.assert_nothing_left();
 }
 
 #[test]

@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TASK: Duration = Duration::from_secs(300);
 /// How often a device is asked again.
 const POLL: Duration = Duration::from_millis(20);
-/// Progress of the task, in permille, at which the person walks to the car.
+/// Progress of the task, in permille, at which the person walks elsewhere.
 const WALK_AT: u16 = 150;
-/// … at which the car gets busy.
+/// … at which the device there gets busy.
 const BUSY_AT: u16 = 400;
 /// … at which the runner is killed.
 const KILL_AT: u16 = 650;
@@ -57,9 +57,9 @@ pub async fn tell(
     let mut run = Run::submit(home, timeline, &picture).await?;
     run.until(home, timeline, "the first part", |task| task.progress_permille >= WALK_AT).await?;
 
-    let first = run.walk_to_the_car(home, timeline).await?;
-    run.until(home, timeline, "the part in the car", |task| task.progress_permille >= BUSY_AT).await?;
-    let second = run.car_gets_busy(home, timeline).await?;
+    let first = run.walk_away(home, timeline).await?;
+    run.until(home, timeline, "the part there", |task| task.progress_permille >= BUSY_AT).await?;
+    let second = run.runner_gets_busy(home, timeline).await?;
     run.until(home, timeline, "the part after it", |task| task.progress_permille >= KILL_AT).await?;
     let failover = run.kill_the_runner(home, timeline).await?;
     run.until(home, timeline, "the rest", |task| task.state == TaskState::Done).await?;
@@ -187,6 +187,28 @@ struct Run {
     task: TaskView,
     watch: Stream,
     name: &'static str,
+    marks: Marks,
+}
+
+/// How far the task is safe. A checkpoint is made after the one before it was told of: so it is at least as far as
+/// the task was then.
+#[derive(Clone, Copy, Default, Debug)]
+struct Marks {
+    /// Epoch and number of the last checkpoint that was told of.
+    last: (u64, u64),
+    /// How far the task was then, in permille.
+    at: u16,
+    /// How far the last checkpoint is at least.
+    safe: u16,
+}
+
+impl Marks {
+    fn note(&mut self, task: &TaskView) {
+        let last = (task.epoch, task.checkpoint);
+        if task.state == TaskState::Running && last != self.last {
+            *self = Self { last, at: task.progress_permille, safe: self.at };
+        }
+    }
 }
 
 impl Run {
@@ -225,7 +247,7 @@ impl Run {
         }
         let watch = phone.client.stream(Request::WatchTasks { task: Some(task.id.to_string()) }).await?;
         timeline.show_bar();
-        Ok(Self { task, watch, name: "phone" })
+        Ok(Self { task, watch, name: "phone", marks: Marks::default() })
     }
 
     fn runner(&self) -> Result<DeviceId, Failure> {
@@ -261,6 +283,7 @@ impl Run {
                     _ => {}
                 },
             }
+            self.marks.note(&self.task);
             let runner = self.task.runner.map_or("nobody", |id| home.name_of(id));
             timeline.progress(
                 self.task.progress_permille,
@@ -269,19 +292,18 @@ impl Run {
         }
     }
 
-    /// A person takes the task along.
-    async fn walk_to_the_car(&mut self, home: &Home, timeline: &Timeline) -> Result<Handover, Failure> {
-        let car = home.device("car")?;
+    /// A person takes the task along: to the car, or if it is there already, to the living room.
+    async fn walk_away(&mut self, home: &Home, timeline: &Timeline) -> Result<Handover, Failure> {
         let from = self.runner()?;
-        if from == car.id {
-            return Err(Failure::failed("the task is in the car already"));
-        }
-        let reason = "the person walks to the car";
-        timeline.line(self.name, format!("asks to move the task to the car: {reason}"));
+        let (to, reason) = match home.device("car")? {
+            car if car.id == from => (home.device("tv")?, "the person walks to the living room"),
+            car => (car, "the person walks to the car"),
+        };
+        timeline.line(self.name, format!("asks to move the task to the {}: {reason}", to.name));
         let before = self.task.epoch;
         let request = Request::Move {
             task: self.task.id.to_string(),
-            device: Some(car.id.to_string()),
+            device: Some(to.id.to_string()),
             reason: Some(reason.into()),
         };
         let client = home.device(self.name)?.client.clone();
@@ -292,10 +314,10 @@ impl Run {
         self.handed_over(home, timeline, before, from, "person").await
     }
 
-    /// The car gets busy with something else, and the bus itself decides to move the task.
-    async fn car_gets_busy(&mut self, home: &Home, timeline: &Timeline) -> Result<Handover, Failure> {
+    /// The device that runs the task gets busy with something else, and the bus itself decides to move it.
+    async fn runner_gets_busy(&mut self, home: &Home, timeline: &Timeline) -> Result<Handover, Failure> {
         let from = self.runner()?;
-        let car = home.device("car")?;
+        let busy = home.device(home.name_of(from))?;
         let before = self.task.epoch;
         let load = Load {
             seconds: 60,
@@ -305,11 +327,11 @@ impl Run {
             power: None,
             thermal: None,
         };
-        match car.client.call(Request::InjectLoad(load)).await? {
+        match busy.client.call(Request::InjectLoad(load)).await? {
             Response::Done => {}
             other => return Err(unexpected("inject a load sample", &other)),
         }
-        timeline.line("car", "gets busy: a load sample of 97 % is injected");
+        timeline.line(busy.name, "gets busy: a load sample of 97 % is injected");
         self.handed_over(home, timeline, before, from, "bus").await
     }
 
@@ -372,7 +394,7 @@ impl Run {
         timeline.line(name, "is killed with SIGKILL while it runs the task");
         let (at, before) = (Instant::now(), self.task.epoch);
         home.kill(name).await?;
-        let progress = self.task.progress_permille;
+        let (progress, safe) = (self.task.progress_permille, self.marks.safe);
         self.until(home, timeline, "the fail-over", |task| {
             task.state == TaskState::Running
                 && task.runner.is_some_and(|runner| runner != killed)
@@ -381,11 +403,11 @@ impl Run {
         .await?;
         let gap_ms = millis(at.elapsed());
         let resumed_on = home.name_of(self.runner()?);
-        // By fail-over, and from a checkpoint: not from its beginning.
+        // By fail-over, and from the last checkpoint that was known before: not from one before it.
         let hop = moved(&self.task, before, killed);
-        if hop.is_none_or(|hop| hop.reason != "failover") || self.task.progress_permille < BUSY_AT {
+        if hop.is_none_or(|hop| hop.reason != "failover") || self.task.progress_permille < safe {
             return Err(Failure::failed(format!(
-                "the task did not go on from its last checkpoint: {hop:?}, at {} of 1000",
+                "the task did not go on from its last checkpoint: {hop:?}, at {} of 1000, which was at {safe} at least",
                 self.task.progress_permille
             )));
         }
@@ -483,4 +505,34 @@ async fn bounded<T>(what: &str, wait: impl Future<Output = Result<T, Failure>>) 
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_as_far_as_the_task_was_when_the_one_before_was_told() {
+        let mut marks = Marks::default();
+        let mut safe = |state, epoch, checkpoint, progress| {
+            let task = serde_json::json!({
+                "id": softbus::TaskId([1; 16]), "task_type": "picture/1", "name": "", "state": state,
+                "progress_permille": progress, "progress_text": "", "runner": null, "runner_name": "",
+                "epoch": epoch, "branch": 0, "policy": PolicyKind::Owner, "holders": [],
+                "submitter": DeviceId([1; 32]), "submitted_ms": 0, "checkpoint": checkpoint,
+                "checkpoint_age_ms": null, "error": null, "moves": [],
+            });
+            marks.note(&serde_json::from_value(task).unwrap());
+            marks.safe
+        };
+        let running = TaskState::Running;
+        assert_eq!(safe(running, 1, 0, 10), 0);
+        assert_eq!(safe(running, 1, 0, 90), 0);
+        assert_eq!(safe(running, 1, 1, 100), 10);
+        assert_eq!(safe(running, 1, 2, 200), 100);
+        assert_eq!(safe(TaskState::Moving, 2, 0, 250), 100);
+        // A hand-over takes the whole state along.
+        assert_eq!(safe(running, 2, 0, 300), 200);
+        assert_eq!(safe(running, 2, 1, 350), 300);
+    }
 }
