@@ -15,10 +15,13 @@ async fn main() -> anyhow::Result<()> {
     // The phone has a circle; whoever pairs with it belongs to it. The recovery words are for a drawer at home.
     let founded = phone.found_circle("home").await?;
     println!("the phone founds a circle; {} recovery words", founded.recovery_words.split(' ').count());
+    phone.circles().words_shown(founded.circle).await?;
 
     // The TV shows a PIN …
     let shown = tv.open_pairing(PairOptions::default()).await?;
-    let PairingState::Open { pin, .. } = shown.borrow().clone() else { anyhow::bail!("the TV shows no PIN") };
+    let PairingState::Open { pin, .. } = shown.state.borrow().clone() else {
+        anyhow::bail!("the TV shows no PIN")
+    };
     println!("the TV shows {}", pin.reveal());
 
     // … and the person types it on the phone. (`Bus::pair_with` finds the address by mDNS.)

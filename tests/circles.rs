@@ -12,11 +12,12 @@ use support::{How, Node, PATIENCE, home, softbus};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// A command that must work.
-fn works(node: &Node, args: &[&str]) {
+/// A command that must work; what it says.
+fn works(node: &Node, args: &[&str]) -> String {
     let output = softbus(node, args);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{args:?}: {said}\n{}", node.log());
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A command that must be refused; what it says.
@@ -87,13 +88,28 @@ async fn roles_ends_and_places_change_and_an_orphaned_circle_is_taken_back() {
     .await;
 
     // The spare device takes the visitor's place, with what it had.
-    works(&owner, &["circle", "replace", &of_visitor, &spare.id.to_string()]);
+    let told = works(&owner, &["circle", "replace", &of_visitor, &spare.id.to_string()]);
+    assert!(told.contains("softbus pair"), "it must be paired yet: {told}");
     until(&heir, "aware of the replacement", |circle| {
         member(circle, visitor.id).is_none()
             && member(circle, spare.id)
                 .is_some_and(|m| m.role == Role::Guest && m.services == ["camera/1"] && ends_in(m, 5))
     })
     .await;
+
+    // The lost one is out; the spare is in as soon as it is paired.
+    for node in [&owner, &heir] {
+        node.until_offline(&visitor).await;
+    }
+    assert!(spare.circles().await.is_empty());
+    // Those who have it in the circle already do not see it as a stranger: the PIN is entered on it.
+    let (mut shown, pin) = owner.show_pin().await;
+    spare.until_nearby(&owner).await;
+    spare.enter(&owner, &owner.id.to_string(), &pin, &mut shown).await;
+    until(&spare, "in the circle", |circle| member(circle, visitor.id).is_none()).await;
+    for node in [&owner, &heir] {
+        node.until_online(&spare).await;
+    }
 
     // The last owner does not go by accident.
     fails(&owner, &["circle", "leave"]);

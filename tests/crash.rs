@@ -98,7 +98,7 @@ async fn killed_while_a_pairing_settles() {
         let client = phone.client.clone();
         let with = joiner.id.to_string();
         let entering = tokio::spawn(async move {
-            client.call(Request::Pair { with, pin, terms: PairTerms::default() }).await
+            client.call(Request::Pair { with, pin: pin.into(), terms: PairTerms::default() }).await
         });
         loop {
             match shown.next().await {

@@ -15,7 +15,9 @@ pub async fn two_devices(
     let (a, b) = (start(names[0]).await?, start(names[1]).await?);
     a.found_circle("home").await?;
     let shown = b.open_pairing(PairOptions::default()).await?;
-    let PairingState::Open { pin, .. } = shown.borrow().clone() else { anyhow::bail!("no PIN is shown") };
+    let PairingState::Open { pin, .. } = shown.state.borrow().clone() else {
+        anyhow::bail!("no PIN is shown")
+    };
     a.circles().pair_with(b.addresses()[0], Some(b.id()), pin.reveal(), PairOptions::default()).await?;
     for (bus, other) in [(&a, &b), (&b, &a)] {
         let known = |d: &softbus::RosterEntry| {

@@ -222,7 +222,9 @@ impl Node {
             self.client.stream(Request::OpenPairing(PairTerms::default())).await.expect("open pairing");
         loop {
             match shown.next().await.unwrap_or_else(|e| panic!("the PIN: {e:?}\n{}", self.log())) {
-                Step::Event(Event::Pairing(PairingView::Open { pin, .. })) => return (shown, pin),
+                Step::Event(Event::Pairing(PairingView::Open { pin, .. })) => {
+                    return (shown, pin.to_string());
+                }
                 Step::Event(_) => {}
                 Step::Done(reply) => panic!("pairing ended at once: {:?}", reply.response),
             }
@@ -238,7 +240,7 @@ impl Node {
     /// Founds a circle.
     pub async fn found(&self) -> String {
         match self.client.call(Request::Found { name: "home".into() }).await {
-            Ok(Response::Founded(founded)) => founded.recovery_words,
+            Ok(Response::Founded(founded)) => founded.recovery_words.to_string(),
             other => panic!("found: {other:?}"),
         }
     }

@@ -27,7 +27,7 @@ pub async fn start(folder: &Path, count: usize) -> anyhow::Result<Vec<Bus>> {
             }
             Some(owner) => {
                 let shown = device.open_pairing(PairOptions::default()).await?;
-                let PairingState::Open { pin, .. } = shown.borrow().clone() else {
+                let PairingState::Open { pin, .. } = shown.state.borrow().clone() else {
                     anyhow::bail!("no PIN is shown")
                 };
                 let addr = *device.addresses().first().context("a device without an address")?;

@@ -49,8 +49,8 @@ impl Device {
 
     /// Shows a PIN.
     async fn show(&self, options: PairOptions) -> String {
-        let state = self.keeper.open_pairing(options).await.unwrap();
-        let PairingState::Open { pin, .. } = &*state.borrow() else { panic!() };
+        let opening = self.keeper.open_pairing(options).await.unwrap();
+        let PairingState::Open { pin, .. } = &*opening.state.borrow() else { panic!() };
         pin.reveal().to_owned()
     }
 

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
-use softbus_net::membership::{Founded, Keeper, PairOptions, Paired};
+use softbus_net::membership::{Founded, Keeper, Opening, PairOptions, Paired};
 use softbus_net::seam::Sighting;
 use softbus_net::seam::store::Store;
 use softbus_net::{Caller, Channel, Net, Router};
 use softbus_roster::{Roster, RosterEntry, RosterView, Subscription};
 use softbus_task::{SubmitOptions, Task, TaskHandle, Tasks};
-use softbus_trust::PairingState;
 use tokio::sync::watch;
 
 use crate::{Builder, Decision, Error, serve};
@@ -95,7 +94,8 @@ impl Bus {
 
     // Who trusts whom.
 
-    /// Founds a circle with this device as its owner. Show the recovery words to the person now: they are kept
+    /// Founds a circle with this device as its owner. Show the recovery words to the person, then say so
+    /// ([`Keeper::words_shown`], by [`Bus::circles`]): until then they wait in the data folder, from then on they are kept
     /// nowhere.
     ///
     /// # Errors
@@ -104,11 +104,12 @@ impl Bus {
         Ok(self.rooms.keeper.found(name).await?)
     }
 
-    /// Opens pairing: the state tells the PIN to show and how it ends.
+    /// Opens pairing: the state tells the PIN to show and how it ends. Pairing that is open already is closed, and
+    /// its PIN is void. [`Keeper::close_opening`] (by [`Bus::circles`]) closes it again.
     ///
     /// # Errors
-    /// If pairing is open already or frozen after wrong PINs, the options do not fit, or the disk fails.
-    pub async fn open_pairing(&self, options: PairOptions) -> Result<watch::Receiver<PairingState>, Error> {
+    /// If pairing is frozen after wrong PINs, or the options do not fit.
+    pub async fn open_pairing(&self, options: PairOptions) -> Result<Opening, Error> {
         Ok(self.rooms.keeper.open_pairing(options).await?)
     }
 

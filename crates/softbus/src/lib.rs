@@ -42,10 +42,15 @@ pub use softbus_core::{
     self as core, Capability, DeviceId, DeviceKind, ErrorCode, PowerSource, Privacy, QoS, ServiceName,
     TaskId, Thermal,
 };
-pub use softbus_net::membership::{Founded, PairOptions, Paired};
+pub use softbus_net::membership::{Founded, Opening, PairOptions, Paired};
 pub use softbus_net::seam::Seam;
 pub use softbus_net::{self as net, Bind, Caller, Channel, Presence};
 pub use softbus_placement::{self as placement, Decision, Work};
 pub use softbus_roster::{self as roster, Declared, RosterEntry, RosterView};
 pub use softbus_task::{self as task, Step, StepContext, SubmitOptions, Task, TaskFailure, TaskStatus};
 pub use softbus_trust::{self as trust, PairingState, Role};
+
+/// The program in the README is one that compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -103,8 +103,8 @@ fn pin(state: &tokio::sync::watch::Receiver<PairingState>) -> String {
 
 /// The second shows a PIN, the first finds it nearby and enters it.
 async fn pair(owner: &Bus, other: &Bus, options: PairOptions) {
-    let state = other.open_pairing(PairOptions::default()).await.unwrap();
-    let pin = pin(&state);
+    let opening = other.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = pin(&opening.state);
     until("nearby", async || (!owner.addresses_nearby(other.id()).is_empty()).then_some(())).await;
     let paired = owner.pair_with(other.id(), &pin, options).await.unwrap();
     assert_eq!(paired.peer, other.id());
@@ -186,8 +186,8 @@ async fn a_guest_is_stopped_before_the_handler_runs() {
             })
             .unwrap();
     }
-    let state = guest.open_pairing(PairOptions::default()).await.unwrap();
-    let pin = pin(&state);
+    let opening = guest.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = pin(&opening.state);
     until("nearby", async || (!phone.addresses_nearby(guest.id()).is_empty()).then_some(())).await;
     let options = PairOptions { grant: Some(grant), ..PairOptions::default() };
     phone.pair_with(guest.id(), &pin, options).await.unwrap();

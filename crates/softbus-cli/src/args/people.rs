@@ -27,6 +27,11 @@ devices.")]
         /// Its name
         name: String,
     },
+    /// Show recovery words that were not shown yet, once
+    #[command(after_help = "Whoever founds a circle, or pairs two devices that are in none, is shown its
+recovery words. If that was cut short, they wait in the data folder, for its
+owner only, until this command has shown them.")]
+    Words,
     /// Leave a circle
     Leave {
         /// Which (not needed if there is only one)
@@ -67,7 +72,12 @@ devices.")]
         #[arg(long)]
         circle: Option<String>,
     },
-    /// Put a new device in a lost one's place
+    /// Put a new device in a lost one's place, with its role and end
+    #[command(after_help = "Example:
+  softbus circle replace phone 5c0a…        (the whole id: `softbus key` on it)
+
+The lost device is out of the circle at once. The new one is in it as soon as it
+is paired with a device of the circle.")]
     Replace {
         /// The lost device
         old: String,
@@ -95,8 +105,9 @@ devices.")]
   softbus circle rules deny task/1 --device tv
   softbus circle rules reset camera/1
 
-By default members may open everything but `admin`, and guests only what their
-membership names.")]
+By default members may open everything but `admin`, and guests what their
+membership names; beside that roster/1 (their host's name and kind) and
+circle/1 (the circle's statements), which every guest needs.")]
     Rules {
         /// What to do
         #[command(subcommand)]
@@ -143,18 +154,23 @@ pub struct RuleArgs {
   softbus pair tv                       enter the PIN that the tv shows
   softbus pair 192.168.1.20:4433        the same, where discovery does not reach
   softbus pair --qr                     draw a QR code that the other device reads
-  softbus pair softbus:…                enter the link of a QR code
+  softbus pair -                        enter the link of a QR code
   softbus pair --role guest --service camera/1 --expires 2d
   softbus pair --cancel
 
-A PIN counts for 60 seconds and three tries. --circle, --role, --expires and
+A PIN counts for 60 seconds and three tries. PIN and link are secrets: on a
+command line other users of the machine may see them, and the shell keeps them.
+`-` in their place asks for them, or reads them from standard input.
+
+--circle, --role, --expires and
 --service say on which terms the other device is admitted, if it is this one
 that admits.")]
 pub struct PairArgs {
-    /// Device (as `softbus devices` shows it), IP:PORT, or a link softbus:…; nothing: show a PIN here
+    /// Device (as `softbus devices` shows it), IP:PORT, or a link softbus:… (`-`: ask for the link); nothing: show a PIN
+    /// here
     #[arg(value_name = "DEVICE|ADDR|LINK")]
     pub with: Option<String>,
-    /// The PIN that the other device shows; without it, it is asked for
+    /// The PIN that the other device shows; without it, or with `-`, it is asked for
     #[arg(long, requires = "with")]
     pub pin: Option<String>,
     /// Draw a QR code and print its link, instead of a PIN

@@ -1,12 +1,14 @@
 //! `softbus circle` and `softbus unpair`.
 
+use std::collections::BTreeSet;
+
 use softbus_core::{DeviceId, Labels};
 use softbus_trust::Role;
 
-use super::{Context, prompt, unexpected};
+use super::{Context, prompt, unexpected, words};
 use crate::args::{CircleCommand, RuleCommand};
 use crate::clock::wall;
-use crate::control::{CircleView, FoundedView, Request, Response, RuleChange, RuleView};
+use crate::control::{CircleView, Request, Response, RuleChange, RuleView};
 use crate::failure::Failure;
 use crate::output::{Paint, Table, clean, until};
 
@@ -15,6 +17,7 @@ pub(super) async fn circle(cx: Context, command: Option<CircleCommand>) -> Resul
     match command.unwrap_or(CircleCommand::Show { circle: None }) {
         CircleCommand::Show { circle } => show(cx, circle).await,
         CircleCommand::Found { name } => found(cx, name).await,
+        CircleCommand::Words => words::waiting(&cx).await,
         CircleCommand::Leave { circle, force } => {
             cx.order(Request::Leave { circle, force }, "left the circle; its devices are no longer linked")
                 .await
@@ -28,7 +31,22 @@ pub(super) async fn circle(cx: Context, command: Option<CircleCommand>) -> Resul
             cx.order(Request::Renew { circle, device, expires }, &done).await
         }
         CircleCommand::Replace { old, new, circle } => {
-            let done = format!("{} took the place of {}", clean(&new), clean(&old));
+            let members: BTreeSet<DeviceId> = match cx.client().call(Request::Circles {}).await? {
+                Response::Circles(view) => view
+                    .circles
+                    .iter()
+                    .flat_map(|circle| &circle.members)
+                    .map(|member| member.device)
+                    .collect(),
+                other => return Err(unexpected(&other)),
+            };
+            let mut done = format!("{} has the place of {} in the circle", clean(&new), clean(&old));
+            // A name is that of a member; a whole id may be of a device that knows nothing of the circle yet.
+            if new.parse::<DeviceId>().is_ok_and(|id| !members.contains(&id)) {
+                done.push_str(
+                    "\nIt is not with the others yet: on a device of the circle: softbus pair, and on the new one: softbus pair NAME",
+                );
+            }
             cx.order(Request::Replace { circle, old, new }, &done).await
         }
         CircleCommand::Recover { circle, words_file, keep } => {
@@ -99,6 +117,9 @@ fn show_one(cx: &Context, circle: &CircleView) -> Result<(), Failure> {
             "no owner is left: take it back with its recovery words, `softbus circle recover`",
         ))?;
     }
+    if circle.words_wait {
+        cx.out.line(cx.out.paint(Paint::Warn, &words::waits(&circle.name)))?;
+    }
     let now = wall();
     let mut table =
         Table::new(["member", "role", "ends", "services", "id"]).spare(["services", "id", "ends"]);
@@ -126,28 +147,17 @@ async fn found(cx: Context, name: String) -> Result<(), Failure> {
     let name =
         crate::config::parse_name(&name).map_err(|e| Failure::usage(format!("the circle's name: {e}")))?;
     match cx.client().call(Request::Found { name }).await? {
-        Response::Founded(founded) if cx.out.json => cx.out.json(&founded),
+        Response::Founded(founded) if cx.out.json => {
+            cx.out.seen_json(&founded)?;
+            words::shown(&cx, &founded).await;
+            Ok(())
+        }
         Response::Founded(founded) => {
             cx.out.line(format!("founded {}", cx.out.paint(Paint::Strong, &clean(&founded.name))))?;
-            show_words(&cx, &founded)
+            words::show(&cx, &founded).await
         }
         other => Err(unexpected(&other)),
     }
-}
-
-/// Shows recovery words, in lines of six.
-pub(super) fn show_words(cx: &Context, founded: &FoundedView) -> Result<(), Failure> {
-    cx.out.line(
-        "\nRecovery words. They take the circle back when its last owner is lost. They are shown this once and kept\n\
-         nowhere: write them down, in this order, and keep them apart from your devices.\n",
-    )?;
-    let words: Vec<&str> = founded.recovery_words.split_whitespace().collect();
-    for (line, six) in words.chunks(6).enumerate() {
-        let numbered: Vec<String> =
-            six.iter().enumerate().map(|(i, word)| format!("{:>2} {word:<10}", line * 6 + i + 1)).collect();
-        cx.out.line(format!("  {}", numbered.join(" ").trim_end()))?;
-    }
-    cx.out.line("")
 }
 
 async fn rules(cx: Context, command: RuleCommand) -> Result<(), Failure> {
@@ -163,7 +173,7 @@ async fn rules(cx: Context, command: RuleCommand) -> Result<(), Failure> {
             if view.rules.is_empty() {
                 return cx.out.line(
                     "No rules of its own. By default members may open everything but `admin`, owners everything, and\n\
-                     guests what their membership names.",
+                     guests what their membership names, beside roster/1 (name and kind of the device) and circle/1.",
                 );
             }
             return cx.out.table(rule_table(&view.rules));

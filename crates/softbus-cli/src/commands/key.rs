@@ -78,13 +78,13 @@ async fn backup(cx: Context, file: &Path, passphrase_file: Option<&Path>) -> Res
         return Err(Failure::conflict(format!("{} is there already", what())).advise("name another file"));
     }
     let key = read_key(&cx.data_dir)?;
-    let passphrase = Zeroizing::new(prompt::secret("passphrase", passphrase_file).await?);
+    let passphrase = prompt::secret("passphrase", passphrase_file).await?;
     if passphrase.len() < PASSPHRASE_BYTES {
         return Err(broken(&KeyError::Weak));
     }
     if passphrase_file.is_none() {
-        let again = Zeroizing::new(prompt::secret("the same passphrase again", None).await?);
-        if *again != *passphrase {
+        let again = prompt::secret("the same passphrase again", None).await?;
+        if again != passphrase {
             return Err(Failure::usage("the two passphrases differ"));
         }
     }
@@ -141,7 +141,7 @@ async fn restore(
             .advise("to replace it all the same (it is kept beside): --force"));
         }
     }
-    let passphrase = Zeroizing::new(prompt::secret("passphrase", passphrase_file).await?);
+    let passphrase = prompt::secret("passphrase", passphrase_file).await?;
     let key = DeviceKey::restore(&text, &passphrase).map_err(|e| broken(&e).during(what()))?;
     if let Some(present) = present {
         storage

@@ -11,6 +11,7 @@ mod result_file;
 mod run;
 mod status;
 mod tasks;
+pub(crate) mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +41,13 @@ impl Context {
 
     /// Sends a request that is answered by [`Response::Done`], and says so.
     pub async fn order(&self, request: Request, done: &str) -> Result<(), Failure> {
-        match self.client().call(request).await? {
+        let answer = tokio::select! {
+            biased;
+            // Whoever was asked something before has no Ctrl-C of their own any more.
+            _ = tokio::signal::ctrl_c() => return Err(prompt::interrupted()),
+            answer = async { self.client().call(request).await } => answer,
+        };
+        match answer? {
             Response::Done => self.say(&serde_json::json!({ "done": true }), done),
             other => Err(unexpected(&other)),
         }

@@ -1,25 +1,28 @@
 //! Asking a person, and reading what must not stand on a command line.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
+use crate::control::Secret;
 use crate::failure::Failure;
 
 /// Longest answer, in bytes.
 const ANSWER_BYTES: usize = 4096;
 
 /// Asks a question on standard error and reads one line from standard input, shown as it is typed.
-pub(super) async fn line(question: &str) -> Result<String, Failure> {
+pub(super) async fn line(question: &str) -> Result<Secret, Failure> {
     ask(question, false).await
 }
 
 /// Reads a secret: from the first line of a file, or from the keyboard without showing it.
-pub(super) async fn secret(what: &str, file: Option<&Path>) -> Result<String, Failure> {
+pub(super) async fn secret(what: &str, file: Option<&Path>) -> Result<Secret, Failure> {
     let answer = match file {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Failure::io(format!("file {}", path.display()), &e))?;
-            text.lines().next().unwrap_or_default().trim().to_string()
+            let file =
+                std::fs::File::open(path).map_err(|e| Failure::io(format!("file {}", path.display()), &e));
+            first_line(file?).map_err(|e| e.during(format!("file {}", path.display())))?.unwrap_or_default()
         }
         None => ask(&format!("{what}: "), true).await?,
     };
@@ -27,7 +30,7 @@ pub(super) async fn secret(what: &str, file: Option<&Path>) -> Result<String, Fa
 }
 
 /// Reads in a thread of its own: waiting for a keyboard must not stop what else goes on, Ctrl-C least of all.
-async fn ask(question: &str, hidden: bool) -> Result<String, Failure> {
+async fn ask(question: &str, hidden: bool) -> Result<Secret, Failure> {
     let (done, answer) = tokio::sync::oneshot::channel();
     {
         let mut stderr = std::io::stderr().lock();
@@ -51,18 +54,28 @@ async fn ask(question: &str, hidden: bool) -> Result<String, Failure> {
     read
 }
 
-fn read_line() -> Result<String, Failure> {
-    use std::io::BufRead;
-    let mut line = Vec::new();
-    let mut stdin = std::io::Read::take(std::io::stdin().lock(), ANSWER_BYTES as u64);
-    stdin.read_until(b'\n', &mut line).map_err(|e| Failure::io("standard input", &e))?;
-    if line.is_empty() {
-        return Err(Failure::usage("nothing to read the answer from: standard input has ended")
-            .advise("give it as an option, see --help"));
+fn read_line() -> Result<Secret, Failure> {
+    first_line(std::io::stdin().lock())?.ok_or_else(|| {
+        Failure::usage("nothing to read the answer from: standard input has ended")
+            .advise("give it as an option, see --help")
+    })
+}
+
+/// The first line, without blanks around it; `None` if there is nothing at all. Byte by byte into one piece of memory, so
+/// that no copy of it is left behind.
+fn first_line(from: impl Read) -> Result<Option<Secret>, Failure> {
+    let mut line = Zeroizing::new(String::with_capacity(ANSWER_BYTES));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ANSWER_BYTES));
+    let mut any = false;
+    for byte in from.take(ANSWER_BYTES as u64).bytes() {
+        any = true;
+        match byte.map_err(|e| Failure::io("standard input", &e))? {
+            b'\n' => break,
+            byte => bytes.push(byte),
+        }
     }
-    String::from_utf8(line)
-        .map(|l| l.trim().to_string())
-        .map_err(|_| Failure::usage("the answer is not text"))
+    line.push_str(std::str::from_utf8(&bytes).map_err(|_| Failure::usage("the answer is not text"))?.trim());
+    Ok(any.then(|| line.into()))
 }
 
 pub(super) fn interrupted() -> Failure {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use softbus_core::WallMs;
 
-use super::{Context, unexpected};
+use super::{Context, unexpected, words};
 use crate::args::{DownArgs, InjectArgs};
 use crate::clock::wall;
 use crate::control::{Load, Request, Response};
 use crate::failure::Failure;
-use crate::output::{Paint, ago, clean};
+use crate::output::{Paint, ago, clean, duration};
 
 /// Who this node is and how it does.
 pub(super) async fn status(cx: Context) -> Result<(), Failure> {
@@ -45,25 +45,34 @@ pub(super) async fn status(cx: Context) -> Result<(), Failure> {
     for (name, value) in rows {
         cx.out.line(format!("{} {value}", cx.out.paint(Paint::Dim, &format!("{name:>14}"))))?;
     }
+    for circle in &status.words_wait {
+        cx.out.line(cx.out.paint(Paint::Warn, &words::waits(circle)))?;
+    }
     Ok(())
 }
+
+/// What a node that stops is given beyond the time that it asks for.
+const SPARE: Duration = Duration::from_secs(5);
 
 /// Shuts the node down and waits until it is.
 pub(super) async fn down(cx: Context, args: DownArgs) -> Result<(), Failure> {
     const POLL: Duration = Duration::from_millis(50);
-    const GONE: Duration = Duration::from_secs(30);
     let client = cx.client();
-    match client.call(Request::Down { now: args.now }).await? {
-        Response::Done => {}
+    let within = match client.call(Request::Down { now: args.now }).await? {
+        Response::Stopping { within_s } => Duration::from_secs(within_s),
         other => return Err(unexpected(&other)),
-    }
+    };
     let gone = async {
         while client.is_running().await {
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(GONE, gone).await.map_err(|_| {
-        Failure::timeout("the node said it would stop, but it still answers").advise("see its log")
+    tokio::time::timeout(within + SPARE, gone).await.map_err(|_| {
+        Failure::timeout(format!(
+            "the node said it would stop within {}, but it still answers",
+            duration(within)
+        ))
+        .advise("see its log; `softbus down --now` moves no tasks away first")
     })?;
     cx.say(&serde_json::json!({ "done": true }), "the node is down")
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use softbus_core::limits;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 use super::proto::{Call, PROTOCOL, Reply};
 use crate::failure::{Failure, Kind};
@@ -122,7 +123,9 @@ pub(super) async fn write<W: AsyncWrite + Unpin, T: Serialize>(
     message: &T,
     body: &[u8],
 ) -> Result<(), FrameError> {
-    let mut line = serde_json::to_vec(message).map_err(|e| FrameError::Malformed(reason(&e)))?;
+    // It may hold a PIN, or recovery words.
+    let mut line =
+        Zeroizing::new(serde_json::to_vec(message).map_err(|e| FrameError::Malformed(reason(&e)))?);
     line.push(b'\n');
     if line.len() > LINE_BYTES {
         return Err(FrameError::LineTooLong);

@@ -10,6 +10,7 @@
 mod client;
 mod frame;
 mod proto;
+mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -20,5 +21,6 @@ pub use frame::{Body, FrameError, LINE_BYTES, parse_call, parse_reply};
 pub use proto::{
     Call, Event, PROTOCOL, PairTerms, PlaceRequest, Reply, Request, Response, Share, TaskRequest, WorkRequest,
 };
+pub use secret::Secret;
 pub use server::{Answer, CLIENTS, Events, Handle, Server};
 pub use view::*;

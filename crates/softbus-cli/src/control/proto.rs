@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::wire::task_control::{PolicyKind, Right};
-use softbus_core::{Hash, Latency, Privacy};
+use softbus_core::{CircleId, Hash, Latency, Privacy};
 use softbus_trust::Role;
 
+use super::secret::Secret;
 use super::view::*;
 use crate::failure::Failure;
 
@@ -94,10 +95,18 @@ pub enum Request {
     WatchDevices {},
     /// All circles of this device.
     Circles {},
-    /// Founds a circle. The answer holds its recovery words, which are never shown again.
+    /// Founds a circle. The answer holds its recovery words, which wait in the data folder until
+    /// [`Request::WordsShown`].
     Found {
         /// Its name.
         name: String,
+    },
+    /// The recovery words that wait to be shown.
+    Words {},
+    /// A person has seen the recovery words of this circle: they are kept nowhere any more.
+    WordsShown {
+        /// Which.
+        circle: CircleId,
     },
     /// Leaves a circle.
     Leave {
@@ -151,7 +160,7 @@ pub enum Request {
         /// Which circle.
         circle: Option<String>,
         /// The words shown at its founding.
-        words: String,
+        words: Secret,
         /// Owners that stay owners; all others are removed.
         #[serde(default)]
         keep: Vec<String>,
@@ -181,7 +190,7 @@ pub enum Request {
         /// A device seen nearby (by id, end of id, or name), or an address `IP:PORT`.
         with: String,
         /// The PIN it shows.
-        pin: String,
+        pin: Secret,
         /// On which terms.
         #[serde(flatten)]
         terms: PairTerms,
@@ -189,7 +198,7 @@ pub enum Request {
     /// Pairs by a link `softbus:…` (typed, or read from a QR code).
     PairByLink {
         /// The link.
-        link: String,
+        link: Secret,
         /// On which terms.
         #[serde(flatten)]
         terms: PairTerms,
@@ -264,7 +273,7 @@ pub enum Request {
     Wake {},
     /// Facts for `softbus doctor`.
     Diagnose {},
-    /// Shuts the node down: tasks move away first unless `now`.
+    /// Shuts the node down: tasks move away first unless `now`. Answered by [`Response::Stopping`].
     Down {
         /// Without moving tasks away.
         now: bool,
@@ -394,7 +403,7 @@ pub enum Event {
     Pairing(PairingView),
     /// A task, as it is now.
     Task(Box<TaskView>),
-    /// A circle was founded on the way, and its recovery words are shown here and never again.
+    /// A circle was founded on the way: its recovery words, as [`Response::Founded`] has them.
     Founded(FoundedView),
 }
 
@@ -404,6 +413,11 @@ pub enum Event {
 pub enum Response {
     /// Done; there is nothing to tell.
     Done,
+    /// Of [`Request::Down`]: it is on its way.
+    Stopping {
+        /// In how many seconds it is down at the latest.
+        within_s: u64,
+    },
     /// Of [`Request::Status`].
     Status(Box<StatusView>),
     /// Of [`Request::Devices`].
@@ -412,6 +426,8 @@ pub enum Response {
     Circles(CirclesView),
     /// Of [`Request::Found`].
     Founded(FoundedView),
+    /// Of [`Request::Words`].
+    Words(Vec<FoundedView>),
     /// Of the pairing requests.
     Paired(PairedView),
     /// Of [`Request::Invite`].

@@ -8,6 +8,8 @@ use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use softbus_core::{CircleId, DeviceId, DeviceKind, Hash, PowerSource, TaskId, Thermal};
 use softbus_trust::Role;
 
+use super::secret::Secret;
+
 /// When a membership or rule ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,6 +57,9 @@ pub struct StatusView {
     pub addresses: Vec<String>,
     /// Names of its circles.
     pub circles: Vec<String>,
+    /// Names of those whose recovery words wait to be shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words_wait: Vec<String>,
     /// Devices online, itself not counted.
     pub devices_online: usize,
     /// Tasks it runs.
@@ -242,6 +247,9 @@ pub struct CircleView {
     pub role: Option<Role>,
     /// Whether no owner is left: only its recovery words can change it.
     pub orphaned: bool,
+    /// Whether its recovery words wait to be shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub words_wait: bool,
     /// Everybody in it.
     pub members: Vec<MemberView>,
 }
@@ -278,34 +286,24 @@ pub struct RuleView {
 }
 
 /// A circle just founded.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FoundedView {
     /// Its id.
     pub circle: CircleId,
     /// Its name.
     pub name: String,
-    /// Words that take it back if its last owner is lost. Shown once, kept nowhere.
-    pub recovery_words: String,
-}
-
-impl std::fmt::Debug for FoundedView {
-    /// Without the words: they are a secret, and `Debug` ends up in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FoundedView")
-            .field("circle", &self.circle)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
+    /// Words that take it back if its last owner is lost. Shown once, and from then on kept nowhere.
+    pub recovery_words: Secret,
 }
 
 /// How pairing stands on the device where it is open.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum PairingView {
     /// Open: another device may enter the PIN.
     Open {
         /// Six digits.
-        pin: String,
+        pin: Secret,
         /// How long it still counts, in milliseconds.
         lives_ms: u64,
         /// Wrong tries it still bears.
@@ -318,30 +316,13 @@ pub enum PairingView {
     },
 }
 
-impl std::fmt::Debug for PairingView {
-    /// Without the PIN.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Open { .. } => "Open",
-            Self::Settling { .. } => "Settling",
-        })
-    }
-}
-
 /// A link that pairs one device.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct InvitationView {
     /// `softbus:…`. Holds a one-time secret.
-    pub link: String,
+    pub link: Secret,
     /// How long it counts, in seconds.
     pub seconds: u64,
-}
-
-impl std::fmt::Debug for InvitationView {
-    /// Without the link.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InvitationView").field("seconds", &self.seconds).finish_non_exhaustive()
-    }
 }
 
 /// Two devices that became a pair.

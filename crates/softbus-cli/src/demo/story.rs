@@ -129,7 +129,7 @@ async fn pair(home: &Home, timeline: &Timeline) -> Result<f64, Failure> {
                 Step::Done(reply) => return Err(unexpected("open pairing", &reply.response)),
             }
         };
-        timeline.line(device.name, format!("shows the PIN {pin}"));
+        timeline.line(device.name, format!("shows the PIN {}", &*pin));
         let start = Instant::now();
         let entering = Request::Pair { with: device.id.to_string(), pin, terms: PairTerms::default() };
         match phone.client.call(entering).await? {

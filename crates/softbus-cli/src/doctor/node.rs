@@ -85,6 +85,13 @@ fn circles(d: &DiagnosisView) -> Vec<Finding> {
                 "take it back with its recovery words: softbus circle recover",
             ));
         }
+        if circle.words_wait {
+            findings.push(Finding::warn(
+                CHECK,
+                format!("nobody has seen the recovery words of {name}"),
+                "write them down: softbus circle words",
+            ));
+        }
         let owners = circle.members.iter().filter(|m| m.role == Role::Owner).count();
         if owners == 1 && circle.members.len() > 2 {
             findings.push(Finding::warn(

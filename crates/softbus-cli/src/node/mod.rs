@@ -17,15 +17,16 @@ use tracing::Instrument as _;
 
 use crate::args::UpArgs;
 use crate::clock::wall;
-use crate::commands::Context;
+use crate::commands::{Context, words};
 use crate::config::{Config, Interfaces};
 use crate::control::Server;
 use crate::failure::{Failure, Kind};
 use crate::output::{Paint, clean};
 use crate::tasks::{Checksum, Picture, Primes};
-use backend::{Backend, Ending, bus_failure};
+use backend::{Backend, bus_failure};
 use notify::notify;
 
+pub(crate) use backend::Ending;
 pub use log::start_log;
 
 /// How long the end may take beyond the time for moving tasks.
@@ -34,8 +35,11 @@ const CLOSE: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Longest that a node takes to end when told to.
-pub(crate) fn ends_within(config: &Config) -> Duration {
-    Duration::from_secs(config.shutdown_move_s) + CLOSE
+pub(crate) fn ends_within(config: &Config, how: Ending) -> Duration {
+    match how {
+        Ending::Graceful => Duration::from_secs(config.shutdown_move_s) + CLOSE,
+        Ending::Now => CLOSE,
+    }
 }
 
 /// Runs a node until a signal or `softbus down`.
@@ -64,7 +68,7 @@ pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
         }
     };
     let backend = Backend::new(bus.clone(), config.clone(), config_file, &cx.data_dir);
-    greet(&cx, &bus);
+    greet(&cx, &bus).await;
     let span = tracing::info_span!("node", device = %bus.id().short());
     live(&cx, &config, bus, server, backend, signals).instrument(span).await;
     Ok(())
@@ -111,6 +115,10 @@ async fn live(
     tokio::select! {
         biased;
         () = signals.next() => {
+            tracing::warn!("stopped at once; what could not move away goes on at the next start");
+        }
+        // Somebody lost patience on the way.
+        _ = ending.wait_for(|asked| *asked == Some(Ending::Now)), if how == Ending::Graceful => {
             tracing::warn!("stopped at once; what could not move away goes on at the next start");
         }
         closed = tokio::time::timeout(drain + CLOSE, close) => if closed.is_err() {
@@ -184,7 +192,7 @@ async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
 }
 
 /// Tells a person who this is and what to do next.
-fn greet(cx: &Context, bus: &Bus) {
+async fn greet(cx: &Context, bus: &Bus) {
     let view = bus.watch();
     let own = view.borrow().own().and_then(|own| own.profile.clone());
     let (name, kind) = own.map_or_else(Default::default, |p| (clean(&p.name), p.kind));
@@ -212,6 +220,10 @@ fn greet(cx: &Context, bus: &Bus) {
         addresses.join(", "),
         cx.data_dir.display(),
     ));
+    let waiting = bus.circles().words_waiting().await.unwrap_or_default();
+    for circle in waiting.iter().filter_map(|founded| circles.circles.get(&founded.circle)) {
+        cx.out.note(format!("  {}", cx.out.paint_err(Paint::Warn, &words::waits(&circle.name))));
+    }
 }
 
 /// Ctrl-C and SIGTERM.

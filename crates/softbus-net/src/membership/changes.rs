@@ -16,7 +16,8 @@ use super::{Founded, Keeper, MembershipError, SHORTEST_GRANT, circle_service, sh
 const FAREWELL: Duration = Duration::from_millis(400);
 
 impl Keeper {
-    /// Founds a circle of this device alone, as its owner without end.
+    /// Founds a circle of this device alone, as its owner without end. Its recovery words wait on disk until they were
+    /// [shown](Keeper::words_shown).
     ///
     /// # Errors
     /// [`MembershipError::Limit`] for a ninth circle or too long a name; the database's.
@@ -33,10 +34,12 @@ impl Keeper {
         let recovery = RecoveryKey::from_seed(self.random());
         let set = CircleSet::found(&*self.key, name, recovery.id(), self.random(), self.wall())
             .map_err(|e| MembershipError::BadGrant(e.to_string()))?;
-        let circle = set.id();
+        let founded = Founded { circle: set.id(), recovery_words: recovery.words() };
+        // Before the circle is there: whoever waits for the words may go away, or the device lose power.
+        self.keep_words(&founded).await?;
         self.adopt(Circle { set, secrets: Vec::new() }).await?;
-        tracing::info!(%circle, "founded a circle");
-        Ok(Founded { circle, recovery_words: recovery.words() })
+        tracing::info!(circle = %founded.circle, "founded a circle");
+        Ok(founded)
     }
 
     /// Removes a device. Its links end on every device that learns of it.

@@ -55,7 +55,7 @@ pub enum MembershipError {
          pair again"
     )]
     Alone {
-        /// With its recovery words, which are kept nowhere else.
+        /// With its recovery words, which wait to be shown.
         founded: super::Founded,
         /// What happened.
         why: String,

@@ -27,10 +27,11 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod trying;
+mod words;
 
 pub use error::MembershipError;
 pub use keeper::Keeper;
-pub use pairing::default_end;
+pub use pairing::{Opening, default_end};
 pub use shelf::read_stored;
 pub use sync::read_exchange;
 
@@ -63,7 +64,8 @@ pub struct PairOptions {
 pub struct Founded {
     /// Which.
     pub circle: CircleId,
-    /// The 24 words of its recovery key. Show them to the person once; they are kept nowhere.
+    /// The 24 words of its recovery key. Show them to the person, then say so ([`Keeper::words_shown`]): from then on
+    /// they are kept nowhere.
     pub recovery_words: Zeroizing<String>,
 }
 

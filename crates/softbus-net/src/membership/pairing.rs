@@ -30,6 +30,15 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// How long the joiner has to store the circle and say so.
 pub(super) const STORING: Duration = Duration::from_secs(30);
 
+/// Pairing as it was opened once.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Which: a later one has a higher number.
+    pub number: u64,
+    /// How pairing stands on this device; once it was opened anew, how that one stands.
+    pub state: watch::Receiver<PairingState>,
+}
+
 /// A channel of `pair/1`, or a test's stand-in.
 pub(super) trait Talk: Send {
     /// Sends one message.
@@ -93,15 +102,12 @@ pub(super) fn binding_of(
 }
 
 impl Keeper {
-    /// Opens pairing: makes a PIN to be typed on the other device. An earlier PIN is void.
+    /// Opens pairing: makes a PIN to be typed on the other device. One that is open already is closed: its PIN is void.
     ///
     /// # Errors
     /// [`MembershipError::Frozen`] after too many wrong tries; [`MembershipError::NotOwner`] if the circle named is not
     /// one this device is an owner of; [`MembershipError::BadGrant`].
-    pub async fn open_pairing(
-        &self,
-        options: PairOptions,
-    ) -> Result<watch::Receiver<PairingState>, MembershipError> {
+    pub async fn open_pairing(&self, options: PairOptions) -> Result<Opening, MembershipError> {
         self.check_options(&options)?;
         let pin = loop {
             if let Some(pin) = Pin::from_random(self.random()) {
@@ -109,16 +115,34 @@ impl Keeper {
             }
         };
         let now = self.now();
-        {
+        let number = {
             let mut state = self.write();
-            state.gate.open(pin, now).map_err(gate_error)?;
+            let number = state.gate.open(pin, now).map_err(gate_error)?;
             state.opened = options;
-        }
+            number
+        };
         // What went on with an earlier PIN ends.
         self.cancels.send_modify(|n| *n += 1);
         self.show_gate();
         self.refresh();
-        Ok(self.pairing.subscribe())
+        Ok(Opening { number, state: self.pairing.subscribe() })
+    }
+
+    /// The number of the latest [`Opening`].
+    pub fn opening(&self) -> u64 {
+        self.read().gate.opening()
+    }
+
+    /// Cancels this opening as [`Keeper::close_pairing`] does. A later one, and the links given out, go on.
+    pub fn close_opening(&self, number: u64) {
+        let mut state = self.write();
+        let ours = state.gate.opening() == number && !self.pairing.borrow().is_over();
+        if ours {
+            state.gate.close();
+            drop(state);
+            self.cancelled();
+            self.refresh();
+        }
     }
 
     /// Cancels pairing at any point before the other device is admitted; the links given out too if `invitations`.
@@ -126,12 +150,8 @@ impl Keeper {
     /// # Errors
     /// The database's.
     pub async fn close_pairing(&self, invitations: bool) -> Result<(), MembershipError> {
-        let was_over = self.pairing.borrow().is_over();
         self.write().gate.close();
-        self.cancels.send_modify(|n| *n += 1);
-        if !was_over {
-            self.pairing.send_replace(PairingState::Cancelled);
-        }
+        self.cancelled();
         if invitations {
             self.undisturbed(|me| async move {
                 let names: Vec<_> = me.read().tickets.keys().map(|name| (*name, None)).collect();
@@ -143,6 +163,18 @@ impl Keeper {
         }
         self.refresh();
         Ok(())
+    }
+
+    /// Ends what goes on with a PIN that is closed.
+    fn cancelled(&self) {
+        self.cancels.send_modify(|n| *n += 1);
+        self.pairing.send_if_modified(|state| {
+            let goes_on = !state.is_over();
+            if goes_on {
+                *state = PairingState::Cancelled;
+            }
+            goes_on
+        });
     }
 
     /// How pairing by PIN stands.

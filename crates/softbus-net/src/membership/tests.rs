@@ -70,6 +70,23 @@ impl Talk for Plug {
     async fn wind_up(&mut self) {}
 }
 
+/// A channel on which nothing more is said by the other side once a circle is offered, and on which it does not end.
+struct Stalls(Pipe);
+
+impl Talk for Stalls {
+    async fn say<M: Message + Sync>(&mut self, message: &M) -> Result<(), NetError> {
+        self.0.say(message).await
+    }
+    async fn hear<M: Message>(&mut self) -> Result<M, NetError> {
+        let heard = self.0.1.recv().await.ok_or(NetError::Closed)?;
+        match softbus_core::decode(&heard) {
+            Ok(Pair::Share(_) | Pair::Confirm(_) | Pair::Offer(_)) => Ok(softbus_core::decode(&heard)?),
+            _ => std::future::pending().await,
+        }
+    }
+    async fn wind_up(&mut self) {}
+}
+
 fn binding(opener: &Keeper, enterer: &Keeper) -> Binding {
     Binding { opener: opener.id(), enterer: enterer.id(), exporter: [7; 32] }
 }
@@ -184,6 +201,52 @@ async fn who_admits_whom() {
     assert_eq!(roles.len(), 2);
     assert!(roles.iter().all(|(own, _)| *own != Role::Guest), "{roles:?}");
     assert!(roles.iter().any(|(_, roles)| roles.get(&id(2)) == Some(&Role::Owner)), "{roles:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn recovery_words_outlive_whoever_waited_for_them() {
+    let world = World::new(27);
+    let (_ha, a, hb, b) = two(&world).await;
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    let (mut opener, enterer) = pipe();
+    let mut enterer = Stalls(enterer);
+    let password = PairPassword::pin(&shown(&a));
+    let mut founded = b.watch();
+    tokio::select! {
+        () = a.answer_pairing(&mut opener, binding(&a, &b)) => panic!("the opener has the circle"),
+        paired = b.enter_pairing(&mut enterer, binding(&a, &b), password, PairOptions::default()) => panic!("{paired:?}"),
+        // The person goes away while the other device does not answer.
+        _ = founded.wait_for(|view| !view.circles.is_empty()) => {}
+    }
+    let waiting = b.words_waiting().await.unwrap();
+    assert_eq!(waiting.len(), 1);
+    let b = crash(&hb, 2).await;
+    assert!(b.words_waiting().await.unwrap() == waiting, "on disk");
+    b.recover(None, &waiting[0].recovery_words, vec![]).await.expect("they are those of the circle");
+    b.words_shown(waiting[0].circle).await.unwrap();
+    assert!(b.words_waiting().await.unwrap().is_empty());
+    let b = crash(&hb, 2).await;
+    assert!(b.words_waiting().await.unwrap().is_empty());
+    // Words that cannot be kept: then there is no circle either.
+    hb.disk().fail_after(Some(0));
+    b.found("second").await.unwrap_err();
+    assert_eq!(b.circles().circles.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_closes_itself_and_no_later_one() {
+    let world = World::new(28);
+    let (_ha, a, _hb, b) = two(&world).await;
+    a.found("home").await.unwrap();
+    let first = a.open_pairing(PairOptions::default()).await.unwrap();
+    let second = a.open_pairing(PairOptions::default()).await.unwrap();
+    assert!(a.opening() == second.number && second.number > first.number);
+    a.close_opening(first.number);
+    pair(&a, &b, &shown(&a), PairOptions::default()).await.unwrap();
+    let third = a.open_pairing(PairOptions::default()).await.unwrap();
+    a.close_opening(third.number);
+    assert_eq!(*a.pairing().borrow(), PairingState::Cancelled);
+    assert_eq!(a.standing(&id(9)), Standing::Stranger { pairing: false });
 }
 
 #[tokio::test(start_paused = true)]

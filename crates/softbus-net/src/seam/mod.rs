@@ -118,6 +118,8 @@ pub trait Storage: Send + Sync + 'static {
     fn secret(&self, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>>;
     /// Writes a secret durably and atomically, for its owner's eyes only.
     fn put_secret(&self, name: &str, secret: &[u8]) -> io::Result<()>;
+    /// Removes a secret, durably. One that is not there is removed already.
+    fn remove_secret(&self, name: &str) -> io::Result<()>;
 }
 
 /// Blobs named by the hash of their content, as they are stored.

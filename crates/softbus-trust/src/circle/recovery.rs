@@ -1,4 +1,5 @@
-//! The recovery key: for the day a circle's last owner is lost. It is shown once, as 24 words, and kept nowhere.
+//! The recovery key: for the day a circle's last owner is lost. It is shown once, as 24 words, and kept
+//! nowhere from then on.
 
 use bip39::{Language, Mnemonic};
 use softbus_core::{DeviceId, Domain, Sig, Signer};

@@ -110,6 +110,11 @@ impl Gate {
         Ok(self.opening)
     }
 
+    /// The number of the latest opening.
+    pub fn opening(&self) -> u64 {
+        self.opening
+    }
+
     /// Closes pairing: the user cancelled, or the PIN ran out. A freeze goes on.
     pub fn close(&mut self) {
         self.open = None;

@@ -34,7 +34,7 @@ const SLEEP_S: u64 = 30 * 86_400;
 
 /// How the node shall end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Tasks move away first.
     Graceful,
     /// At once.
@@ -76,12 +76,14 @@ impl Backend {
 impl Handle for Backend {
     async fn handle(&self, request: Request, body: Body, events: Events) -> Result<Answer, Failure> {
         let response = match request {
-            Request::Status {} => Response::Status(Box::new(self.status())),
+            Request::Status {} => Response::Status(Box::new(self.status().await)),
             Request::Diagnose {} => Response::Diagnosis(Box::new(self.diagnose().await?)),
             Request::Devices {} => Response::Devices(self.devices()),
             Request::WatchDevices {} => self.watch_devices(&events).await?,
-            Request::Circles {} => Response::Circles(self.circles()),
+            Request::Circles {} => Response::Circles(self.circles().await),
             Request::Found { name } => self.found(&name).await?,
+            Request::Words {} => self.unseen_words().await?,
+            Request::WordsShown { circle } => self.words_shown(circle).await?,
             Request::Leave { circle, force } => self.leave(circle, force).await?,
             Request::SetRole { circle, device, role, expires, services } => {
                 self.set_role(circle, &device, role, expires, &services).await?
@@ -120,8 +122,9 @@ impl Handle for Backend {
                 Response::Done
             }
             Request::Down { now } => {
-                self.ending.send_replace(Some(if now { Ending::Now } else { Ending::Graceful }));
-                Response::Done
+                let how = if now { Ending::Now } else { Ending::Graceful };
+                self.ending.send_replace(Some(how));
+                Response::Stopping { within_s: super::ends_within(&self.config, how).as_secs() }
             }
         };
         Ok(response.into())

@@ -8,7 +8,7 @@ use softbus::core::{CircleId, DeviceId, ServiceName, WallMs};
 use softbus::net::NetError;
 use softbus::net::membership::MembershipError;
 use softbus::trust::{Grant, Rule};
-use softbus::{Bus, Founded, PairOptions, Paired, PairingState, Role};
+use softbus::{Bus, Founded, Opening, PairOptions, Paired, PairingState, Role};
 use tokio::time::Instant;
 
 use super::nearby::{self, Near};
@@ -40,8 +40,9 @@ fn failed(error: MembershipError) -> Failure {
 
 impl Backend {
     /// All circles and rules.
-    pub(super) fn circles(&self) -> CirclesView {
+    pub(super) async fn circles(&self) -> CirclesView {
         let view = self.bus.circles().circles();
+        let waiting = self.words_waiting().await;
         let (now, me, names) = (wall(), self.bus.id(), self.names());
         let circles = view
             .circles
@@ -51,6 +52,7 @@ impl Backend {
                 name: circle.name.clone(),
                 role: circle.member(&me, now).map(|m| m.role),
                 orphaned: circle.is_orphaned(now),
+                words_wait: waiting.iter().any(|founded| founded.circle == circle.id),
                 members: circle
                     .members
                     .iter()
@@ -87,9 +89,29 @@ impl Backend {
         Ok(Response::Founded(self.founded_view(founded, Some(name))))
     }
 
+    /// Recovery words that nobody has seen yet.
+    pub(super) async fn unseen_words(&self) -> Result<Response, Failure> {
+        let waiting = self.bus.circles().words_waiting().await.map_err(failed)?;
+        Ok(Response::Words(waiting.into_iter().map(|founded| self.founded_view(founded, None)).collect()))
+    }
+
+    /// The same, where it is only told that there are some.
+    pub(super) async fn words_waiting(&self) -> Vec<Founded> {
+        self.bus.circles().words_waiting().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot tell whether recovery words wait to be shown");
+            Vec::new()
+        })
+    }
+
+    pub(super) async fn words_shown(&self, circle: CircleId) -> Result<Response, Failure> {
+        self.bus.circles().words_shown(circle).await.map_err(failed)?;
+        tracing::info!(%circle, "its recovery words were shown and are kept nowhere any more");
+        Ok(Response::Done)
+    }
+
     fn founded_view(&self, founded: Founded, name: Option<String>) -> FoundedView {
         let name = name.unwrap_or_else(|| self.circle_name(founded.circle));
-        FoundedView { circle: founded.circle, name, recovery_words: founded.recovery_words.to_string() }
+        FoundedView { circle: founded.circle, name, recovery_words: founded.recovery_words.into() }
     }
 
     fn circle_name(&self, circle: CircleId) -> String {
@@ -241,14 +263,20 @@ impl Backend {
 
     pub(super) async fn open_pairing(&self, terms: PairTerms, events: &Events) -> Result<Response, Failure> {
         let options = self.options(terms)?;
-        let mut state = self.bus.open_pairing(options).await.map_err(bus_failure)?;
+        let Opening { number, mut state } = self.bus.open_pairing(options).await.map_err(bus_failure)?;
         // Whoever shows the PIN may go away: then nobody can read it any more.
-        let mut close = CloseOnDrop(Some(self.bus.clone()));
+        let mut close = CloseOnDrop(Some((self.bus.clone(), number)));
         loop {
             let now = state.borrow_and_update().clone();
+            if self.bus.circles().opening() != number {
+                return Err(Failure::conflict(
+                    "pairing was opened anew on this device: the PIN shown here is void",
+                )
+                .advise("the other `softbus pair` shows the one that counts"));
+            }
             let view = match now {
                 PairingState::Open { pin, lives, tries_left } => PairingView::Open {
-                    pin: pin.reveal().to_string(),
+                    pin: pin.reveal().into(),
                     lives_ms: u64::try_from(lives.as_millis()).unwrap_or(u64::MAX),
                     tries_left,
                 },
@@ -304,7 +332,7 @@ impl Backend {
         }
         let options = self.options(terms)?;
         let ticket = self.bus.circles().invite(options, lives).await.map_err(failed)?;
-        Ok(Response::Invitation(InvitationView { link: ticket.to_link().to_string(), seconds }))
+        Ok(Response::Invitation(InvitationView { link: ticket.to_link().into(), seconds }))
     }
 
     pub(super) async fn pair(
@@ -462,17 +490,14 @@ fn unreachable(error: &softbus::Error) -> bool {
     matches!(net, NetError::Dial { .. } | NetError::Unreachable(_))
 }
 
-/// Closes pairing when whoever shows the PIN goes away.
-struct CloseOnDrop(Option<Bus>);
+/// Closes pairing when whoever shows the PIN goes away: that one, and none that was opened after it.
+struct CloseOnDrop(Option<(Bus, u64)>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        let Some(bus) = self.0.take() else { return };
-        tokio::spawn(async move {
-            if let Err(error) = bus.circles().close_pairing(false).await {
-                tracing::warn!(%error, "pairing could not be closed");
-            }
-        });
+        if let Some((bus, number)) = self.0.take() {
+            bus.circles().close_opening(number);
+        }
     }
 }
 

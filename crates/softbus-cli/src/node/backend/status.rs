@@ -14,11 +14,12 @@ const FRESH_MS: u64 = 60_000;
 
 impl Backend {
     /// Who and how.
-    pub(super) fn status(&self) -> StatusView {
+    pub(super) async fn status(&self) -> StatusView {
         let view = self.bus.watch();
         let view = view.borrow().clone();
         let own = view.own().and_then(|own| own.profile.clone());
         let circles = self.bus.circles().circles();
+        let waiting = self.words_waiting().await;
         StatusView {
             id: self.bus.id(),
             name: own.as_ref().map(|p| p.name.clone()).unwrap_or_default(),
@@ -29,6 +30,10 @@ impl Backend {
             data_dir: self.data_dir.clone(),
             addresses: self.bus.addresses().iter().map(ToString::to_string).collect(),
             circles: circles.circles.values().map(|c| c.name.clone()).collect(),
+            words_wait: waiting
+                .iter()
+                .filter_map(|founded| Some(circles.circles.get(&founded.circle)?.name.clone()))
+                .collect(),
             devices_online: view.others().filter(|e| e.presence == Presence::Online).count(),
             tasks_running: self.running_here(),
             services: self.bus.net().router().names().iter().map(ToString::to_string).collect(),
@@ -40,7 +45,7 @@ impl Backend {
     pub(super) async fn diagnose(&self) -> Result<DiagnosisView, Failure> {
         let now = wall();
         Ok(DiagnosisView {
-            status: self.status(),
+            status: self.status().await,
             wall_ms: now.0,
             port: self.bus.addresses().first().map_or(self.config.port, |a| a.port()),
             versions: softbus::core::wire::link::VERSIONS,
@@ -50,7 +55,7 @@ impl Backend {
             config: self.config_file.clone(),
             discovery: self.config.discovery,
             devices: self.devices(),
-            circles: self.circles(),
+            circles: self.circles().await,
             tasks: self.tasks(None).await?,
             clock_offsets: self.clock_offsets(now),
         })

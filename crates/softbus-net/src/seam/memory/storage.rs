@@ -288,6 +288,14 @@ impl Storage for MemoryStorage {
             Ok(())
         })
     }
+
+    fn remove_secret(&self, name: &str) -> io::Result<()> {
+        self.with(|disk| {
+            disk.charge_sync()?;
+            disk.secrets.remove(name);
+            Ok(())
+        })
+    }
 }
 
 impl Blobs for MemoryStorage {

@@ -107,6 +107,15 @@ impl Storage for FileStorage {
             SeamError::Io { what: "write the secret", path: self.secrets.join(name), source }.into()
         })
     }
+
+    fn remove_secret(&self, name: &str) -> io::Result<()> {
+        let path = self.secrets.join(secret_name(name)?);
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| atomic::sync_folder(&self.secrets)),
+        };
+        removed.map_err(|source| SeamError::Io { what: "remove the secret", path, source }.into())
+    }
 }
 
 /// Checks the database of a data folder that no process has open, without changing anything; see

@@ -83,7 +83,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(in crate::seam) fn io(error: &io::Error) -> Self {
+    pub(crate) fn io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::Full(error.to_string())
