@@ -12,7 +12,8 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use softbus_cli::control::{Request, Response, Step};
 use softbus_cli::failure::Kind;
-use support::{How, Node, PATIENCE, home, softbus};
+use softbus_core::wire::task_control::PolicyKind;
+use support::{How, Node, PATIENCE, Work, home, softbus};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -95,7 +96,7 @@ async fn ctrl_c_after_the_pin_ends_the_pairing() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_softbus"))
         .arg("--data-dir")
         .arg(&node.data)
-        .args(["pair", &silent.local_addr().unwrap().to_string()])
+        .args(["pair", &silent.local_addr().unwrap().to_string(), "--pin", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -130,4 +131,26 @@ async fn pairing_opened_anew_is_not_closed_by_whoever_opened_it_before() {
     drop(first);
     owner.until_nearby(&joiner).await;
     owner.enter(&joiner, &joiner.id.to_string(), &pin, &mut second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_how_long_it_takes_to_go_down_and_can_be_hurried() {
+    let home = home();
+    let how = || How::loopback().config("[tasks]\nshutdown_move_s = 600\n");
+    let name = |name: &str| format!("{name}-d{}", std::process::id());
+    let node = Node::start(home.path(), &name("slow"), how()).await;
+    let work = Work::primes(400_000_000);
+    node.run(&work, PolicyKind::Owner, &node).await;
+    match node.client.call(Request::Down { now: false }).await {
+        Ok(Response::Stopping { within_s }) => assert!(within_s > 600, "{within_s}"),
+        other => panic!("{other:?}"),
+    }
+    // Whether or not it still waits for somebody to take the task.
+    let hurried = softbus(&node, &["down", "--now"]);
+    assert!(matches!(hurried.status.code(), Some(0 | 3)), "{}", stderr(&hurried));
+    let idle = Node::start(home.path(), &name("idle"), how()).await;
+    match idle.client.call(Request::Down { now: true }).await {
+        Ok(Response::Stopping { within_s }) => assert!(within_s < 600, "{within_s}"),
+        other => panic!("{other:?}"),
+    }
 }

@@ -482,6 +482,16 @@ fn keys_are_backed_up_and_restored() {
     std::fs::write(&wrong, "wrong horse battery staple\n").unwrap();
     let refused = run(&fresh, &["key", "restore", file, "--passphrase-file", wrong.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(5), "{}", stderr(&refused));
+    // A lost key is not replaced by a new one where a device lived; put back, it is the same device.
+    std::fs::remove_file(node.data.join("secrets/device.key")).unwrap();
+    let lost = run(&node.data, &["up", "--bind", "loopback"]);
+    assert_eq!(lost.status.code(), Some(7), "{}", stderr(&lost));
+    assert!(stderr(&lost).contains("softbus key restore"), "{}", stderr(&lost));
+    assert!(!node.data.join("secrets/device.key").exists());
+    let back = run(&node.data, &["key", "restore", file, "--passphrase-file", phrase]);
+    assert_eq!(back.status.code(), Some(0), "{}", stderr(&back));
+    assert_eq!(stdout(&run(&node.data, &["key"])).trim(), id);
+
     let restored = run(&fresh, &["key", "restore", file, "--passphrase-file", phrase]);
     assert_eq!(restored.status.code(), Some(0), "{}", stderr(&restored));
     assert_eq!(stdout(&run(&fresh, &["key"])).trim(), id);
@@ -518,7 +528,18 @@ fn watching_tells_what_changes_and_links_pair_too() {
     let invitation = a.json(&["pair", "--qr", "--role", "guest", "--service", "camera/1", "--expires", "2d"]);
     let link = invitation["link"].as_str().unwrap();
     assert!(link.starts_with("softbus:"));
-    let paired = b.json(&["pair", link]);
+    // Given where nobody else sees it.
+    let mut paired = command(&b.data)
+        .args(["pair", "-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    paired.stdin.take().unwrap().write_all(format!("{link}\n").as_bytes()).unwrap();
+    let paired = paired.wait_with_output().unwrap();
+    assert!(paired.status.success(), "{}\n{}", stderr(&paired), b.log());
+    let paired: Value = serde_json::from_slice(&paired.stdout).unwrap();
     assert_eq!(paired["device"], a.id().as_str());
     let twice = b.command(&["pair", link]);
     assert_ne!(twice.status.code(), Some(0), "a link pairs once");
