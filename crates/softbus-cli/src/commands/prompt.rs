@@ -1,6 +1,6 @@
 //! Asking a person, and reading what must not stand on a command line.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -22,7 +22,9 @@ pub(super) async fn secret(what: &str, file: Option<&Path>) -> Result<Secret, Fa
         Some(path) => {
             let file =
                 std::fs::File::open(path).map_err(|e| Failure::io(format!("file {}", path.display()), &e));
-            first_line(file?).map_err(|e| e.during(format!("file {}", path.display())))?.unwrap_or_default()
+            first_line(BufReader::new(file?))
+                .map_err(|e| e.during(format!("file {}", path.display())))?
+                .unwrap_or_default()
         }
         None => ask(&format!("{what}: "), true).await?,
     };
@@ -61,21 +63,15 @@ fn read_line() -> Result<Secret, Failure> {
     })
 }
 
-/// The first line, without blanks around it; `None` if there is nothing at all. Byte by byte into one piece of memory, so
-/// that no copy of it is left behind.
-fn first_line(from: impl Read) -> Result<Option<Secret>, Failure> {
-    let mut line = Zeroizing::new(String::with_capacity(ANSWER_BYTES));
+/// The first line, without blanks around it; `None` if there is nothing at all. Into memory that need not grow, so that
+/// no copy of it is left behind.
+fn first_line(from: impl BufRead) -> Result<Option<Secret>, Failure> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(ANSWER_BYTES));
-    let mut any = false;
-    for byte in from.take(ANSWER_BYTES as u64).bytes() {
-        any = true;
-        match byte.map_err(|e| Failure::io("standard input", &e))? {
-            b'\n' => break,
-            byte => bytes.push(byte),
-        }
-    }
-    line.push_str(std::str::from_utf8(&bytes).map_err(|_| Failure::usage("the answer is not text"))?.trim());
-    Ok(any.then(|| line.into()))
+    from.take(ANSWER_BYTES as u64)
+        .read_until(b'\n', &mut bytes)
+        .map_err(|e| Failure::io("cannot read the answer", &e))?;
+    let line = std::str::from_utf8(&bytes).map_err(|_| Failure::usage("the answer is not text"))?;
+    Ok((!bytes.is_empty()).then(|| line.trim().into()))
 }
 
 pub(super) fn interrupted() -> Failure {
