@@ -209,7 +209,7 @@ fn count_votes(link: &Link, votes: &[Signed], hash: Hash, acceptors: &[DeviceId]
 }
 
 /// Verifies a chain from its root. Links may lack where those after the gap were voted for by a majority of those who
-/// had a vote before it ([`prune`]).
+/// had a vote before it.
 pub fn verify_chain(links: &[Certificate]) -> Result<Link, EpochError> {
     let (first, rest) = links.split_first().ok_or(EpochError::Invalid("the chain of the task is empty"))?;
     if links.len() > CHAIN_LINKS {
