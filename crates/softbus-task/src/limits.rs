@@ -45,6 +45,8 @@ pub const FETCH_PATIENCE: Duration = Duration::from_millis(500);
 pub const TRANSFER_SILENCE: Duration = Duration::from_secs(15);
 /// Longest wait for the answer to a request.
 pub const ANSWER: Duration = Duration::from_secs(5);
+/// Devices asked at once to prove where a task stands.
+pub const PROOFS: usize = 8;
 /// Longest wait for each peer when all are asked what tasks they know.
 pub const ASK_ALL: Duration = Duration::from_secs(2);
 /// What a step should take: the budget follows it.

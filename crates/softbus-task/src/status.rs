@@ -42,7 +42,7 @@ pub struct TaskStatus {
     pub moves: Vec<Move>,
     /// What went wrong last, for people.
     pub error: Option<String>,
-    /// Root of its result's image, once done.
+    /// Hash of the signed manifest of its result, once done.
     pub result: Option<Hash>,
     /// What happened to the branch that this device knew, if the task was adopted elsewhere meanwhile. Known only to
     /// those who took part in the old branch.

@@ -149,6 +149,34 @@ async fn the_submitter_may_be_away_and_fetch_the_result_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_no_part_in_it_takes_a_result_that_is_proven_and_no_other() {
+    logs();
+    let world = World::new(27);
+    // The first device owns the circle; the task is the second one's and kept by the third and fourth.
+    let devices = [("owner", SLOW), ("phone", SLOW), ("tv", FAST), ("car", FAST - 1), ("nosy", SLOW)];
+    let home = home(&world, &devices).await;
+    let input = Input::turns(20_000);
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("theirs") };
+    options.hints.only = (1..4).map(|i| home[i].id()).collect();
+    options.hints.start_on = Some(home[2].id());
+    let handle = home[1].tasks.run::<Grind>(&input, options).await.unwrap();
+    let id = handle.id();
+    until_running_on(&handle, &home[2]).await;
+    let early = home[0].tasks.result(id).await.unwrap_err();
+    assert!(matches!(&early, TaskError::NoResult { why, .. } if why.contains("not finished")), "{early}");
+    handle.finished().await.unwrap();
+    // Its runner is gone; a holder proves the end and has the bytes.
+    home[2].host.kill();
+    let result = home[0].tasks.handle(id).await.unwrap().output::<u64>().await.unwrap();
+    assert_eq!(result, input.unmoved());
+    assert!(home[4].tasks.result(id).await.is_err());
+    // All that it knows then is what it was told.
+    [1, 3].iter().for_each(|keeper| home[*keeper].host.kill());
+    let late = home[0].tasks.result(id).await.unwrap_err();
+    assert!(matches!(&late, TaskError::NoResult { .. } | TaskError::NoSuchTask(_)), "{late}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_of_its_runner_under_owner_makes_it_wait_and_go_on_after_the_restart() {
     logs();
     let world = World::new(7);

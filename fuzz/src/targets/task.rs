@@ -34,7 +34,7 @@ fn openings() -> Vec<Vec<u8>> {
     let requests = [Request::Act(act), Request::Cancel(order), Request::List];
     let mut seeds: Vec<Vec<u8>> = requests.iter().flat_map(encode).collect();
     seeds.extend(encode(&note));
-    seeds.extend(encode(&Fetch { task: TASK, manifest: Some(hash(1)), base: None }));
+    seeds.extend(encode(&Fetch { task: TASK, manifest: hash(1), base: None }));
     seeds.extend(encode(&Watch { task: TASK, effects_from: u64::MAX }));
     with_nasty(seeds)
 }

@@ -17,7 +17,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::task::Fence;
+use super::task::{Certificate, Fence};
 use crate::{DeviceId, Domain, Epoch, Hash, Message, QoS, Signed, TaskId, WallMs, limits};
 
 /// An [`Act`] of a person on a task.
@@ -141,6 +141,8 @@ pub struct Grant {
     pub spec: TaskSpec,
     /// Root of the image of its input.
     pub input: Hash,
+    /// Name of its secret ([`TaskSecret::name`]): whoever gives it cannot give another.
+    pub secret: Hash,
     /// Who, beside the submitter and the owners of the circle.
     pub granted: Vec<Granted>,
 }
@@ -316,7 +318,7 @@ pub struct StatusNote {
     pub moves: Vec<Move>,
     /// What went wrong last, for people.
     pub error: Option<String>,
-    /// Root of its result's image, once done.
+    /// Hash of the signed manifest of its result, once done.
     pub result: Option<Hash>,
 }
 
@@ -389,6 +391,11 @@ pub enum Request {
         /// For which task.
         task: TaskId,
     },
+    /// Where one stands, with all that proves it.
+    Proof {
+        /// Which.
+        task: TaskId,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -421,6 +428,13 @@ pub enum Reply {
     Moved {
         /// The epoch that began with it.
         epoch: Epoch,
+    },
+    /// The task's grant, and the certificates of its epochs from the root on.
+    Proof {
+        /// Signed by its submitter.
+        grant: Signed,
+        /// At most [`CHAIN_LINKS`](super::task::CHAIN_LINKS).
+        links: Vec<Certificate>,
     },
 }
 
@@ -456,8 +470,8 @@ pub enum WatchNote {
 pub struct Fetch {
     /// Of which task.
     pub task: TaskId,
-    /// Which, by the hash of its signed manifest; `None` asks for the result, whichever it is.
-    pub manifest: Option<Hash>,
+    /// Which, by the hash of its signed manifest.
+    pub manifest: Hash,
     /// The fetcher has all chunks of this one: the difference is sent without waiting for a [`Want`].
     pub base: Option<Hash>,
 }
@@ -465,6 +479,13 @@ pub struct Fetch {
 /// A task's secret. Its `Debug` form shows nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSecret(pub [u8; 32]);
+
+impl TaskSecret {
+    /// Names the secret without telling it.
+    pub fn name(&self) -> Hash {
+        Hash::derive("softbus task secret name v1", &self.0)
+    }
+}
 
 impl fmt::Debug for TaskSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -553,7 +574,7 @@ macro_rules! message {
 message!(Grant, 0x0480, 16 << 10);
 message!(Act, 0x0481, 4 << 10);
 message!(Request, 0x0482, 32 << 10);
-message!(Reply, 0x0483, limits::MESSAGE_BYTES);
+message!(Reply, 0x0483, limits::MESSAGE_BYTES + (32 << 10));
 message!(Watch, 0x0484, 64);
 message!(WatchNote, 0x0485, limits::MESSAGE_BYTES);
 message!(Fetch, 0x0486, 128);
@@ -650,6 +671,7 @@ mod tests {
         let grant = Grant {
             spec: spec(),
             input: Hash([5; 32]),
+            secret: Hash([4; 32]),
             granted: vec![Granted { device: id(6), rights: vec![Right::See, Right::Move] }],
         };
         golden(&grant, GRANT);
@@ -664,10 +686,13 @@ mod tests {
             Request::Lease { task: TaskId([1; 16]), ops: 300, memory_bytes: 4096, kind: "sum/1".into() };
         golden(&lease, REQUEST);
         golden(&Reply::Task(Box::new(status())), REPLY);
+        golden(&Request::Proof { task: TaskId([1; 16]) }, REQUEST_PROOF);
+        let proof = Reply::Proof { grant: signed(), links: vec![Certificate::Root(signed())] };
+        golden(&proof, REPLY_PROOF);
         golden(&Watch { task: TaskId([1; 16]), effects_from: 3 }, WATCH);
         let fence = Fence { branch: Branch::NONE, epoch: Epoch(4) };
         golden(&WatchNote::Effect { fence, sequence: 3, bytes: vec![8, 9] }, WATCH_NOTE);
-        let fetch = Fetch { task: TaskId([1; 16]), manifest: Some(Hash([5; 32])), base: None };
+        let fetch = Fetch { task: TaskId([1; 16]), manifest: Hash([5; 32]), base: None };
         golden(&fetch, FETCH);
         let offer = Offer {
             task: TaskId([1; 16]),
@@ -728,6 +753,8 @@ mod tests {
          030468616c660104040404040404040404040404040404040404040404040404040404040404040701ac02\
          01020202020202020202020202020202020202020202020202020202020202020203030303030303030303\
          030303030303030303030303030303030303030303030102676f040c8020d00f0000";
+    const REQUEST_PROOF: &str = "";
+    const REPLY_PROOF: &str = "";
     const WATCH: &str = "11000000840401000101010101010101010101010101010103";
     const WATCH_NOTE: &str = "2700000085040100020000000000000000000000000000000000000000000000000000000000000000000403\
          020809";

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::wire::task::{EpochBody, EpochMessage};
+use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage};
 use softbus_core::wire::task_control::{MoveReason, StatusNote};
 use softbus_core::{BootMs, DeviceId, Hash, Signed, WallMs};
 use softbus_net::Presence;
@@ -45,6 +45,8 @@ pub(crate) enum Input {
     Fetched { number: u64, manifest: Hash, result: Result<Signed, TaskError> },
     /// A checkpoint was put together for a hand-over to this device, as far as could be.
     Warmed { manifest: Hash },
+    /// Somebody wants the certificates of its epochs; `None` while they are being written.
+    Prove { answer: oneshot::Sender<Option<Vec<Certificate>>> },
     /// Somebody here wants to know how it goes.
     Interest,
     /// This device shuts down; told when the task has left.

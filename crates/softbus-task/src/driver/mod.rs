@@ -7,6 +7,7 @@ mod follow;
 mod inner;
 pub(crate) mod instance;
 mod placing;
+mod proof;
 mod service;
 mod shared;
 mod tasks;

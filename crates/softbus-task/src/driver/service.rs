@@ -18,7 +18,7 @@ use super::actor::{Input, Seed};
 use super::inner::first_status;
 use super::shared::{Released, TaskShared};
 use super::tasks::act_here;
-use super::{Inner, transfer};
+use super::{Inner, proof, transfer};
 use crate::epoch::{Authority, EffectInbox, TaskMachine, authority, certificate};
 use crate::status::cut;
 use crate::{TaskError, limits};
@@ -123,6 +123,11 @@ async fn answer(inner: &Arc<Inner>, caller: Caller, request: Request) -> Result<
         }
         Request::Status { task } => {
             Ok(Reply::Task(Box::new(visible(inner, caller, task)?.status.borrow().to_note())))
+        }
+        Request::Proof { task } => {
+            let shared = visible(inner, caller, task)?;
+            let actor = inner.actor(shared.task).ok_or(TaskError::NoSuchTask(task))?;
+            proof::show(&actor).await
         }
         Request::Act(signed) => act(inner, &signed).await,
         Request::Cancel(order) => {
@@ -254,7 +259,7 @@ fn authorised(
     let Some(authority) = authority(message) else { return Ok(None) };
     let have = known.and_then(|shared| shared.grant());
     let fresh = match (&have, grant) {
-        (None, Some(signed)) => Some(OpenGrant::open(signed)?).filter(|grant| grant.task() == task),
+        (None, Some(signed)) => Some(OpenGrant::open(signed)?).filter(|grant| grant.task() == task && task.is_of(&grant.submitter())),
         _ => None,
     };
     let missing = || TaskError::Protocol("a task without its grant".into());

@@ -572,6 +572,11 @@ impl TaskMachine {
         Fence { branch: self.link.branch, epoch: self.link.decree.epoch }
     }
 
+    /// The certificates that prove the last decided epoch; `None` while they are being written.
+    pub fn proof(&self) -> Option<&[Certificate]> {
+        self.out.settled().then_some(&*self.d.chain)
+    }
+
     /// The record, as it would be written now.
     pub fn record(&self) -> &Durable {
         &self.d

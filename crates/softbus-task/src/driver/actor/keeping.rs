@@ -131,7 +131,7 @@ async fn fetch_from_any(
             let (asker, task, told) = (inner.clone(), shared.clone(), told.clone());
             // Beyond the end of this it runs on until it is done or silent for too long; that does no harm.
             inner.spawn(async move {
-                let result = transfer::fetch(&asker, &task, Some(manifest), &[source]).await;
+                let result = transfer::fetch(&asker, &task, manifest, &[source]).await;
                 if told.send(result).await.is_err() {
                     task.parts().untold.remove(&manifest);
                 }

@@ -36,6 +36,10 @@ impl Actor {
             Input::Promised { to, given, wish } => self.promised(to, given, wish),
             Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
             Input::Warmed { manifest } => self.feed(Event::Warmed { manifest }),
+            Input::Prove { answer } => {
+                // Who asked may have gone.
+                let _ = answer.send(self.machine.proof().map(<[_]>::to_vec));
+            }
             Input::Interest => {
                 self.interest = true;
                 self.follow_runner();

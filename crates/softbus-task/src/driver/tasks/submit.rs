@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use softbus_core::wire::task::{ManifestKind, Policy};
-use softbus_core::wire::task_control::{Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSpec};
+use softbus_core::wire::task_control::{Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSecret, TaskSpec};
 use softbus_core::{DeviceId, Hash, ServiceName, TaskId, limits as core_limits};
 use softbus_net::seam::Lane;
 use softbus_placement::Decision;
@@ -74,7 +74,8 @@ impl Tasks {
         let mut snapshot = Snapshot::new(u64::MAX);
         snapshot.write(|out| out.write_all(&input)).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
         drop(input);
-        let draft = Grant { spec, input: Hash([0; 32]), granted: options.grant };
+        let secret = TaskSecret(**key.secret()).name();
+        let draft = Grant { spec, input: Hash([0; 32]), secret, granted: options.grant };
         let unsigned = OpenGrant::sign(&*inner.key, draft.clone())?;
         let shared = TaskShared::new(first_status(&unsigned));
         let (_, stored) = store_snapshot(inner, &shared, &key, snapshot, ImageKind::Input).await;
@@ -124,7 +125,8 @@ impl Tasks {
         options: SubmitOptions,
     ) -> Result<Decision, TaskError> {
         let (spec, input) = self.spec(kind, input, &options).await?;
-        let grant = Grant { spec, input: Hash([0; 32]), granted: options.grant };
+        let none = Hash([0; 32]);
+        let grant = Grant { spec, input: none, secret: none, granted: options.grant };
         let grant = OpenGrant::sign(&*self.inner.key, grant)?;
         Ok(self.decide(&grant, input.len() as u64))
     }
@@ -146,15 +148,15 @@ impl Tasks {
                 inner.seam.compute.run(Lane::Work, ops, job).await.ok_or(TaskError::Closed)?
             }
         };
-        let mut id = [0; 16];
-        inner.seam.entropy.fill(&mut id);
+        let mut salt = [0; 8];
+        inner.seam.entropy.fill(&mut salt);
         let hints = &options.hints;
         let replicas = match options.policy {
             PolicyKind::Owner => options.replicas.unwrap_or(inner.config.replicas),
             PolicyKind::Quorum { k } => options.replicas.unwrap_or(k).max(k),
         };
         let spec = TaskSpec {
-            task: TaskId(id),
+            task: TaskId::of(&inner.me, salt),
             kind: kind.to_owned(),
             name: if options.name.is_empty() { kind.to_owned() } else { options.name.clone() },
             qos: options.qos,
