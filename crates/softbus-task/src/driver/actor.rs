@@ -45,6 +45,8 @@ pub(crate) enum Input {
     Fetched { number: u64, manifest: Hash, result: Result<Signed, TaskError> },
     /// A checkpoint was put together for a hand-over to this device, as far as could be.
     Warmed { manifest: Hash },
+    /// Checkpoints that were here are damaged or gone.
+    Lost { manifests: Vec<Hash> },
     /// Somebody wants the certificates of its epochs; `None` while they are being written.
     Prove { answer: oneshot::Sender<Option<Vec<Certificate>>> },
     /// Somebody here wants to know how it goes.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use softbus_core::wire::task::{Branch, Decree};
 use softbus_core::wire::task_control::{ImageKind, StateMeta};
-use softbus_core::{BootMs, DeviceId, Signed};
+use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::seam::Lane;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
@@ -44,6 +44,8 @@ pub(crate) struct Control {
     pub end: Option<End>,
     /// Effects up to this one have left.
     pub released: u64,
+    /// Grows each time that a chunk stored before turns out to be damaged.
+    pub damage: u64,
 }
 
 /// How an instance is ended.
@@ -78,6 +80,10 @@ pub(crate) enum Report {
     },
     Failed {
         error: String,
+    },
+    /// It could not begin: this chunk of its checkpoint is damaged.
+    Damaged {
+        chunk: Hash,
     },
     Finished {
         result: Signed,
@@ -167,6 +173,8 @@ struct Instance {
     last: Instant,
     cost: Duration,
     retry: Option<Duration>,
+    /// The damage that was seen to.
+    damage: u64,
 }
 
 impl Instance {
@@ -187,7 +195,11 @@ impl Instance {
                 let ops = CHUNK_OPS * image.chunks.len() as u64;
                 let loaded = inner.seam.compute.run(Lane::Disk, ops, move || blobs.load(&key, &image)).await;
                 let loaded = loaded.unwrap_or(Err(TaskError::Closed));
-                (loaded.map_err(|e| failed(e.to_string()))?, Vec::new())
+                let loaded = loaded.map_err(|error| match error {
+                    TaskError::Damaged(chunk) => Report::Damaged { chunk },
+                    error => failed(error.to_string()),
+                });
+                (loaded?, Vec::new())
             }
         };
         let (label, meta) = match &image.kind {
@@ -247,6 +259,7 @@ impl Instance {
             last: Instant::now(),
             cost: Duration::ZERO,
             retry: None,
+            damage: 0,
             program,
             kind,
             key: begin.key,

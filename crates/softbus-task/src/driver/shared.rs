@@ -146,6 +146,20 @@ impl Parts {
         Some(TaskFile { grant, key, moves: self.moves.clone(), error: self.error.clone(), ended: self.ended })
     }
 
+    /// Drops every checkpoint that needs a chunk which is damaged, and names them. Their other chunks are good for a
+    /// fetch.
+    pub fn forget_chunk(&mut self, name: &Hash) -> Vec<Hash> {
+        let needs = |checkpoint: &Checkpoint| checkpoint.image.chunks.contains(name);
+        let all = self.checkpoints.iter().filter(|(_, checkpoint)| needs(checkpoint));
+        let lost: Vec<Hash> = all.map(|(manifest, _)| *manifest).collect();
+        for manifest in &lost {
+            let chunks = self.checkpoints.remove(manifest).map(|checkpoint| checkpoint.image.chunks.clone());
+            self.staged.extend(chunks.unwrap_or_default());
+        }
+        self.staged.remove(name);
+        lost
+    }
+
     pub fn add_move(&mut self, moved: Move) {
         if self.moves.len() >= STATUS_MOVES {
             self.moves.remove(0);

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::Inner;
 use super::access::OpenGrant;
+use super::actor::Input;
 use super::instance::CHUNK_OPS;
 use super::shared::{Coming, TaskShared};
 use crate::checkpoint::{Assembly, TaskKey, missing_bits, wanted};
@@ -38,6 +39,9 @@ pub(crate) async fn serve(inner: &Arc<Inner>, mut channel: Channel, fetch: Fetch
     match give(inner, &mut channel, fetch).await {
         Ok(()) => channel.finish(),
         Err(error) => {
+            if let (TaskError::Damaged(name), Some(shared)) = (&error, inner.shared(fetch.task)) {
+                forget_chunk(inner, &shared, name).await;
+            }
             tracing::debug!(task = %fetch.task, peer = %peer.short(), %error, "a checkpoint was not given");
             channel.abort(error.code());
         }
@@ -478,7 +482,7 @@ async fn drink(
             Err(TaskError::Protocol("it did not give all chunks".into()))
         };
         if let Err(TaskError::Damaged(name)) = &done {
-            forget_chunk(shared, name);
+            forget_chunk(inner, shared, name).await;
         }
         assembly = Some(done?);
     }
@@ -491,11 +495,12 @@ async fn drink(
     Ok(assembly)
 }
 
-/// A chunk that was believed to be here is not: the next fetch shall bring it.
-pub(crate) fn forget_chunk(shared: &TaskShared, name: &Hash) {
-    let mut parts = shared.parts();
-    parts.staged.remove(name);
-    parts.checkpoints.retain(|_, checkpoint| !checkpoint.image.chunks.contains(name));
+/// A chunk that was believed to be here is not: no checkpoint that needs it counts as held here, until a fetch brings it.
+pub(crate) async fn forget_chunk(inner: &Inner, shared: &TaskShared, name: &Hash) {
+    let manifests = shared.parts().forget_chunk(name);
+    if let (Some(actor), false) = (inner.actor(shared.task), manifests.is_empty()) {
+        let _ = actor.inbox.send(Input::Lost { manifests }).await;
+    }
 }
 
 pub(crate) fn is_result(kind: &ImageKind) -> bool {

@@ -118,6 +118,12 @@ pub enum Event {
         /// Whether the reason lies here (disk full, memory) and not in the network.
         ours: bool,
     },
+    /// A checkpoint that was durable here is damaged or gone. It is fetched again from others; until it, or a newer one,
+    /// is here the task does not start here, and this device promises nothing to those who would go on elsewhere.
+    Lost {
+        /// Its manifest's hash.
+        manifest: Hash,
+    },
     /// A checkpoint named by [`Action::Warm`] is ready to be run as soon as the last changes are here.
     Warmed {
         /// Its manifest's hash.
@@ -408,6 +414,8 @@ pub struct View {
     pub base: CheckpointRef,
     /// The newest checkpoint here that counts.
     pub held: Option<CheckpointRef>,
+    /// A newer one that was damaged here.
+    pub missing: Option<CheckpointRef>,
     /// The newest checkpoint held by a majority (at the owner).
     pub covered: Option<CheckpointRef>,
     /// Why the epoch began, for people.

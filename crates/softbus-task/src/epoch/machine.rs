@@ -221,6 +221,7 @@ impl TaskMachine {
             Event::Finished { result } => self.on_finished(&result, now),
             Event::Fetched { manifest } => self.on_fetched(&manifest, now),
             Event::FetchFailed { manifest, ours } => self.on_fetch_failed(manifest, ours, now),
+            Event::Lost { manifest } => self.on_lost(manifest, now),
             Event::Warmed { manifest } => self.warmed(manifest),
             Event::Command(command) => self.on_command(command, now),
         }
@@ -489,6 +490,7 @@ impl TaskMachine {
             && matches!(self.link.decree.why, Why::Holders | Why::Renewed);
         self.lease_under_new_epoch(&before, kept_right && ours, now);
         self.d.next = Next::default();
+        self.d.missing = None;
         self.take_base();
         if self.link.decree.base != before.decree.base || self.link.decree.why == Why::Released {
             self.d.starts = 0;

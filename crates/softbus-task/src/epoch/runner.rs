@@ -178,6 +178,7 @@ impl TaskMachine {
         self.replicas.note_history(&held);
         self.replicas.offer_all(now);
         self.d.held = Some(held);
+        self.made_good();
         self.d.spare = None;
         self.d.starts = 0;
         self.d.failures = 0;
@@ -210,11 +211,18 @@ impl TaskMachine {
         }
     }
 
-    pub(super) fn on_failed(&mut self, mut error: String, now: BootMs) {
+    pub(super) fn on_failed(&mut self, error: String, now: BootMs) {
         let instance = std::mem::take(&mut self.runner.instance);
         if matches!(instance, Instance::Discarding | Instance::None) {
             return;
         }
+        self.count_failure(error, now);
+        if instance == Instance::Stopping {
+            self.outgoing_stopped(false, now);
+        }
+    }
+
+    pub(super) fn count_failure(&mut self, mut error: String, now: BootMs) {
         let mut end = error.len().min(NOTE_BYTES);
         while !error.is_char_boundary(end) {
             end -= 1;
@@ -224,9 +232,6 @@ impl TaskMachine {
         self.d.error = error;
         self.out.touch();
         self.runner.not_before = now.after(self.setup.tuning.retry * (1 << self.d.failures.min(4)));
-        if instance == Instance::Stopping {
-            self.outgoing_stopped(false, now);
-        }
     }
 }
 

@@ -79,6 +79,7 @@ impl TaskMachine {
             policy: decree.policy,
             base: decree.base,
             held: self.held_ref(),
+            missing: self.d.missing,
             covered: self.replicas.covered,
             note: decree.note.clone(),
             forks: self.d.forks.clone(),

@@ -13,6 +13,7 @@ use super::{Actor, Input};
 use crate::driver::shared::TaskShared;
 use crate::driver::{Inner, transfer};
 use crate::epoch::Event;
+use crate::status::TaskEvent;
 use crate::{TaskError, limits};
 
 impl Actor {
@@ -71,6 +72,19 @@ impl Actor {
         if let Some((manifest, from)) = self.next_fetch.take() {
             let reference = CheckpointRef { epoch: Epoch(0), sequence: 0, manifest };
             self.fetch(reference, from);
+        }
+    }
+
+    /// Checkpoints turned out to be damaged. What runs here stores all of its state anew; else it comes from others.
+    pub(super) fn lost(&mut self, manifests: Vec<Hash>) {
+        if let Some(instance) = &self.instance {
+            instance.set(|control| control.damage += 1);
+        }
+        for manifest in manifests {
+            let error = "a checkpoint on this device's disk is damaged; it is got anew".to_owned();
+            tracing::warn!(task = %self.shared.task, %manifest, "{error}");
+            self.inner.tell(TaskEvent::Trouble { task: self.shared.task, error });
+            self.feed(Event::Lost { manifest });
         }
     }
 

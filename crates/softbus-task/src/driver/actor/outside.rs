@@ -36,6 +36,7 @@ impl Actor {
             Input::Promised { to, given, wish } => self.promised(to, given, wish),
             Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
             Input::Warmed { manifest } => self.feed(Event::Warmed { manifest }),
+            Input::Lost { manifests } => self.lost(manifests),
             Input::Prove { answer } => {
                 // Who asked may have gone.
                 let _ = answer.send(self.machine.proof().map(<[_]>::to_vec));

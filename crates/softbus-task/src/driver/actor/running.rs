@@ -40,12 +40,17 @@ impl Actor {
         };
         let sequence = manifest::parse(&manifest.body).map(|m| m.sequence);
         let (Some((checkpoint, key, whole)), Ok(sequence)) = (found, sequence) else {
-            let error = "its checkpoint or its key is not on this device".into();
+            let manifest = checkpoint.manifest;
+            if !self.shared.parts().checkpoints.contains_key(&manifest) {
+                self.feed(Event::Lost { manifest });
+                return self.feed(Event::Stopped { last: None });
+            }
+            let error = "its key is not on this device".into();
             return self.feed(Event::Failed { error });
         };
         tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
         self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
-        let control = Control { right: self.right(), until, paused: false, end: None, released: 0 };
+        let control = Control { right: self.right(), until, paused: false, end: None, released: 0, damage: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), whole, sequence, key, control };
         self.withheld.clear();
@@ -93,6 +98,12 @@ impl Actor {
                 self.stop();
                 self.trouble(Some(error.clone()));
                 self.feed(Event::Failed { error });
+            }
+            Report::Damaged { chunk } => {
+                self.stop();
+                let lost = self.shared.parts().forget_chunk(&chunk);
+                self.lost(lost);
+                self.feed(Event::Stopped { last: None });
             }
             Report::Finished { result, failure } => {
                 self.stop();

@@ -72,6 +72,9 @@ impl Actor {
         if let Status::Quarantined { error: died_of } = &view.status {
             error = Some(died_of.clone());
         }
+        if view.missing.is_some() {
+            error = Some("its state on this device's disk is damaged: whoever else keeps it is asked for it".into());
+        }
         if let Some(note) = remote {
             if adds(note.state) && matches!(state, TaskState::Running | TaskState::Waiting | TaskState::Done)
             {

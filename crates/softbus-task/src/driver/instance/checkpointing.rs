@@ -23,6 +23,9 @@ impl Instance {
         if self.storing.is_some() || !self.stepped {
             return false;
         }
+        if self.control.borrow().damage != self.damage && self.retry.is_none() {
+            return true;
+        }
         let interval = match self.retry {
             Some(retry) => retry,
             None if self.effects_wait => limits::CHECKPOINT_EFFECTS.max(self.cost * 2),
@@ -39,6 +42,12 @@ impl Instance {
     /// Writes the state into the snapshot; the program may go on when this returns. `Err`: it cannot be written.
     pub(super) async fn take(&mut self) -> Result<Option<ImageKind>, String> {
         let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
+        let damage = self.control.borrow().damage;
+        if damage != self.damage {
+            // Part of what was stored before is lost: nothing of it is built upon.
+            self.damage = damage;
+            snapshot.taint();
+        }
         let program =
             std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));
         let tail: Vec<Effect> = self.tail.iter().cloned().collect();

@@ -94,6 +94,9 @@ impl Tasks {
         match loaded.ok_or(TaskError::Closed)? {
             Ok(bytes) => Ok(Some((checkpoint.image.kind.clone(), bytes))),
             Err(error) => {
+                if let TaskError::Damaged(name) = &error {
+                    transfer::forget_chunk(&self.inner, shared, name).await;
+                }
                 tracing::warn!(task = %shared.task, %error, "the result is fetched from another holder");
                 Ok(None)
             }

@@ -145,6 +145,7 @@ impl World {
             Fault::Adopt { device } => {
                 self.give(device, Event::Command(Command::Adopt { note: String::new() }));
             }
+            Fault::Damage { device } => self.damage(device),
             Fault::Replay { device } => {
                 if !self.sent[device].is_empty() {
                     let which = self.random.below(self.sent[device].len() as u64) as usize;

@@ -39,6 +39,7 @@ impl World {
         let opened = manifest::open(&signed).ok()?;
         let checkpoint = manifest::name(&opened, &signed);
         self.observer.states.insert(checkpoint.manifest, history.clone());
+        self.devices[device].disk.damaged.remove(&checkpoint.manifest);
         self.devices[device].disk.checkpoints.insert(checkpoint.manifest, (signed, checkpoint, history));
         Some(checkpoint)
     }
@@ -52,16 +53,19 @@ impl World {
         let life = self.devices[device].life;
         let sources: Vec<usize> = from.into_iter().filter_map(|id| self.index(id)).collect();
         let here = self.devices[device].disk.checkpoints.contains_key(&checkpoint.manifest);
-        let source = if here {
-            Some(device)
-        } else {
-            sources.into_iter().find(|source| {
-                self.devices[*source].up
-                    && self.reaches(*source, device)
-                    && self.reaches(device, *source)
-                    && self.devices[*source].disk.checkpoints.contains_key(&checkpoint.manifest)
-            })
-        };
+        let mut source = here.then_some(device);
+        for other in sources {
+            let current = &mut self.devices[other].disk;
+            let has = current.checkpoints.contains_key(&checkpoint.manifest);
+            let damaged = current.damaged.contains(&checkpoint.manifest);
+            let there = self.devices[other].up && self.reaches(other, device) && self.reaches(device, other);
+            if source.is_some() || !there {
+            } else if damaged {
+                self.notice(other, checkpoint.manifest, false);
+            } else if has {
+                source = Some(other);
+            }
+        }
         let delay = match source {
             Some(source) if source == device => 100,
             Some(_) => self.random.between(2_000, 250_000),
@@ -85,6 +89,42 @@ impl World {
                 self.give(device, Event::Fetched { manifest: signed });
             }
             None => self.give(device, Event::FetchFailed { manifest: checkpoint.manifest, ours: false }),
+        }
+    }
+
+    /// Damages the checkpoint that counts on a device. One that nobody else keeps is spared: there would be no end.
+    pub(super) fn damage(&mut self, device: usize) {
+        let held = |device: &super::Device| {
+            let record = device.machine.as_ref().map(super::TaskMachine::record).or(device.disk.record.as_ref());
+            let held = record.and_then(|record| record.held.as_ref().map(|held| held.checkpoint.manifest));
+            held.filter(|held| device.disk.checkpoints.contains_key(held) && !device.disk.damaged.contains(held))
+        };
+        let Some(manifest) = held(&self.devices[device]) else { return };
+        let kept = |(other, current): (usize, &super::Device)| other != device && held(current) == Some(manifest);
+        if !self.devices.iter().enumerate().any(kept) {
+            return;
+        }
+        self.devices[device].disk.damaged.insert(manifest);
+        if self.random.permille(500) {
+            self.notice(device, manifest, false);
+        }
+    }
+
+    /// A damaged checkpoint is read.
+    pub(super) fn notice(&mut self, device: usize, manifest: Hash, read_to_run: bool) {
+        let life = self.devices[device].life;
+        self.after(100, What::Lost { device, life, manifest, read_to_run });
+    }
+
+    pub(super) fn lost(&mut self, device: usize, manifest: Hash, read_to_run: bool) {
+        let disk = &mut self.devices[device].disk;
+        if disk.damaged.remove(&manifest) {
+            disk.checkpoints.remove(&manifest);
+            self.tell(|_| format!("{device} finds a checkpoint damaged"));
+            self.give(device, Event::Lost { manifest });
+        }
+        if read_to_run {
+            self.give(device, Event::Stopped { last: None });
         }
     }
 
