@@ -12,7 +12,7 @@ use softbus_core::ErrorCode;
 use softbus_net::seam::memory::{Conditions, World};
 use softbus_net::seam::store::{StoreError, existing};
 use softbus_roster::SampleOverride;
-use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState};
+use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState, TasksConfig};
 use tokio::time::{sleep, timeout};
 
 const SLOW: u64 = 2_000_000;
@@ -278,6 +278,82 @@ async fn a_full_disk_does_not_stop_it() {
     until(&handle, "further", |s| s.progress > before).await;
     home[1].host.disk().set_capacity(None);
     until(&handle, "well again", |s| s.error.is_none()).await;
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_whose_last_checkpoint_cannot_be_stored_is_called_off_and_it_runs_on() {
+    logs();
+    let world = World::new(28);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input { ballast: 200_000, ..Input::turns(1_000_000) };
+    let mut options = options("stuck");
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    let used = home[1].host.disk().used_bytes();
+    home[1].host.disk().set_capacity(Some(used));
+    let error = home[1].tasks.move_to(handle.id(), Some(home[0].id()), "").await.unwrap_err();
+    assert!(error.to_string().contains("called off"), "{error}");
+    let before = handle.status().await.unwrap().progress;
+    until(&handle, "further", |s| s.progress > before && s.state == TaskState::Running).await;
+    home[1].host.disk().set_capacity(None);
+    home[1].tasks.move_to(handle.id(), Some(home[0].id()), "").await.unwrap();
+    handle.cancel().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_outgrew_its_device_is_not_thrown_back_when_it_shall_move() {
+    logs();
+    let world = World::new(29);
+    let config = TasksConfig { state_bytes: 1 << 20, ..config() };
+    let home = home_with(&world, &[("phone", SLOW), ("tv", FAST)], config).await;
+    let input = Input { ballast: 2 << 20, ..Input::turns(100_000) };
+    let mut options = options("grown");
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[1].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "on its way", |s| s.progress > 0.2).await;
+    let error = home[1].tasks.move_to(handle.id(), Some(home[0].id()), "").await.unwrap_err();
+    assert!(error.to_string().contains("larger than this device"), "{error}");
+    let mut watch = handle.watch().await.unwrap();
+    let mut last = 0.2;
+    while !watch.borrow_and_update().state.is_final() {
+        let now = watch.borrow().progress;
+        assert!(now >= last, "it was thrown back from {last} to {now}");
+        last = now;
+        watch.changed().await.unwrap();
+    }
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_chunk_is_got_from_another_that_keeps_it() {
+    logs();
+    let world = World::new(30);
+    let names = [("phone", SLOW), ("tv", FAST)];
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut home = home(&world, &names).await;
+    let input = Input { ballast: 300_000, ..Input::turns(200_000) };
+    let mut options = options("scratched");
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    // The phone has what the TV has; then the TV falls, and its disk with it.
+    sleep(Duration::from_secs(1)).await;
+    home[1].host.crash();
+    let blobs = home[1].host.seam().storage.blobs();
+    let (mut damaged, kept) = (0, home[0].net.seam().storage.blobs().list().unwrap());
+    for name in blobs.list().unwrap().into_iter().filter(|name| kept.contains(name)).take(3) {
+        blobs.put(&name, b"not what it was").unwrap();
+        blobs.sync(&[name]).unwrap();
+        damaged += 1;
+    }
+    assert_eq!(damaged, 3);
+    home[1] = start(&world, "tv", FAST, &all, config()).await;
     assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
 }
 

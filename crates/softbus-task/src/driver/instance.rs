@@ -81,6 +81,10 @@ pub(crate) enum Report {
     Failed {
         error: String,
     },
+    /// It has no final checkpoint to stop with, and goes on if it may.
+    CannotStop {
+        error: String,
+    },
     /// It could not begin: this chunk of its checkpoint is damaged.
     Damaged {
         chunk: Hash,

@@ -96,6 +96,12 @@ pub enum Event {
         /// The final checkpoint's signed manifest.
         last: Option<Signed>,
     },
+    /// The task's instance cannot write the final checkpoint that it was told to stop with (its state is larger than this
+    /// device lets it be). It waits for [`Action::Resume`] or [`Action::Discard`].
+    CannotStop {
+        /// Why, for people.
+        error: String,
+    },
     /// The task's instance crashed, or could not be restored. It does nothing more.
     Failed {
         /// What it died of.
@@ -208,13 +214,13 @@ pub enum Action {
     },
     /// Take no further step until [`Action::Resume`].
     Pause,
-    /// Go on.
+    /// Go on, even if it was told to stop with a checkpoint and has not done so yet.
     Resume {
         /// As in [`Action::Run`].
         until: BootMs,
     },
     /// Stop the instance at its next step, store a final checkpoint durably and report [`Event::Stopped`]
-    /// (or [`Event::Finished`], or [`Event::Failed`]).
+    /// (or [`Event::Finished`], [`Event::Failed`], or [`Event::CannotStop`]), unless [`Action::Resume`] comes before.
     StopAndCheckpoint {
         /// The destination, for the manifest.
         destination: Option<DeviceId>,

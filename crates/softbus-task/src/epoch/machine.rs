@@ -217,6 +217,7 @@ impl TaskMachine {
             }
             Event::Checkpoint { manifest } => self.on_checkpoint(&manifest, now),
             Event::Stopped { last } => self.on_stopped(last.as_ref(), now),
+            Event::CannotStop { error } => self.on_cannot_stop(&error, now),
             Event::Failed { error } => self.on_failed(error, now),
             Event::Finished { result } => self.on_finished(&result, now),
             Event::Fetched { manifest } => self.on_fetched(&manifest, now),

@@ -153,6 +153,21 @@ impl TaskMachine {
         }
     }
 
+    /// The instance was told to stop with a checkpoint, which is not wanted any more.
+    pub(super) fn go_on(&mut self, now: BootMs) {
+        if self.runner.instance != Instance::Stopping {
+            return;
+        }
+        let until = self.lease_until();
+        self.runner.instance = Instance::Running;
+        self.runner.said_until = until;
+        self.out.at_once(Action::Resume { until });
+        if until <= now {
+            self.runner.instance = Instance::Paused;
+            self.out.at_once(Action::Pause);
+        }
+    }
+
     // --- what the instance reports ---
 
     pub(super) fn on_checkpoint(&mut self, signed: &Signed, now: BootMs) {
@@ -208,6 +223,21 @@ impl TaskMachine {
             self.outgoing_stopped(false, now);
         } else if self.outgoing.is_some() {
             self.abort_move("it has finished", now);
+        }
+    }
+
+    pub(super) fn on_cannot_stop(&mut self, error: &str, now: BootMs) {
+        if self.runner.instance != Instance::Stopping {
+            return;
+        }
+        if self.members.stops_to_leave {
+            // This device shuts down, and nobody takes the task: its last checkpoint has to do.
+            self.members.left = true;
+            self.discard();
+        } else if self.outgoing.is_some() {
+            self.abort_move(&format!("its final state could not be written: {error}"), now);
+        } else {
+            self.go_on(now);
         }
     }
 

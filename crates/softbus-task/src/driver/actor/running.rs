@@ -99,6 +99,7 @@ impl Actor {
                 self.trouble(Some(error.clone()));
                 self.feed(Event::Failed { error });
             }
+            Report::CannotStop { error } => self.feed(Event::CannotStop { error }),
             Report::Damaged { chunk } => {
                 self.stop();
                 let lost = self.shared.parts().forget_chunk(&chunk);

@@ -147,7 +147,14 @@ impl Instance {
         let kind = match self.take().await {
             Ok(Some(kind)) => kind,
             Ok(None) => return Some(Report::Stopped { last: None }),
-            Err(error) => return Some(Report::Failed { error }),
+            Err(error) => {
+                // It has not stopped yet: the actor calls the move off, or ends it.
+                self.stepped = true;
+                self.retry = Some(backoff(self.retry));
+                self.tell(Report::CannotStop { error }).await;
+                self.rest(limits::STORE_RETRY).await;
+                return None;
+            }
         };
         loop {
             let snapshot = self.snapshot.take()?;

@@ -362,10 +362,17 @@ impl World {
                 }
                 Action::Resume { until } => {
                     self.tell(|_| format!("{device} resumes"));
+                    let mut steps = None;
                     self.devices[device].instance.iter_mut().for_each(|instance| {
                         instance.paused = false;
                         instance.until = until;
+                        if std::mem::take(&mut instance.stopping) {
+                            steps = Some(instance.id);
+                        }
                     });
+                    if let Some(instance) = steps {
+                        self.after(STEP_US, What::Step { device, life, instance });
+                    }
                 }
                 Action::StopAndCheckpoint { .. } => self.stop(device, false),
                 Action::Discard => self.stop(device, true),

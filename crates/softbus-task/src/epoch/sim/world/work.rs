@@ -202,8 +202,13 @@ impl World {
 
     pub(super) fn stopped(&mut self, device: usize, life: u64, instance: u64, discard: bool) {
         let current = &self.devices[device];
-        if current.life != life || !current.up || current.instance.as_ref().is_none_or(|i| i.id != instance) {
+        let is = |running: &super::super::device::Instance| running.id == instance && running.stopping;
+        if current.life != life || !current.up || !current.instance.as_ref().is_some_and(is) {
             return;
+        }
+        if !discard && current.failing_disk {
+            // The final checkpoint cannot be stored; it is tried again.
+            return self.after(500_000, What::Stop { device, life, instance, discard });
         }
         let history = self.devices[device].instance.as_ref().unwrap().history.clone();
         let last = if discard { None } else { self.make(device, ManifestKind::Checkpoint, &history) };
