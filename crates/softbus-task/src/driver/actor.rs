@@ -7,7 +7,7 @@ mod running;
 mod show;
 mod warming;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +83,10 @@ pub(crate) struct Actor {
     inner: Arc<Inner>,
     shared: Arc<TaskShared>,
     machine: TaskMachine,
+    /// What the machine is to be told next: an event that comes of an action waits for the actions after that. Each
+    /// action brings at most one, so there are few.
+    events: VecDeque<Event>,
+    feeding: bool,
     inbox: mpsc::Receiver<Input>,
     own_inbox: mpsc::WeakSender<Input>,
     born: Done,
@@ -98,6 +102,8 @@ pub(crate) struct Actor {
 
     wake: Option<BootMs>,
     pending: Option<(Box<Durable>, u64)>,
+    /// Of the newest record.
+    last_token: u64,
     persisting: Option<oneshot::Receiver<(u64, bool)>>,
     fetching: Vec<Flight>,
     next_fetch: Option<(Hash, Vec<DeviceId>)>,
@@ -160,6 +166,8 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
     let mut actor = Actor {
         inner: inner.clone(),
         machine: seed.machine,
+        events: VecDeque::new(),
+        feeding: false,
         inbox,
         own_inbox: sender.downgrade(),
         born: seed.born,
@@ -171,6 +179,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         since: now,
         wake: None,
         pending: None,
+        last_token: 0,
         persisting: None,
         fetching: Vec::new(),
         next_fetch: None,
@@ -211,7 +220,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
     let span =
         tracing::info_span!(parent: None, "task", device = %inner.me.short(), id = %reference.shared.task);
     let acting = async move {
-        actor.act(seed.actions);
+        actor.begin(seed.actions);
         actor.look();
         actor.show();
         actor.run().await;
@@ -261,14 +270,37 @@ impl Actor {
         self.refused.take().map_or(Ok(()), |reason| Err(TaskError::Conflict(reason)))
     }
 
-    /// Gives an event to the machine and does what it says.
+    /// Gives an event to the machine and does what it says, in order: also what it says to the events that come of that.
     fn feed(&mut self, event: Event) {
+        self.events.push_back(event);
+        if self.feeding {
+            return;
+        }
+        self.feeding = true;
+        self.drain();
+    }
+
+    fn handle(&mut self, event: Event) {
         let before = self.machine.decree().epoch;
         let actions = self.machine.handle(event, self.inner.seam.clock.boot());
         if self.machine.decree().epoch == before.next() && self.owner == self.machine.decree().owner {
             self.goes_on_here(before);
         }
         self.act(actions);
+    }
+
+    /// Does what the machine says at its birth, and what comes of it.
+    fn begin(&mut self, actions: Vec<Action>) {
+        self.feeding = true;
+        self.act(actions);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            self.handle(event);
+        }
+        self.feeding = false;
     }
 
     fn act(&mut self, actions: Vec<Action>) {
@@ -292,8 +324,12 @@ impl Actor {
         match action {
             Action::Send { to, message } => self.send(to, message),
             Action::Persist { record, token } => {
-                self.pending = Some((record, token));
-                self.persist();
+                debug_assert!(token > self.last_token, "records out of order");
+                if token > self.last_token {
+                    self.last_token = token;
+                    self.pending = Some((record, token));
+                    self.persist();
+                }
             }
             Action::Run { fence, checkpoint, manifest, until } => {
                 self.start(fence, checkpoint, &manifest, until)

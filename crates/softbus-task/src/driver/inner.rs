@@ -238,6 +238,7 @@ impl Inner {
             let mut names: BTreeSet<Hash> = BTreeSet::new();
             {
                 let mut parts = shared.parts();
+                parts.gone = true;
                 names.append(&mut parts.staged);
                 let images = parts.checkpoints.values().map(|c| &c.image.chunks);
                 names.extend(images.flatten().copied());
@@ -307,13 +308,7 @@ impl Inner {
             // What was stored again meanwhile stays.
             let names = {
                 let parts = shared.parts();
-                let mut names = names;
-                let images = parts.checkpoints.values().map(|c| &c.image).chain(parts.snapshot.as_deref());
-                let kept: Vec<Hash> = images.flat_map(|i| &i.chunks).chain(&parts.staged).copied().collect();
-                kept.iter().for_each(|name| {
-                    names.remove(name);
-                });
-                names
+                &parts.unneeded(names) - &parts.staged
             };
             inner.erase_chunks(names).await;
         });

@@ -7,7 +7,7 @@ use softbus_core::wire::task::Fence;
 use softbus_core::wire::task_control::{Image, Move, MoveReason, STATUS_MOVES, TaskSecret};
 use softbus_core::{DeviceId, Hash, TaskId, WallMs};
 use softbus_trust::Role;
-use tokio::sync::{Mutex as AsyncMutex, RwLock, broadcast, watch};
+use tokio::sync::{Mutex as AsyncMutex, RwLock, RwLockReadGuard, broadcast, watch};
 use tokio::time::Instant;
 
 use super::access::GrantRef;
@@ -20,7 +20,8 @@ use crate::store::{Checkpoint, TaskFile};
 /// One task, as several parts of the driver see it.
 pub(crate) struct TaskShared {
     pub task: TaskId,
-    /// Held for reading while chunks are stored that no checkpoint names yet; erasing needs it for writing.
+    /// Held for reading while the disk stores chunks, and never while the network is waited for; erasing needs it for
+    /// writing. What a transfer will still need is pinned meanwhile ([`TaskShared::pin`]).
     pub chunks: RwLock<()>,
     pub status: watch::Sender<Arc<TaskStatus>>,
     pub preview: watch::Sender<Option<Arc<Vec<u8>>>>,
@@ -56,6 +57,10 @@ pub(crate) struct Parts {
     pub snapshot: Option<Arc<Image>>,
     /// Chunks that are here though no checkpoint names them: of a transfer that was cut off.
     pub staged: BTreeSet<Hash>,
+    /// The task is forgotten here: nothing more is stored of it.
+    pub gone: bool,
+    /// Images that are being fetched, by number: their chunks are not erased.
+    pinned: BTreeMap<u64, Arc<[Hash]>>,
     /// The state of a hand-over to this device, as far as it is put together.
     pub warm: Option<Arc<Warm>>,
     /// Effects that watchers may lack.
@@ -125,6 +130,20 @@ impl TaskShared {
         self.parts().key.clone()
     }
 
+    /// The right to store chunks, for as long as the disk takes. `None` once the task is forgotten.
+    pub async fn store(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        let guard = self.chunks.read().await;
+        (!self.parts().gone).then_some(guard)
+    }
+
+    /// Keeps chunks from being erased, those that are here and those to come, for as long as the pin is kept.
+    pub fn pin(self: &Arc<Self>, chunks: &[Hash]) -> Pin {
+        let mut parts = self.parts();
+        let number = parts.pinned.last_key_value().map_or(0, |(last, _)| last + 1);
+        parts.pinned.insert(number, chunks.into());
+        Pin { shared: self.clone(), number }
+    }
+
     /// Lets an effect out: to those who watch now, and to those who come later.
     pub fn release(&self, released: Released) {
         let mut parts = self.parts();
@@ -139,7 +158,29 @@ impl TaskShared {
     }
 }
 
+/// See [`TaskShared::pin`].
+pub(crate) struct Pin {
+    shared: Arc<TaskShared>,
+    number: u64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.shared.parts().pinned.remove(&self.number);
+    }
+}
+
 impl Parts {
+    /// Leaves those names that nothing needs: no checkpoint, no running instance, no transfer.
+    pub fn unneeded(&self, mut names: BTreeSet<Hash>) -> BTreeSet<Hash> {
+        let images = self.checkpoints.values().map(|c| &c.image).chain(self.snapshot.as_deref());
+        let pinned = self.pinned.values().flat_map(|names| names.iter());
+        for name in images.flat_map(|image| &image.chunks).chain(pinned) {
+            names.remove(name);
+        }
+        names
+    }
+
     /// The task's file, with its key wrapped as `key`.
     pub fn file(&self, key: Vec<u8>) -> Option<TaskFile> {
         let grant = self.grant.as_ref()?.signed.clone();

@@ -168,7 +168,6 @@ pub(crate) async fn fetch(
 ) -> Result<Signed, TaskError> {
     let mut last = TaskError::NoSuchTask(shared.task);
     for source in sources.iter().filter(|source| **source != inner.me) {
-        let _erase_later = shared.chunks.read().await;
         match take(inner, shared, manifest, *source, true).await {
             Ok(fetched) => return Ok(fetched.manifest),
             Err(error) => {
@@ -223,6 +222,8 @@ async fn take(
         return Err(TaskError::Protocol("the list of chunks is not the one that was signed".into()));
     }
 
+    // Before it is looked at what is here.
+    let _pin = keep.then(|| shared.pin(&image.chunks));
     let (mut have, warm, open) = {
         let mut parts = shared.parts();
         if let (None, Some(secret)) = (&parts.key, &offer.secret.filter(|secret| grant.has_secret(secret))) {
@@ -312,6 +313,7 @@ async fn take(
         if let (Some(warm), Some(assembly)) = (warm, assembly) {
             *warm.assembly.lock().await = Some(assembly);
         }
+        let _erase_later = shared.store().await.ok_or(TaskError::Closed)?;
         inner
             .add_checkpoint(shared, Checkpoint { manifest: offer.manifest.clone(), image: image.clone() })
             .await?;
@@ -455,11 +457,14 @@ async fn drink(
             }
             Ok((assembly, stored))
         };
+        // What is being erased just now is pinned too late: it is stored again after that.
+        let erase_later = shared.store().await.ok_or(TaskError::Closed)?;
         let done: Result<_, TaskError> =
             inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed));
         let (back, stored) = done?;
         assembly = back;
         shared.parts().staged.extend(stored.iter().copied());
+        drop(erase_later);
         fresh.extend(stored);
     }
     // What was here before, or stands at several places.

@@ -99,15 +99,9 @@ impl Actor {
         let gone: Vec<Hash> = std::mem::take(&mut self.doomed).into_iter().collect();
         let removed: Vec<_> = gone.iter().filter_map(|hash| parts.checkpoints.remove(hash)).collect();
         let mut names: BTreeSet<Hash> = removed.iter().flat_map(|c| &c.image.chunks).copied().collect();
-        names.append(&mut parts.staged);
-        for kept in parts.checkpoints.values() {
-            kept.image.chunks.iter().for_each(|name| {
-                names.remove(name);
-            });
-        }
-        for name in parts.snapshot.iter().flat_map(|image| &image.chunks) {
-            names.remove(name);
-        }
+        names.extend(parts.staged.iter().copied());
+        let names = parts.unneeded(names);
+        parts.staged.retain(|name| !names.contains(name));
         drop(parts);
         drop(guard);
         if !gone.is_empty() || !names.is_empty() {
