@@ -77,6 +77,8 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub const WARM_KEEP: Duration = Duration::from_secs(60);
 /// Candidates asked for a lease before giving up.
 pub const LEASE_TRIES: usize = 8;
+/// How often it is written down for how long a task has been over.
+pub const RETENTION_STEP: Duration = Duration::from_secs(3600);
 /// How long a device that neither submitted an ended task nor holds its result still knows of it.
 pub const KNOW_ENDED: Duration = Duration::from_secs(60);
 /// Traces of forgotten tasks that one device keeps, in number; the oldest go first. A trace keeps a device from voting twice

@@ -470,6 +470,41 @@ async fn a_busy_device_promises_room_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_submitter_does_not_forget_its_task_before_it_is_over() {
+    logs();
+    let world = World::new(31);
+    let config = TasksConfig { keep_results: Duration::from_secs(5), ..config() };
+    let home = home_with(&world, &[("phone", SLOW), ("tv", FAST)], config).await;
+    let input = Input::turns(200_000);
+    let mut options = SubmitOptions { replicas: Some(0), ..options("long") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(home[0].tasks.list().len(), 1, "forgotten while it runs");
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(home[0].tasks.list().len() + home[1].tasks.list().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_is_removed_from_the_circle_lets_the_task_go() {
+    logs();
+    let world = World::new(32);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let mut options = SubmitOptions { replicas: Some(0), ..options("taken") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(1_000_000), options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    home[1].judge.distrust(&home[0].id());
+    home[0].judge.distrust(&home[1].id());
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(home[1].tasks.list().len(), 0);
+    assert_eq!(home[1].net.seam().storage.blobs().list().unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_that_leaves_the_circle_erases_what_it_keeps() {
     logs();
     let world = World::new(17);

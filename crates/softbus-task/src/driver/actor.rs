@@ -3,6 +3,7 @@
 mod keeping;
 mod moving;
 mod outside;
+mod retention;
 mod running;
 mod show;
 mod warming;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage};
 use softbus_core::wire::task_control::{MoveReason, StatusNote};
-use softbus_core::{BootMs, DeviceId, Hash, Signed, WallMs};
+use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::Presence;
 use softbus_roster::RosterView;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use keeping::Flight;
 pub(crate) use moving::{Settled, Wish};
+use retention::Retention;
 
 use super::Inner;
 use super::follow::{Follow, Heard};
@@ -73,8 +75,8 @@ pub(crate) struct Seed {
     pub actions: Vec<Action>,
     /// Told when the first record is durable.
     pub born: Done,
-    /// Since when the task has been over.
-    pub ended: Option<WallMs>,
+    /// For how long the task has been over.
+    pub over_ms: Option<u64>,
     /// Whether its file is on the disk already.
     pub filed: bool,
 }
@@ -138,7 +140,7 @@ pub(crate) struct Actor {
     remote: Option<StatusNote>,
 
     shown: Shown,
-    ended: Option<WallMs>,
+    retention: Retention,
     /// Whether the task's file is on the disk.
     filed: bool,
     gone: bool,
@@ -210,7 +212,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
             progress_told: now,
             preview_told: now,
         },
-        ended: seed.ended,
+        retention: Retention::new(seed.over_ms, inner.seam.clock.boot()),
         filed: seed.filed,
         gone: false,
         shared: shared.clone(),

@@ -299,7 +299,7 @@ fn join(
     let (machine, actions) = joined.map_err(protocol)?;
     let shared = TaskShared::new(first_status(&grant));
     shared.parts().grant = Some(Arc::new(grant));
-    inner.begin(place, shared, Seed { machine, actions, born: None, ended: None, filed: false });
+    inner.begin(place, shared, Seed { machine, actions, born: None, over_ms: None, filed: false });
     Ok(())
 }
 

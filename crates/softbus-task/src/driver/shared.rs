@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softbus_core::wire::task::Fence;
 use softbus_core::wire::task_control::{Image, Move, MoveReason, STATUS_MOVES, TaskSecret};
-use softbus_core::{DeviceId, Hash, TaskId, WallMs};
+use softbus_core::{DeviceId, Hash, TaskId};
 use softbus_trust::Role;
 use tokio::sync::{Mutex as AsyncMutex, RwLock, RwLockReadGuard, broadcast, watch};
 use tokio::time::Instant;
@@ -68,8 +68,8 @@ pub(crate) struct Parts {
     /// Bytes sent of checkpoints, to all.
     pub sent_bytes: u64,
     pub error: Option<String>,
-    /// When the task was over.
-    pub ended: Option<WallMs>,
+    /// For how long the task has been over, as far as that is stored.
+    pub over_ms: Option<u64>,
 }
 
 /// The state of a hand-over to this device, which is put together in memory while the task still runs elsewhere.
@@ -184,7 +184,8 @@ impl Parts {
     /// The task's file, with its key wrapped as `key`.
     pub fn file(&self, key: Vec<u8>) -> Option<TaskFile> {
         let grant = self.grant.as_ref()?.signed.clone();
-        Some(TaskFile { grant, key, moves: self.moves.clone(), error: self.error.clone(), ended: self.ended })
+        let (moves, error) = (self.moves.clone(), self.error.clone());
+        Some(TaskFile { grant, key, moves, error, over_ms: self.over_ms })
     }
 
     /// Drops every checkpoint that needs a chunk which is damaged, and names them. Their other chunks are good for a

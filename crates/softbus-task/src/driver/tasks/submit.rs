@@ -94,7 +94,7 @@ impl Tasks {
             }
         };
         let (born, durable) = oneshot::channel();
-        let seed = Seed { machine, actions, born: Some(born), ended: None, filed: false };
+        let seed = Seed { machine, actions, born: Some(born), over_ms: None, filed: false };
         inner.begin(place, shared.clone(), seed);
         let explanation = match decision.chosen {
             // The explanation knows of the device's merits only.
