@@ -1,5 +1,6 @@
 //! One task on this device: feeds its epoch machine and does what the machine says.
 
+mod early;
 mod keeping;
 mod moving;
 mod outside;
@@ -29,6 +30,7 @@ use super::follow::{Follow, Heard};
 use super::instance::{self, End, Report};
 use super::shared::{Leaving, TaskShared};
 use crate::epoch::{Action, Command, Durable, EffectGate, EffectInbox, Event, Notice, TaskMachine, View};
+use early::EarlyEffects;
 use crate::native::Effect;
 use crate::status::TaskEvent;
 use crate::{TaskError, limits};
@@ -99,6 +101,8 @@ pub(crate) struct Actor {
     withheld: EffectGate<Effect>,
     /// What is known here of the effects that left.
     heard_effects: EffectInbox,
+    /// Effects under a right of which the machine has not heard yet.
+    early_effects: EarlyEffects,
     ops_done: u64,
     since: Instant,
 
@@ -177,6 +181,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         reports: None,
         withheld: EffectGate::default(),
         heard_effects: EffectInbox::default(),
+        early_effects: EarlyEffects::default(),
         ops_done: 0,
         since: now,
         wake: None,
@@ -258,6 +263,7 @@ impl Actor {
                 self.look();
             }
             self.mind_moves();
+            self.take_early_effects();
             self.erase();
             self.show();
         }
@@ -309,13 +315,15 @@ impl Actor {
         for action in actions {
             self.one(action);
         }
-        let decree = self.machine.decree();
-        if decree.owner != self.owner {
+        let owner = self.machine.decree().owner;
+        if owner != self.owner {
+            self.forget_early_effects();
             self.before = Some((self.owner, self.heard_owner));
-            self.owner = decree.owner;
+            self.owner = owner;
             self.heard_owner = Instant::now();
             self.remote = None;
         }
+        let decree = self.machine.decree();
         let mut members: BTreeSet<DeviceId> = decree.members().into_iter().collect();
         members.extend(decree.acceptors());
         self.shared.parts().members = members;

@@ -84,6 +84,7 @@ impl Actor {
         }
         self.rebalance(&grant);
         self.follow_runner();
+        self.ask_for_rights();
         self.tidy();
     }
 
@@ -136,7 +137,9 @@ impl Actor {
                 self.shared.preview.send_replace(Some(Arc::new(bytes.clone())));
                 self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes });
             }
-            WatchNote::Effect { fence, sequence, bytes } => self.effect(fence, Effect { sequence, bytes }),
+            WatchNote::Effect { fence, sequence, bytes } => {
+                self.foreign_effect(fence, Effect { sequence, bytes });
+            }
         }
     }
 

@@ -141,7 +141,9 @@ impl Tasks {
                         if let Some(runner) =
                             runner.filter(|runner| *runner != following.runner && *runner != inner.me)
                         {
-                            // What it repeats is known here; a number heard of another does not tell what to ask for.
+                            // What it repeats is known here; a number heard of another does not tell what to ask for, and
+                            // whatever right that other claimed does not bind this one.
+                            inbox = EffectInbox::from(inbox.next());
                             following = follow::follow(&inner, id, runner, 0, sender.clone());
                         }
                     }

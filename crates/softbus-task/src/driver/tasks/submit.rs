@@ -236,7 +236,7 @@ impl Tasks {
         let policy = match spec.policy {
             PolicyKind::Owner => Policy::Owner,
             PolicyKind::Quorum { k } => {
-                if holders.len() < 2 {
+                if holders.len() < usize::from(k) {
                     return Err(TaskError::NoPlace(format!(
                         "policy quorum needs {k} more devices that can run it, {} are in reach: pair more, or use \
                          policy owner",
