@@ -27,6 +27,10 @@ pub const SERVING_PEER: usize = 4;
 pub const WATCHERS: usize = 256;
 /// Tasks watched that this device has no part in.
 pub const SHADOWS: usize = 256;
+/// Tasks of one submitter, or told of by one device, that another device takes part in …
+pub const TASKS_PEER: usize = 1024;
+/// … and the bytes of their certificates.
+pub const TASKS_PEER_BYTES: usize = 32 << 20;
 /// Rounds of asking one source for what is still missing.
 pub const WANT_ROUNDS: usize = 4;
 /// Longest wait of an ordered move for its time: until the task has got its state, or an epoch is decided.

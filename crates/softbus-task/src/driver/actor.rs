@@ -28,6 +28,7 @@ use retention::Retention;
 use super::Inner;
 use super::follow::{Follow, Heard};
 use super::instance::{self, End, Report};
+use super::quota;
 use super::shared::{Leaving, TaskShared};
 use crate::epoch::{Action, Command, Durable, EffectGate, EffectInbox, Event, Notice, TaskMachine, View};
 use early::EarlyEffects;
@@ -326,7 +327,9 @@ impl Actor {
         let decree = self.machine.decree();
         let mut members: BTreeSet<DeviceId> = decree.members().into_iter().collect();
         members.extend(decree.acceptors());
-        self.shared.parts().members = members;
+        let chain_bytes = quota::chain_bytes(&self.machine.record().chain);
+        let mut parts = self.shared.parts();
+        (parts.members, parts.chain_bytes) = (members, chain_bytes);
     }
 
     fn one(&mut self, action: Action) {

@@ -500,6 +500,8 @@ impl Inner {
         let (pipe, notes) = mpsc::channel(limits::PIPE);
         // It has room for one.
         let _ = pipe.try_send(note);
+        // Others that ended; foreign decrees could name ever new devices.
+        pipes.retain(|_, pipe| !pipe.is_closed());
         pipes.insert(to, pipe);
         let inner = self.clone();
         self.spawn(async move { inner.pump(to, notes).await });

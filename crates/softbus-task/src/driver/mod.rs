@@ -8,6 +8,7 @@ mod inner;
 pub(crate) mod instance;
 mod placing;
 mod proof;
+mod quota;
 mod service;
 mod shared;
 mod tasks;

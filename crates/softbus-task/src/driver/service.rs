@@ -18,7 +18,7 @@ use super::actor::{Input, Seed};
 use super::inner::first_status;
 use super::shared::{Released, TaskShared};
 use super::tasks::act_here;
-use super::{Inner, proof, transfer};
+use super::{Inner, proof, quota, transfer};
 use crate::epoch::{Authority, EffectInbox, TaskMachine, authority, certificate};
 use crate::status::cut;
 use crate::{TaskError, limits};
@@ -292,13 +292,17 @@ fn join(
     if inner.tasks().len() >= core_limits::TASKS {
         return Err(TaskError::Limit("tasks that one device knows"));
     }
+    quota::check(inner, grant.submitter(), from, &links)?;
     let place = inner.reserve(task).ok_or(TaskError::Limit("beginnings of one task at once"))?;
     let trace = inner.gone(task).map(|gone| gone.trace);
     let now = inner.seam.clock.boot();
     let joined = TaskMachine::join(inner.setup(), from, links, trace.as_ref(), now);
     let (machine, actions) = joined.map_err(protocol)?;
     let shared = TaskShared::new(first_status(&grant));
-    shared.parts().grant = Some(Arc::new(grant));
+    {
+        let mut parts = shared.parts();
+        (parts.grant, parts.told_by) = (Some(Arc::new(grant)), Some(from));
+    }
     inner.begin(place, shared, Seed { machine, actions, born: None, over_ms: None, filed: false });
     Ok(())
 }

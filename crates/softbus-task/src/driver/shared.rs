@@ -46,6 +46,10 @@ pub(crate) struct Parts {
     pub untold: BTreeSet<Hash>,
     /// Owner, holders and acceptors of the last decree.
     pub members: BTreeSet<DeviceId>,
+    /// Size of the certificates of its epochs.
+    pub chain_bytes: usize,
+    /// Who first told of it, in this run of the program; `None`: it was submitted here or known before.
+    pub told_by: Option<DeviceId>,
     /// Devices that were asked to fetch a checkpoint.
     pub invited: BTreeSet<DeviceId>,
     pub moves: Vec<Move>,

@@ -238,8 +238,8 @@ impl Tasks {
             PolicyKind::Quorum { k } => {
                 if holders.len() < usize::from(k) {
                     return Err(TaskError::NoPlace(format!(
-                        "policy quorum needs {k} more devices that can run it, {} are in reach: pair more, or use \
-                         policy owner",
+                        "policy quorum with k = {k} needs {k} more devices that can run it, {} are in reach: pair more, \
+                         name a smaller k, or use policy owner",
                         holders.len()
                     )));
                 }
