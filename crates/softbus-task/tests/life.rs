@@ -348,8 +348,7 @@ async fn a_damaged_chunk_is_got_from_another_that_keeps_it() {
     let blobs = home[1].host.seam().storage.blobs();
     let (mut damaged, kept) = (0, home[0].net.seam().storage.blobs().list().unwrap());
     for name in blobs.list().unwrap().into_iter().filter(|name| kept.contains(name)).take(3) {
-        blobs.put(&name, b"not what it was").unwrap();
-        blobs.sync(&[name]).unwrap();
+        home[1].host.disk().rot_blob(&name, b"not what it was".to_vec());
         damaged += 1;
     }
     assert_eq!(damaged, 3);

@@ -4,7 +4,7 @@ mod checkpointing;
 mod storing;
 mod tail;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -85,9 +85,9 @@ pub(crate) enum Report {
     CannotStop {
         error: String,
     },
-    /// It could not begin: this chunk of its checkpoint is damaged.
+    /// It could not begin: these chunks of its checkpoint are damaged.
     Damaged {
-        chunk: Hash,
+        chunks: BTreeSet<Hash>,
     },
     Finished {
         result: Signed,
@@ -197,13 +197,14 @@ impl Instance {
             None => {
                 let (blobs, key, image) = (inner.blobs.clone(), begin.key.clone(), image.clone());
                 let ops = CHUNK_OPS * image.chunks.len() as u64;
-                let loaded = inner.seam.compute.run(Lane::Disk, ops, move || blobs.load(&key, &image)).await;
-                let loaded = loaded.unwrap_or(Err(TaskError::Closed));
-                let loaded = loaded.map_err(|error| match error {
-                    TaskError::Damaged(chunk) => Report::Damaged { chunk },
-                    error => failed(error.to_string()),
-                });
-                (loaded?, Vec::new())
+                let load = move || {
+                    blobs.load(&key, &image).map_err(|error| match error {
+                        TaskError::Damaged(_) => Report::Damaged { chunks: blobs.damaged(&image) },
+                        error => failed(error.to_string()),
+                    })
+                };
+                let loaded = inner.seam.compute.run(Lane::Disk, ops, load).await;
+                (loaded.unwrap_or_else(|| Err(failed(TaskError::Closed.to_string())))?, Vec::new())
             }
         };
         let (label, meta) = match &image.kind {

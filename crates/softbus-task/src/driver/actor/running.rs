@@ -100,9 +100,9 @@ impl Actor {
                 self.feed(Event::Failed { error });
             }
             Report::CannotStop { error } => self.feed(Event::CannotStop { error }),
-            Report::Damaged { chunk } => {
+            Report::Damaged { chunks } => {
                 self.stop();
-                let lost = self.shared.parts().forget_chunk(&chunk);
+                let lost = chunks.iter().flat_map(|chunk| self.shared.parts().forget_chunk(chunk)).collect();
                 self.lost(lost);
                 self.feed(Event::Stopped { last: None });
             }
