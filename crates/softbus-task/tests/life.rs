@@ -504,6 +504,64 @@ async fn a_runner_that_is_removed_from_the_circle_lets_the_task_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_is_accepted_once_a_majority_has_it() {
+    logs();
+    let world = World::new(33);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST), ("desk", SLOW)]).await;
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("weighty") };
+    options.hints.only = (1..4).map(|i| home[i].id()).collect();
+    options.hints.start_on = Some(home[1].id());
+    // The network fails just before it is submitted, in all but the promise of room.
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(100_000), options).await.unwrap();
+    (2..4).for_each(|i| home[i].host.kill());
+    assert!(timeout(Duration::from_secs(30), handle.accepted()).await.is_err(), "one of three is no majority");
+    assert!(!handle.status().await.unwrap().accepted);
+    let names = [("phone", SLOW), ("tv", FAST), ("car", FAST), ("desk", SLOW)];
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let _car = start(&world, "car", FAST, &all, config()).await;
+    timeout(Duration::from_secs(120), handle.accepted()).await.unwrap().unwrap();
+    assert!(handle.status().await.unwrap().accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_was_away_for_too_many_effects_is_told_so() {
+    logs();
+    let world = World::new(34);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input { emit_every: 100, ..Input::turns(200_000) };
+    let mut options = SubmitOptions { replicas: Some(0), ..options("chatty") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let mut events = home[0].tasks.events();
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    let heard = tokio::spawn(async move {
+        let (mut next, mut missed) = (1, 0);
+        while next <= 2000 {
+            match events.next().await.unwrap() {
+                TaskEvent::Effect { sequence, .. } => {
+                    assert_eq!(sequence, next, "a gap that nobody told of");
+                    next += 1;
+                }
+                TaskEvent::EffectsMissed { from, to, .. } => {
+                    assert_eq!(from, next);
+                    missed += to + 1 - from;
+                    next = to + 1;
+                }
+                TaskEvent::Lagged { missed } => panic!("{missed} events"),
+                _ => {}
+            }
+        }
+        missed
+    });
+    until(&handle, "on its way", |s| s.progress > 0.1).await;
+    world.cut(&home[0].host, &home[1].host);
+    sleep(Duration::from_secs(10)).await;
+    world.heal();
+    handle.finished().await.unwrap();
+    assert!(timeout(Duration::from_secs(60), heard).await.unwrap().unwrap() > 0, "nothing was missed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_that_leaves_the_circle_erases_what_it_keeps() {
     logs();
     let world = World::new(17);
@@ -530,7 +588,7 @@ async fn a_holder_that_leaves_the_circle_erases_what_it_keeps() {
 async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
     logs();
     let world = World::new(18);
-    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", SLOW)]).await;
     let tasks = &home[0].tasks;
     assert!(matches!(
         tasks.submit("no such/type", vec![], options("")).await,
@@ -538,9 +596,10 @@ async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
     ));
     let nowhere = tasks.submit("weave/1", vec![], options("")).await;
     assert!(matches!(&nowhere, Err(TaskError::NoPlace(why)) if why.contains("weave/1")));
-    let lonely = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("") };
-    let lonely = tasks.run::<Grind>(&Input::turns(10), lonely).await;
-    assert!(matches!(&lonely, Err(TaskError::NoPlace(why)) if why.contains("quorum")));
+    // Two others would be enough for k = 2.
+    let greedy = SubmitOptions { policy: PolicyKind::Quorum { k: 3 }, ..options("") };
+    let greedy = tasks.run::<Grind>(&Input::turns(10), greedy).await;
+    assert!(matches!(&greedy, Err(TaskError::NoPlace(why)) if why.contains("k = 3")), "{greedy:?}");
     let long = options(&"x".repeat(100));
     assert!(matches!(tasks.run::<Grind>(&Input::turns(10), long).await, Err(TaskError::BadSubmission(_))));
     let handle = tasks.run::<Grind>(&Input::turns(100_000), options("one")).await.unwrap();

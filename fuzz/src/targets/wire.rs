@@ -488,5 +488,6 @@ fn status() -> StatusNote {
         moves: vec![moved()],
         error: Some("none".into()),
         result: Some(hash(8)),
+        accepted: true,
     }
 }

@@ -320,6 +320,8 @@ pub struct StatusNote {
     pub error: Option<String>,
     /// Hash of the signed manifest of its result, once done.
     pub result: Option<Hash>,
+    /// Whether it is known to be on as many devices as decide about it: it can no longer be lost with its submitter.
+    pub accepted: bool,
 }
 
 impl StatusNote {
@@ -663,6 +665,7 @@ mod tests {
             }],
             error: None,
             result: None,
+            accepted: true,
         }
     }
 

@@ -488,7 +488,8 @@ impl Actor {
     fn notice(&mut self, notice: Notice) {
         let task = self.shared.task;
         match notice {
-            Notice::Status(_) | Notice::Accepted => {}
+            Notice::Status(_) => {}
+            Notice::Accepted => self.inner.tell(TaskEvent::Accepted { task }),
             Notice::Moved { to, epoch } => {
                 tracing::info!(%task, to = %to.short(), %epoch, "the task was handed over");
                 // The destination has all it needs, the account of the move included.

@@ -558,6 +558,7 @@ pub(crate) fn first_status(grant: &OpenGrant) -> TaskStatus {
         moves: Vec::new(),
         error: None,
         result: None,
+        accepted: false,
         fork: None,
         spec: spec.clone(),
     }

@@ -422,6 +422,8 @@ pub struct View {
     pub held: Option<CheckpointRef>,
     /// A newer one that was damaged here.
     pub missing: Option<CheckpointRef>,
+    /// Whether root and input are known to be durable at a majority of its acceptors.
+    pub accepted: bool,
     /// The newest checkpoint held by a majority (at the owner).
     pub covered: Option<CheckpointRef>,
     /// Why the epoch began, for people.

@@ -185,6 +185,12 @@ impl TaskMachine {
         }
     }
 
+    /// Whether the task is known to have been accepted: at its submitter by all who said so, elsewhere by what came of it.
+    pub(super) fn is_accepted(&self) -> bool {
+        let told = self.link.decree.submitter == self.me && self.publish.accepted_by.is_none();
+        told || self.d.chain.len() > 1 || self.replicas.covered.is_some()
+    }
+
     // --- cancellation ---
 
     /// Everyone who ever had a part in the task, as far as is known here.

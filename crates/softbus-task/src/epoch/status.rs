@@ -80,6 +80,7 @@ impl TaskMachine {
             base: decree.base,
             held: self.held_ref(),
             missing: self.d.missing,
+            accepted: self.is_accepted(),
             covered: self.replicas.covered,
             note: decree.note.clone(),
             forks: self.d.forks.clone(),

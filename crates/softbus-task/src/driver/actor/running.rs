@@ -205,8 +205,12 @@ impl Actor {
 
     /// An effect left the task: each number once, and none of an older right than is known.
     pub(super) fn effect(&mut self, fence: Fence, effect: Effect) {
+        let gap = self.heard_effects.gap_before(effect.sequence);
         if !self.heard_effects.accept(fence, effect.sequence) {
             return;
+        }
+        if let Some((from, to)) = gap {
+            self.inner.tell(TaskEvent::EffectsMissed { task: self.shared.task, from, to });
         }
         let effect = Arc::new(effect);
         self.inner.tell(TaskEvent::Effect {

@@ -110,6 +110,7 @@ impl Actor {
             moves: parts.moves.clone(),
             error,
             result,
+            accepted: old.accepted || view.accepted || remote.is_some_and(|note| note.accepted),
             fork: view.forks.last().map(|(_, lost)| Fork {
                 branch: view.fence.branch.fork,
                 lost: lost.as_ref().map(|checkpoint| checkpoint.sequence),

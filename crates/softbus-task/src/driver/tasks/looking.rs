@@ -152,7 +152,11 @@ impl Tasks {
                         shared.preview.send_replace(Some(Arc::new(bytes)));
                     }
                     WatchNote::Effect { fence, sequence, bytes } => {
+                        let gap = inbox.gap_before(sequence);
                         if inbox.accept(fence, sequence) {
+                            if let Some((from, to)) = gap {
+                                inner.tell(TaskEvent::EffectsMissed { task: id, from, to });
+                            }
                             inner.tell(TaskEvent::Effect { task: id, sequence, bytes });
                         }
                     }

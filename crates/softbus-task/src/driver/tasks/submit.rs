@@ -43,7 +43,8 @@ impl Tasks {
     }
 
     /// Submits a task of a type (`picture/1`) with its serialised input (postcard). Placement chooses where it runs;
-    /// [`TaskEvent::Placed`] says why. Durable here when this returns.
+    /// [`TaskEvent::Placed`] says why. Durable here when this returns; [`TaskHandle::accepted`] waits until it is so on
+    /// the devices that decide about it.
     ///
     /// # Errors
     /// If the options are out of bounds, no device can take it, or the disk fails.
