@@ -514,7 +514,10 @@ async fn a_task_is_accepted_once_a_majority_has_it() {
     // The network fails just before it is submitted, in all but the promise of room.
     let handle = home[0].tasks.run::<Grind>(&Input::turns(100_000), options).await.unwrap();
     (2..4).for_each(|i| home[i].host.kill());
-    assert!(timeout(Duration::from_secs(30), handle.accepted()).await.is_err(), "one of three is no majority");
+    assert!(
+        timeout(Duration::from_secs(30), handle.accepted()).await.is_err(),
+        "one of three is no majority"
+    );
     assert!(!handle.status().await.unwrap().accepted);
     let names = [("phone", SLOW), ("tv", FAST), ("car", FAST), ("desk", SLOW)];
     let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -599,7 +602,7 @@ async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
     // Two others would be enough for k = 2.
     let greedy = SubmitOptions { policy: PolicyKind::Quorum { k: 3 }, ..options("") };
     let greedy = tasks.run::<Grind>(&Input::turns(10), greedy).await;
-    assert!(matches!(&greedy, Err(TaskError::NoPlace(why)) if why.contains("k = 3")), "{greedy:?}");
+    assert!(matches!(&greedy, Err(TaskError::NoPlace(why)) if why.contains("k = 3")));
     let long = options(&"x".repeat(100));
     assert!(matches!(tasks.run::<Grind>(&Input::turns(10), long).await, Err(TaskError::BadSubmission(_))));
     let handle = tasks.run::<Grind>(&Input::turns(100_000), options("one")).await.unwrap();

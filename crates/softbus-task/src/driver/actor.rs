@@ -31,10 +31,10 @@ use super::instance::{self, End, Report};
 use super::quota;
 use super::shared::{Leaving, TaskShared};
 use crate::epoch::{Action, Command, Durable, EffectGate, EffectInbox, Event, Notice, TaskMachine, View};
-use early::EarlyEffects;
 use crate::native::Effect;
 use crate::status::TaskEvent;
 use crate::{TaskError, limits};
+use early::EarlyEffects;
 
 /// What others tell the actor.
 pub(crate) enum Input {

@@ -114,7 +114,7 @@ fn check(
 mod tests {
     use softbus_core::wire::task::{Ballot, Branch, Decree, Policy, Why};
     use softbus_core::wire::task_control::{Grant, PolicyKind, TaskSpec};
-    use softbus_core::{Domain, Epoch, Hash, QoS, Signer as _, WallMs};
+    use softbus_core::{Domain, Epoch, Hash, QoS, WallMs};
     use softbus_trust::DeviceKey;
 
     use super::*;

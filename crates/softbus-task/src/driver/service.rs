@@ -259,7 +259,8 @@ fn authorised(
     let Some(authority) = authority(message) else { return Ok(None) };
     let have = known.and_then(|shared| shared.grant());
     let fresh = match (&have, grant) {
-        (None, Some(signed)) => Some(OpenGrant::open(signed)?).filter(|grant| grant.task() == task && task.is_of(&grant.submitter())),
+        (None, Some(signed)) => Some(OpenGrant::open(signed)?)
+            .filter(|grant| grant.task() == task && task.is_of(&grant.submitter())),
         _ => None,
     };
     let missing = || TaskError::Protocol("a task without its grant".into());

@@ -28,7 +28,10 @@ impl TaskMachine {
         let counts = self.is_member() && self.link.decree.outcome == Outcome::Run;
         if counts && self.is_owner() && self.others().is_empty() {
             // Nobody could bring it back.
-            return self.count_failure("its state on this device is damaged, and no other device keeps it".into(), now);
+            return self.count_failure(
+                "its state on this device is damaged, and no other device keeps it".into(),
+                now,
+            );
         }
         self.d.held = None;
         if counts {

@@ -50,7 +50,8 @@ impl Actor {
         };
         tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
         self.inner.leases().release_task(self.shared.task, self.inner.seam.clock.boot());
-        let control = Control { right: self.right(), until, paused: false, end: None, released: 0, damage: 0 };
+        let control =
+            Control { right: self.right(), until, paused: false, end: None, released: 0, damage: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), whole, sequence, key, control };
         self.withheld.clear();

@@ -73,7 +73,9 @@ impl Actor {
             error = Some(died_of.clone());
         }
         if view.missing.is_some() {
-            error = Some("its state on this device's disk is damaged: whoever else keeps it is asked for it".into());
+            error = Some(
+                "its state on this device's disk is damaged: whoever else keeps it is asked for it".into(),
+            );
         }
         if let Some(note) = remote {
             if adds(note.state) && matches!(state, TaskState::Running | TaskState::Waiting | TaskState::Done)

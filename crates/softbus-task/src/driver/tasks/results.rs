@@ -9,9 +9,9 @@ use softbus_core::{DeviceId, Hash, TaskId};
 use softbus_net::seam::Lane;
 
 use super::Tasks;
+use crate::TaskError;
 use crate::driver::shared::TaskShared;
 use crate::driver::{proof, transfer};
-use crate::TaskError;
 
 impl Tasks {
     /// The serialised result of a finished task, from here or from any device that keeps it.

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use softbus_core::wire::task::{ManifestKind, Policy};
-use softbus_core::wire::task_control::{Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSecret, TaskSpec};
+use softbus_core::wire::task_control::{
+    Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSecret, TaskSpec,
+};
 use softbus_core::{DeviceId, Hash, ServiceName, TaskId, limits as core_limits};
 use softbus_net::seam::Lane;
 use softbus_placement::Decision;

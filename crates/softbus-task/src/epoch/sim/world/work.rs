@@ -95,12 +95,16 @@ impl World {
     /// Damages the checkpoint that counts on a device. One that nobody else keeps is spared: there would be no end.
     pub(super) fn damage(&mut self, device: usize) {
         let held = |device: &super::Device| {
-            let record = device.machine.as_ref().map(super::TaskMachine::record).or(device.disk.record.as_ref());
+            let record =
+                device.machine.as_ref().map(super::TaskMachine::record).or(device.disk.record.as_ref());
             let held = record.and_then(|record| record.held.as_ref().map(|held| held.checkpoint.manifest));
-            held.filter(|held| device.disk.checkpoints.contains_key(held) && !device.disk.damaged.contains(held))
+            held.filter(|held| {
+                device.disk.checkpoints.contains_key(held) && !device.disk.damaged.contains(held)
+            })
         };
         let Some(manifest) = held(&self.devices[device]) else { return };
-        let kept = |(other, current): (usize, &super::Device)| other != device && held(current) == Some(manifest);
+        let kept =
+            |(other, current): (usize, &super::Device)| other != device && held(current) == Some(manifest);
         if !self.devices.iter().enumerate().any(kept) {
             return;
         }
