@@ -6,7 +6,7 @@ use redb::{ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use softbus_core::wire::task_control::{Image, Move};
-use softbus_core::{Hash, Signed, TaskId};
+use softbus_core::{Hash, Signed, TaskId, WallMs};
 use softbus_net::seam::store::{Store, StoreError, existing};
 
 use crate::TaskError;
