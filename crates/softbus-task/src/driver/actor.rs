@@ -302,6 +302,15 @@ impl Actor {
     fn begin(&mut self, actions: Vec<Action>) {
         self.feeding = true;
         self.act(actions);
+        // The disk may have lost what the record names.
+        let record = self.machine.record();
+        let incoming = record.incoming.iter().map(|incoming| &incoming.held);
+        let named = record.held.iter().chain(&record.spare).chain(incoming);
+        let here = self.shared.parts();
+        let lost = named.map(|held| held.checkpoint.manifest).filter(|m| !here.checkpoints.contains_key(m));
+        let lost: Vec<Event> = lost.map(|manifest| Event::Lost { manifest }).collect();
+        drop(here);
+        self.events.extend(lost);
         self.drain();
     }
 

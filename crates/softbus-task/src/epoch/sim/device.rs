@@ -81,7 +81,7 @@ pub(super) struct Disk {
     pub(super) last_due_us: u64,
     /// Checkpoints by manifest hash.
     pub(super) checkpoints: BTreeMap<Hash, (Signed, CheckpointRef, History)>,
-    /// Those that are damaged, which nobody noticed yet.
+    /// Those that are damaged; of those that nobody noticed yet there is still a copy.
     pub(super) damaged: BTreeSet<Hash>,
 }
 

@@ -1,6 +1,6 @@
 //! What goes wrong, and how it heals.
 
-use softbus_core::Domain;
+use softbus_core::{Domain, Hash};
 use softbus_core::wire::task::Outcome;
 
 use super::super::super::Trace;
@@ -56,6 +56,11 @@ impl World {
             current.machine = Some(machine);
             self.perform(device, actions);
             self.prefer(device);
+            // What it knew to be lost it finds missing again, whether or not that was written.
+            let disk = &self.devices[device].disk;
+            let missing = |manifest: &&Hash| !disk.checkpoints.contains_key(manifest);
+            let missing: Vec<Hash> = disk.damaged.iter().filter(missing).copied().collect();
+            missing.into_iter().for_each(|manifest| self.notice(device, manifest, false));
         }
         self.after(100_000, What::Presence { device, life });
     }

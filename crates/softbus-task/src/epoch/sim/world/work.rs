@@ -60,7 +60,7 @@ impl World {
             let damaged = current.damaged.contains(&checkpoint.manifest);
             let there = self.devices[other].up && self.reaches(other, device) && self.reaches(device, other);
             if source.is_some() || !there {
-            } else if damaged {
+            } else if damaged && has {
                 self.notice(other, checkpoint.manifest, false);
             } else if has {
                 source = Some(other);
@@ -122,7 +122,7 @@ impl World {
 
     pub(super) fn lost(&mut self, device: usize, manifest: Hash, read_to_run: bool) {
         let disk = &mut self.devices[device].disk;
-        if disk.damaged.remove(&manifest) {
+        if disk.damaged.contains(&manifest) {
             disk.checkpoints.remove(&manifest);
             self.tell(|_| format!("{device} finds a checkpoint damaged"));
             self.give(device, Event::Lost { manifest });
