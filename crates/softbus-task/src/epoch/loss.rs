@@ -5,8 +5,9 @@
 //! - promises to nobody who asks what it holds: a majority of those who lost nothing decides, as if this one were away;
 //! - does not start the task, and asks for no lease for it: others that hold the checkpoint may go on sooner.
 //!
-//! A task that nobody else keeps cannot be helped: it ends in quarantine. One of which all that lost nothing hold less
-//! waits for whoever has more to return; a person can adopt it by force from what there is.
+//! Under policy `owner`, where nobody else decides, the owner goes back to the newest that others hold, once all of them
+//! have told; while one is away that may hold more, it waits (a person can adopt the task by force from what there is). A
+//! task that nobody else keeps cannot be helped: it ends in quarantine.
 
 use softbus_core::wire::task::Outcome;
 use softbus_core::{BootMs, DeviceId, Hash};
@@ -38,7 +39,33 @@ impl TaskMachine {
             self.d.missing = self.d.missing.max(Some(checkpoint));
         }
         self.replicas.lost(manifest);
+        self.replicas.told.clear();
         self.out.touch();
+    }
+
+    /// What was lost cannot be had now. Under policy `owner`, once every other member has told what it holds, the newest of
+    /// that has to do: part of the work is done again, and receivers drop the effects whose numbers they know. (Under
+    /// `quorum` those who lost nothing decide that.)
+    pub(super) fn fall_back(&mut self, manifest: Hash, now: BootMs) {
+        let Some(missing) = self.d.missing.filter(|missing| missing.manifest == manifest) else { return };
+        if self.is_quorum() || !self.is_owner() {
+            return;
+        }
+        let others = self.others();
+        if !others.iter().all(|device| self.replicas.told.contains_key(device)) {
+            // Whoever gets the chain tells what it holds.
+            if self.publish.is_empty() {
+                self.publish_tip(&[], now);
+            }
+            return;
+        }
+        let newest =
+            others.iter().filter_map(|device| self.replicas.told.get(device).copied().flatten()).max();
+        if let Some(newest) = newest.filter(|newest| *newest < missing) {
+            tracing::warn!(task = %self.d.task, ?missing, ?newest, "nobody has the lost checkpoint: back to an older one");
+            self.d.missing = Some(newest);
+            self.out.touch();
+        }
     }
 
     /// Something is held again that is as good as what was lost.

@@ -161,6 +161,9 @@ impl TaskMachine {
 
     pub(super) fn on_ack(&mut self, from: DeviceId, held: Option<CheckpointRef>) {
         let member = self.link.decree.owner == from || self.link.decree.holders.contains(&from);
+        if member && self.d.missing.is_some() {
+            self.replicas.told.insert(from, held);
+        }
         if !member || held.is_some() {
             self.publish.waiting.remove(&from);
         }

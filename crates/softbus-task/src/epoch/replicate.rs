@@ -19,6 +19,8 @@ const HISTORY_KEPT: usize = 3;
 pub(super) struct Replicas {
     /// As owner: the newest checkpoint that each device has acknowledged.
     pub(super) stored: BTreeMap<DeviceId, CheckpointRef>,
+    /// As owner that lost its state: what others told since that they hold.
+    pub(super) told: BTreeMap<DeviceId, Option<CheckpointRef>>,
     /// As owner: the newest checkpoint that a majority of the acceptors holds.
     pub(super) covered: Option<CheckpointRef>,
     /// As owner: effects that had left the task at recent checkpoints.
@@ -86,6 +88,7 @@ impl TaskMachine {
         self.replicas.stored.retain(|_, stored| *stored == base);
         self.replicas.seed_covered(&self.link, self.d.chain.last());
         self.replicas.history.clear();
+        self.replicas.told.clear();
         self.replicas.offers.clear();
         self.replicas.offer = None;
         self.replicas.offer_next = None;
@@ -397,6 +400,7 @@ impl TaskMachine {
             fetch.retry.at = fetch.retry.at.max(now.after(self.setup.tuning.retry));
         }
         self.drop_offer(manifest);
+        self.fall_back(manifest, now);
         if ours {
             self.cannot_prepare(manifest);
         }

@@ -95,7 +95,9 @@ impl Actor {
         let wanted = decree.owner != self.inner.me
             && (self.interest || decree.submitter == self.inner.me)
             && !self.remote.as_ref().is_some_and(|note| note.state.is_final())
-            && decree.outcome == Outcome::Run;
+            && (decree.outcome == Outcome::Run
+                // What it said last may have been missed.
+                || (decree.outcome == Outcome::Done && self.heard_effects.next() > 1));
         if !wanted {
             self.follow = None;
         } else if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {

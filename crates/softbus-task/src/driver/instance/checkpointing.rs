@@ -55,8 +55,10 @@ impl Instance {
         let job = self.inner.seam.compute.run(Lane::Work, size / BYTES_PER_OP + CHUNK_OPS, move || {
             let mut state_len = 0;
             let written = snapshot.write(|out| {
-                let mut counted = Counted { out, len: 0 };
-                program.save(&mut counted).map_err(|e| e.to_string())?;
+                let mut counted = Counted { out, len: 0, refused: None };
+                // Its serialiser says only that it could not go on.
+                let saved = program.save(&mut counted).map_err(|e| e.to_string());
+                saved.map_err(|error| counted.refused.take().unwrap_or(error))?;
                 state_len = counted.len;
                 write_tail(&mut counted, &tail).map_err(|e| e.to_string())
             });
@@ -237,11 +239,14 @@ fn backoff(last: Option<Duration>) -> Duration {
 struct Counted<'a> {
     out: &'a mut dyn std::io::Write,
     len: u64,
+    /// Why no more of it was taken.
+    refused: Option<String>,
 }
 
 impl std::io::Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.out.write(bytes)?;
+        let written = self.out.write(bytes);
+        let written = written.inspect_err(|error| self.refused = Some(error.to_string()))?;
         self.len += written as u64;
         Ok(written)
     }

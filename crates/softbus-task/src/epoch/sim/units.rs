@@ -346,6 +346,31 @@ fn a_task_whose_checkpoint_is_damaged_goes_on_from_anothers_copy() {
 }
 
 #[test]
+fn an_owner_goes_back_to_what_others_hold_once_all_have_told() {
+    let mut world = world(3, false, 100);
+    let owner = world.owner().unwrap();
+    // The last checkpoint before the crash reached nobody else.
+    world.fault(Fault::SplitOwner);
+    world.run_until(2_000_000);
+    let held = world.devices[owner].machine.as_ref().unwrap().record().held.clone().unwrap();
+    world.crash(owner);
+    world.devices[owner].disk.damaged.insert(held.checkpoint.manifest);
+    world.start(owner, false);
+    world.run_until(4_000_000);
+    sound(&world);
+    assert!(world.devices[owner].instance.is_none(), "another may have it");
+    world.fault(Fault::Heal);
+    let mut waited = 0;
+    while world.devices[owner].instance.is_none() && waited < 30_000_000 {
+        world.run_until(world.now_us + 5_000);
+        waited += 5_000;
+    }
+    // From here on it tells another story than the one that was covered on this device alone.
+    let running = world.devices[owner].instance.as_ref().expect("it stands still");
+    assert!(running.sequence < held.checkpoint.sequence);
+}
+
+#[test]
 fn a_task_whose_only_checkpoint_is_damaged_ends_in_quarantine_with_the_reason() {
     let mut world = World::new(Plan { replicas: 0, ..plan(1, false, 200) }, true);
     world.run_until(1_000_000);

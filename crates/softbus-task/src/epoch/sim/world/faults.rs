@@ -1,7 +1,7 @@
 //! What goes wrong, and how it heals.
 
-use softbus_core::{Domain, Hash};
 use softbus_core::wire::task::Outcome;
+use softbus_core::{Domain, Hash};
 
 use super::super::super::Trace;
 use super::super::super::sabotage::Sabotage;

@@ -103,8 +103,13 @@ impl World {
             })
         };
         let Some(manifest) = held(&self.devices[device]) else { return };
-        let kept =
-            |(other, current): (usize, &super::Device)| other != device && held(current) == Some(manifest);
+        let decrees =
+            self.devices.iter().filter_map(|device| device.machine.as_ref()).map(super::TaskMachine::decree);
+        let newest = decrees.max_by_key(|decree| decree.epoch);
+        let members = newest.map(softbus_core::wire::task::Decree::members).unwrap_or_default();
+        let kept = |(other, current): (usize, &super::Device)| {
+            other != device && members.contains(&current.id) && held(current) == Some(manifest)
+        };
         if !self.devices.iter().enumerate().any(kept) {
             return;
         }
