@@ -130,7 +130,7 @@ macro_rules! hex_id {
 }
 
 hex_id! {
-    /// A task, drawn at random by its submitter (128 bit). Text form: 32 hexadecimal digits.
+    /// A task, drawn by its submitter and bound to it ([`TaskId::of`]). Text form: 32 hexadecimal digits.
     TaskId, 16
 }
 hex_id! {
@@ -140,6 +140,26 @@ hex_id! {
 hex_id! {
     /// A link between two devices; it outlives the connections that carry it. Text form: 32 hex digits.
     LinkId, 16
+}
+
+impl TaskId {
+    /// A new id: eight random bytes, and a mark of the submitter over them. So no other device can pass a task of its
+    /// own off as this one: it would have to find a key with the same mark (2^64 tries, for each task anew).
+    pub fn of(submitter: &DeviceId, salt: [u8; 8]) -> Self {
+        let mut bytes = [0; 40];
+        bytes[..8].copy_from_slice(&salt);
+        bytes[8..].copy_from_slice(&submitter.0);
+        let mark = Hash::derive("softbus task id v1", &bytes);
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&salt);
+        id[8..].copy_from_slice(&mark.0[..8]);
+        Self(id)
+    }
+
+    /// Whether `submitter` drew it.
+    pub fn is_of(&self, submitter: &DeviceId) -> bool {
+        self.0.first_chunk().is_some_and(|salt| Self::of(submitter, *salt) == *self)
+    }
 }
 
 impl From<Hash> for CircleId {
@@ -186,6 +206,17 @@ mod tests {
             assert!(text.parse::<DeviceId>().is_err(), "{text}");
         }
         assert!("00".parse::<TaskId>().is_err());
+    }
+
+    #[test]
+    fn a_task_id_names_its_submitter() {
+        let (ours, theirs) = (DeviceId([1; 32]), DeviceId([2; 32]));
+        let id = TaskId::of(&ours, [7; 8]);
+        assert!(id.is_of(&ours) && !id.is_of(&theirs));
+        assert_ne!(id, TaskId::of(&ours, [8; 8]));
+        assert!(!TaskId([7; 16]).is_of(&ours));
+        // Ids outlive versions of the program.
+        assert_eq!(id.to_string(), "070707070707070791ba862b969573fb");
         let long = "1".repeat(10_000);
         assert!(long.parse::<DeviceId>().is_err());
     }

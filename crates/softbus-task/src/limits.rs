@@ -27,6 +27,10 @@ pub const SERVING_PEER: usize = 4;
 pub const WATCHERS: usize = 256;
 /// Tasks watched that this device has no part in.
 pub const SHADOWS: usize = 256;
+/// Tasks of one submitter, or told of by one device, that another device takes part in …
+pub const TASKS_PEER: usize = 1024;
+/// … and the bytes of their certificates.
+pub const TASKS_PEER_BYTES: usize = 32 << 20;
 /// Rounds of asking one source for what is still missing.
 pub const WANT_ROUNDS: usize = 4;
 /// Longest wait of an ordered move for its time: until the task has got its state, or an epoch is decided.
@@ -45,6 +49,8 @@ pub const FETCH_PATIENCE: Duration = Duration::from_millis(500);
 pub const TRANSFER_SILENCE: Duration = Duration::from_secs(15);
 /// Longest wait for the answer to a request.
 pub const ANSWER: Duration = Duration::from_secs(5);
+/// Devices asked at once to prove where a task stands.
+pub const PROOFS: usize = 8;
 /// Longest wait for each peer when all are asked what tasks they know.
 pub const ASK_ALL: Duration = Duration::from_secs(2);
 /// What a step should take: the budget follows it.
@@ -77,6 +83,8 @@ pub const WARM_KEEP: Duration = Duration::from_secs(60);
 pub const PROMISES: usize = 256;
 /// Candidates asked for a lease before giving up.
 pub const LEASE_TRIES: usize = 8;
+/// How often it is written down for how long a task has been over.
+pub const RETENTION_STEP: Duration = Duration::from_secs(3600);
 /// How long a device that neither submitted an ended task nor holds its result still knows of it.
 pub const KNOW_ENDED: Duration = Duration::from_secs(60);
 /// Traces of forgotten tasks that one device keeps, in number; the oldest go first. A trace keeps a device from voting twice

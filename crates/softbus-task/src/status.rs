@@ -42,8 +42,11 @@ pub struct TaskStatus {
     pub moves: Vec<Move>,
     /// What went wrong last, for people.
     pub error: Option<String>,
-    /// Root of its result's image, once done.
+    /// Hash of the signed manifest of its result, once done.
     pub result: Option<Hash>,
+    /// Whether it is known to be on as many devices as decide about it (a majority under policy `quorum`, its first runner
+    /// under `owner`): from then on it is not lost with its submitter.
+    pub accepted: bool,
     /// What happened to the branch that this device knew, if the task was adopted elsewhere meanwhile. Known only to
     /// those who took part in the old branch.
     pub fork: Option<Fork>,
@@ -106,6 +109,7 @@ impl TaskStatus {
             moves: note.moves,
             error: note.error.map(cut),
             result: note.result,
+            accepted: note.accepted,
             fork: None,
             spec: note.spec,
         }
@@ -130,6 +134,7 @@ impl TaskStatus {
             moves: self.moves.clone(),
             error: self.error.clone().map(cut),
             result: self.result,
+            accepted: self.accepted,
         }
     }
 }
@@ -206,6 +211,11 @@ pub enum TaskEvent {
         /// Why, for people.
         explanation: String,
     },
+    /// It is on as many devices as decide about it. At its submitter.
+    Accepted {
+        /// Which.
+        task: TaskId,
+    },
     /// Its state changed.
     State {
         /// Which.
@@ -240,7 +250,8 @@ pub enum TaskEvent {
         /// What it shows.
         bytes: Vec<u8>,
     },
-    /// Something left it, once for each sequence number.
+    /// Something left it, each number once as long as this program runs. One that starts anew hears those of the last
+    /// 256 that its devices kept again: whoever must act on each only once keeps the last number that it acted on.
     Effect {
         /// Which.
         task: TaskId,
@@ -248,6 +259,15 @@ pub enum TaskEvent {
         sequence: u64,
         /// What.
         bytes: Vec<u8>,
+    },
+    /// Effects left it while this device was out of reach, and are no longer kept for it.
+    EffectsMissed {
+        /// Which.
+        task: TaskId,
+        /// The first that was missed.
+        from: u64,
+        /// The last.
+        to: u64,
     },
     /// A checkpoint is kept by all holders that are in reach.
     Checkpoint {

@@ -37,8 +37,8 @@ pub(crate) struct TaskFile {
     pub moves: Vec<Move>,
     /// What went wrong last.
     pub error: Option<String>,
-    /// When it was over, by our wall clock.
-    pub ended: Option<WallMs>,
+    /// For how long it has been over, as counted here, in milliseconds.
+    pub over_ms: Option<u64>,
 }
 
 /// A checkpoint or result whose chunks are durable here.

@@ -69,6 +69,7 @@ async fn a_cut_in_the_middle_of_a_move_leaves_it_alive_exactly_once() {
         home[victim] = start(&world, name, RATE, &names(&all), config()).await;
         let output = timeout(Duration::from_secs(600), handle.output::<u64>()).await;
         assert_eq!(output.unwrap().unwrap(), input.unmoved(), "round {round}");
+        assert!(!two_were_alive(), "round {round}");
         // By and by all hear of it, and who was only asked to take it forgets it.
         sleep(Duration::from_secs(70)).await;
         for device in &home {
@@ -76,6 +77,24 @@ async fn a_cut_in_the_middle_of_a_move_leaves_it_alive_exactly_once() {
             assert_eq!(running, 0, "round {round}: on {}", device.name());
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_are_alive_at_once_would_be_noticed() {
+    logs();
+    let world = World::new(250);
+    let home = home(&world, &[("phone", RATE), ("tv", RATE)]).await;
+    let input = Input::turns(20_000);
+    let mut handles = Vec::new();
+    for device in &home {
+        let mut options = options("one of two");
+        options.hints.start_on = Some(device.id());
+        handles.push(home[0].tasks.run::<Grind>(&input, options).await.unwrap());
+    }
+    for handle in handles {
+        handle.finished().await.unwrap();
+    }
+    assert!(two_were_alive());
 }
 
 #[tokio::test(start_paused = true)]

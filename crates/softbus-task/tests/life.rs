@@ -12,7 +12,7 @@ use softbus_core::ErrorCode;
 use softbus_net::seam::memory::{Conditions, World};
 use softbus_net::seam::store::{StoreError, existing};
 use softbus_roster::SampleOverride;
-use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState};
+use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState, TasksConfig};
 use tokio::time::{sleep, timeout};
 
 const SLOW: u64 = 2_000_000;
@@ -149,6 +149,34 @@ async fn the_submitter_may_be_away_and_fetch_the_result_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_no_part_in_it_takes_a_result_that_is_proven_and_no_other() {
+    logs();
+    let world = World::new(27);
+    // The first device owns the circle; the task is the second one's and kept by the third and fourth.
+    let devices = [("owner", SLOW), ("phone", SLOW), ("tv", FAST), ("car", FAST - 1), ("nosy", SLOW)];
+    let home = home(&world, &devices).await;
+    let input = Input::turns(20_000);
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("theirs") };
+    options.hints.only = (1..4).map(|i| home[i].id()).collect();
+    options.hints.start_on = Some(home[2].id());
+    let handle = home[1].tasks.run::<Grind>(&input, options).await.unwrap();
+    let id = handle.id();
+    until_running_on(&handle, &home[2]).await;
+    let early = home[0].tasks.result(id).await.unwrap_err();
+    assert!(matches!(&early, TaskError::NoResult { why, .. } if why.contains("not finished")), "{early}");
+    handle.finished().await.unwrap();
+    // Its runner is gone; a holder proves the end and has the bytes.
+    home[2].host.kill();
+    let result = home[0].tasks.handle(id).await.unwrap().output::<u64>().await.unwrap();
+    assert_eq!(result, input.unmoved());
+    assert!(home[4].tasks.result(id).await.is_err());
+    // All that it knows then is what it was told.
+    [1, 3].iter().for_each(|keeper| home[*keeper].host.kill());
+    let late = home[0].tasks.result(id).await.unwrap_err();
+    assert!(matches!(&late, TaskError::NoResult { .. } | TaskError::NoSuchTask(_)), "{late}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_of_its_runner_under_owner_makes_it_wait_and_go_on_after_the_restart() {
     logs();
     let world = World::new(7);
@@ -250,6 +278,81 @@ async fn a_full_disk_does_not_stop_it() {
     until(&handle, "further", |s| s.progress > before).await;
     home[1].host.disk().set_capacity(None);
     until(&handle, "well again", |s| s.error.is_none()).await;
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_whose_last_checkpoint_cannot_be_stored_is_called_off_and_it_runs_on() {
+    logs();
+    let world = World::new(28);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input { ballast: 200_000, ..Input::turns(1_000_000) };
+    let mut options = options("stuck");
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[1]).await;
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    let used = home[1].host.disk().used_bytes();
+    home[1].host.disk().set_capacity(Some(used));
+    let error = home[1].tasks.move_to(handle.id(), Some(home[0].id()), "").await.unwrap_err();
+    assert!(error.to_string().contains("called off"), "{error}");
+    let before = handle.status().await.unwrap().progress;
+    until(&handle, "further", |s| s.progress > before && s.state == TaskState::Running).await;
+    home[1].host.disk().set_capacity(None);
+    home[1].tasks.move_to(handle.id(), Some(home[0].id()), "").await.unwrap();
+    handle.cancel().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_outgrew_its_device_is_not_thrown_back_when_it_shall_move() {
+    logs();
+    let world = World::new(29);
+    let config = TasksConfig { state_bytes: 1 << 20, ..config() };
+    let home = home_with(&world, &[("phone", SLOW), ("tv", FAST)], config).await;
+    let input = Input { ballast: 2 << 20, ..Input::turns(100_000) };
+    let mut options = options("grown");
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[1].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "on its way", |s| s.progress > 0.2).await;
+    let error = home[1].tasks.move_to(handle.id(), Some(home[0].id()), "").await.unwrap_err();
+    assert!(error.to_string().contains("larger than this device"), "{error}");
+    let mut watch = handle.watch().await.unwrap();
+    let mut last = 0.2;
+    while !watch.borrow_and_update().state.is_final() {
+        let now = watch.borrow().progress;
+        assert!(now >= last, "it was thrown back from {last} to {now}");
+        last = now;
+        watch.changed().await.unwrap();
+    }
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_chunk_is_got_from_another_that_keeps_it() {
+    logs();
+    let world = World::new(30);
+    let names = [("phone", SLOW), ("tv", FAST)];
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut home = home(&world, &names).await;
+    let input = Input { ballast: 300_000, ..Input::turns(200_000) };
+    let mut options = options("scratched");
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    // The phone has what the TV has; then the TV falls, and its disk with it.
+    sleep(Duration::from_secs(1)).await;
+    let there = home[1].net.seam().storage.blobs().list().unwrap();
+    home[1].host.crash();
+    let (mut damaged, kept) = (0, home[0].net.seam().storage.blobs().list().unwrap());
+    for name in there.into_iter().filter(|name| kept.contains(name)).take(3) {
+        home[1].host.disk().rot_blob(&name, b"not what it was".to_vec());
+        damaged += 1;
+    }
+    assert_eq!(damaged, 3);
+    home[1] = start(&world, "tv", FAST, &all, config()).await;
     assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
 }
 
@@ -366,6 +469,104 @@ async fn a_busy_device_promises_room_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_submitter_does_not_forget_its_task_before_it_is_over() {
+    logs();
+    let world = World::new(31);
+    let config = TasksConfig { keep_results: Duration::from_secs(5), ..config() };
+    let home = home_with(&world, &[("phone", SLOW), ("tv", FAST)], config).await;
+    let input = Input::turns(200_000);
+    let mut options = SubmitOptions { replicas: Some(0), ..options("long") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(home[0].tasks.list().len(), 1, "forgotten while it runs");
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(home[0].tasks.list().len() + home[1].tasks.list().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_is_removed_from_the_circle_lets_the_task_go() {
+    logs();
+    let world = World::new(32);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let mut options = SubmitOptions { replicas: Some(0), ..options("taken") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(1_000_000), options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    home[1].judge.distrust(&home[0].id());
+    home[0].judge.distrust(&home[1].id());
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(home[1].tasks.list().len(), 0);
+    assert_eq!(home[1].net.seam().storage.blobs().list().unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_accepted_once_a_majority_has_it() {
+    logs();
+    let world = World::new(33);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", FAST), ("desk", SLOW)]).await;
+    let mut options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("weighty") };
+    options.hints.only = (1..4).map(|i| home[i].id()).collect();
+    options.hints.start_on = Some(home[1].id());
+    // The network fails just before it is submitted, in all but the promise of room.
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(100_000), options).await.unwrap();
+    (2..4).for_each(|i| home[i].host.kill());
+    assert!(
+        timeout(Duration::from_secs(30), handle.accepted()).await.is_err(),
+        "one of three is no majority"
+    );
+    assert!(!handle.status().await.unwrap().accepted);
+    let names = [("phone", SLOW), ("tv", FAST), ("car", FAST), ("desk", SLOW)];
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let _car = start(&world, "car", FAST, &all, config()).await;
+    timeout(Duration::from_secs(120), handle.accepted()).await.unwrap().unwrap();
+    assert!(handle.status().await.unwrap().accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_was_away_for_too_many_effects_is_told_so() {
+    logs();
+    let world = World::new(34);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input { emit_every: 1000, ..Input::turns(3_000_000) };
+    let mut options = SubmitOptions { replicas: Some(0), ..options("chatty") };
+    options.hints.start_on = Some(home[1].id());
+    options.hints.stay = true;
+    let mut events = home[0].tasks.events();
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    let heard = tokio::spawn(async move {
+        let (mut next, mut missed) = (1, 0);
+        while next <= 3000 {
+            match events.next().await.unwrap() {
+                TaskEvent::Effect { sequence, .. } => {
+                    assert_eq!(sequence, next, "a gap that nobody told of");
+                    next += 1;
+                }
+                TaskEvent::EffectsMissed { from, to, .. } => {
+                    assert_eq!(from, next);
+                    missed += to + 1 - from;
+                    next = to + 1;
+                }
+                TaskEvent::Lagged { missed } => panic!("{missed} events"),
+                _ => {}
+            }
+        }
+        missed
+    });
+    until(&handle, "on its way", |s| s.progress > 0.1).await;
+    world.cut(&home[0].host, &home[1].host);
+    // Longer than a connection keeps what it could not send.
+    sleep(Duration::from_secs(60)).await;
+    world.heal();
+    handle.finished().await.unwrap();
+    let missed = timeout(Duration::from_secs(60), heard).await.unwrap().unwrap();
+    assert!(missed > 0, "nothing was missed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_that_leaves_the_circle_erases_what_it_keeps() {
     logs();
     let world = World::new(17);
@@ -392,7 +593,7 @@ async fn a_holder_that_leaves_the_circle_erases_what_it_keeps() {
 async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
     logs();
     let world = World::new(18);
-    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", SLOW)]).await;
     let tasks = &home[0].tasks;
     assert!(matches!(
         tasks.submit("no such/type", vec![], options("")).await,
@@ -400,9 +601,10 @@ async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
     ));
     let nowhere = tasks.submit("weave/1", vec![], options("")).await;
     assert!(matches!(&nowhere, Err(TaskError::NoPlace(why)) if why.contains("weave/1")));
-    let lonely = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("") };
-    let lonely = tasks.run::<Grind>(&Input::turns(10), lonely).await;
-    assert!(matches!(&lonely, Err(TaskError::NoPlace(why)) if why.contains("quorum")));
+    // Two others would be enough for k = 2.
+    let greedy = SubmitOptions { policy: PolicyKind::Quorum { k: 3 }, ..options("") };
+    let greedy = tasks.run::<Grind>(&Input::turns(10), greedy).await;
+    assert!(matches!(&greedy, Err(TaskError::NoPlace(why)) if why.contains("k = 3")));
     let long = options(&"x".repeat(100));
     assert!(matches!(tasks.run::<Grind>(&Input::turns(10), long).await, Err(TaskError::BadSubmission(_))));
     let handle = tasks.run::<Grind>(&Input::turns(100_000), options("one")).await.unwrap();

@@ -187,11 +187,13 @@ impl Builder {
         let keeper = Keeper::open(store.clone(), seam.clone(), key.clone()).await?;
         let router = Router::new();
         let net = Net::start(seam, key.clone(), keeper.clone(), router.clone(), net_config).await?;
+        let mut unfinished = Unfinished { rooms: Some((net.clone(), keeper.clone())), roster: None };
         keeper.attach(&net);
         let mut roster_config = self.roster;
         roster_config.task_types = self.registry.labels();
         let roster =
             Roster::start(net.clone(), keeper.clone(), store.clone(), key.clone(), roster_config).await?;
+        unfinished.roster = Some(roster.clone());
         let tasks = Tasks::start(
             net.clone(),
             roster.clone(),
@@ -202,8 +204,27 @@ impl Builder {
             self.tasks,
         )
         .await?;
+        unfinished.rooms = None;
         let (offered, telling) = Default::default();
         Ok(Bus { rooms: Arc::new(Rooms { net, router, keeper, roster, tasks, store, offered, telling }) })
+    }
+}
+
+/// The rooms of a start that has not come to its end. They hold each other: if it fails (or is given up) they are told
+/// to end, or the device would go on half-made, with its port and its links.
+struct Unfinished {
+    rooms: Option<(Net, Arc<Keeper>)>,
+    roster: Option<Roster>,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let Some((net, keeper)) = self.rooms.take() else { return };
+        if let Some(roster) = &self.roster {
+            roster.close();
+        }
+        net.close();
+        keeper.detach();
     }
 }
 

@@ -121,6 +121,26 @@ async fn two(world: &World) -> (Bus, Bus) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_fails_half_way_leaves_nothing_running() {
+    let mut failed = 0;
+    // The disk fails at each write of a first start in turn.
+    for writes in 0.. {
+        let world = World::new(7);
+        let host = host(&world, "tv");
+        host.disk().fail_after(Some(writes));
+        let half = device(&host).port(4000).start().await;
+        host.disk().fail_after(None);
+        let Err(error) = half else { break };
+        failed += 1;
+        // Its port is free again, and its database.
+        sleep(Duration::from_secs(5)).await;
+        let whole = device(&host).port(4000).start().await;
+        whole.unwrap_or_else(|again| panic!("after {writes} writes: {error}, then {again}"));
+    }
+    assert!(failed > 3, "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn services_are_offered_called_told_and_withdrawn() {
     let world = World::new(1);
     let (phone, tv) = two(&world).await;

@@ -34,7 +34,7 @@ fn openings() -> Vec<Vec<u8>> {
     let requests = [Request::Act(act), Request::Cancel(order), Request::List];
     let mut seeds: Vec<Vec<u8>> = requests.iter().flat_map(encode).collect();
     seeds.extend(encode(&note));
-    seeds.extend(encode(&Fetch { task: TASK, manifest: Some(hash(1)), base: None }));
+    seeds.extend(encode(&Fetch { task: TASK, manifest: hash(1), base: None }));
     seeds.extend(encode(&Watch { task: TASK, effects_from: u64::MAX }));
     with_nasty(seeds)
 }
@@ -247,6 +247,7 @@ fn record_seeds() -> Vec<Vec<u8>> {
         chain: vec![Certificate::Root(root)],
         next: Next { promised: Some(vote().ballot), ousted: true, accepted: None },
         held: Some(held.clone()),
+        missing: Some(checkpoint),
         spare: Some(held),
         incoming: None,
         starts: 255,
@@ -262,6 +263,10 @@ fn record_seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = durable.to_bytes().into_iter().collect();
     seeds.extend(postcard::to_allocvec(&(signed(b"a manifest"), image)).map(stored));
     seeds.extend(postcard::to_allocvec(&file).map(stored));
+    // What is left of a forgotten task: branch, epoch, decree, whether it voted, the order that cancelled it; and when.
+    let trace =
+        ((softbus_core::wire::task::Branch::NONE, 7u64, hash(2), true, Some(signed(b"an order"))), NOW);
+    seeds.extend(postcard::to_allocvec(&trace).map(stored));
     seeds.push(vec![2, 0, 1, 2, 3]);
     seeds.push([&FORMAT[..], &[0xff; 40]].concat());
     seeds.push(vec![1]);

@@ -145,6 +145,7 @@ messages! {
         Request::Cancel(signed(b"an order")),
         Request::Lease { task: TASK, ops: u64::MAX, memory_bytes: u64::MAX, kind: "picture/1".into(), seen: u64::MAX },
         Request::Unlease { task: TASK, lease: u64::MAX },
+        Request::Proof { task: TASK },
     ];
     TASK_REPLY: Reply, "task-reply", |_| true, [
         Reply::Tasks(vec![status(); 2]),
@@ -154,6 +155,13 @@ messages! {
         Reply::Outdated,
         Reply::Refused { code: u32::MAX, why: "no".into() },
         Reply::Elsewhere { runner: id(2) },
+        Reply::Proof {
+            grant: signed(b"a grant"),
+            links: vec![
+                Certificate::Root(signed(b"a root")),
+                Certificate::Voted { decree: vec![1; 40], votes: vec![signed(b"a vote"); 2] },
+            ],
+        },
     ];
     WATCH: Watch, "watch", |_| true, [Watch { task: TASK, effects_from: u64::MAX }];
     WATCH_NOTE: WatchNote, "watch-note", |note| match note {
@@ -170,8 +178,8 @@ messages! {
         WatchNote::Effect { fence: fence(2), sequence: u64::MAX, bytes: vec![4; 9] },
     ];
     FETCH: Fetch, "fetch", |_| true, [
-        Fetch { task: TASK, manifest: Some(hash(1)), base: Some(hash(2)) },
-        Fetch { task: TASK, manifest: None, base: None },
+        Fetch { task: TASK, manifest: hash(1), base: Some(hash(2)) },
+        Fetch { task: TASK, manifest: hash(3), base: None },
     ];
     OFFER: Offer, "offer", |_| true, [
         Offer {
@@ -450,7 +458,7 @@ pub(super) fn spec() -> TaskSpec {
 
 pub(super) fn grant() -> Grant {
     let rights = vec![Right::See, Right::Move, Right::Cancel];
-    Grant { spec: spec(), input: hash(5), granted: vec![Granted { device: id(2), rights }] }
+    Grant { spec: spec(), input: hash(5), secret: hash(6), granted: vec![Granted { device: id(2), rights }] }
 }
 
 pub(super) fn acts() -> Vec<Act> {
@@ -497,5 +505,6 @@ fn status() -> StatusNote {
         moves: vec![moved()],
         error: Some("none".into()),
         result: Some(hash(8)),
+        accepted: true,
     }
 }

@@ -17,7 +17,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::task::Fence;
+use super::task::{Certificate, Fence};
 use crate::{DeviceId, Domain, Epoch, Hash, Message, QoS, Signed, TaskId, WallMs, limits};
 
 /// An [`Act`] of a person on a task.
@@ -141,6 +141,8 @@ pub struct Grant {
     pub spec: TaskSpec,
     /// Root of the image of its input.
     pub input: Hash,
+    /// Name of its secret ([`TaskSecret::name`]): whoever gives it cannot give another.
+    pub secret: Hash,
     /// Who, beside the submitter and the owners of the circle.
     pub granted: Vec<Granted>,
 }
@@ -316,8 +318,10 @@ pub struct StatusNote {
     pub moves: Vec<Move>,
     /// What went wrong last, for people.
     pub error: Option<String>,
-    /// Root of its result's image, once done.
+    /// Hash of the signed manifest of its result, once done.
     pub result: Option<Hash>,
+    /// Whether it is known to be on as many devices as decide about it: it can no longer be lost with its submitter.
+    pub accepted: bool,
 }
 
 impl StatusNote {
@@ -394,6 +398,11 @@ pub enum Request {
         /// Its number.
         lease: u64,
     },
+    /// Where one stands, with all that proves it.
+    Proof {
+        /// Which.
+        task: TaskId,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -431,6 +440,13 @@ pub enum Reply {
     },
     /// No lease yet: the device has made promises that the asker did not know of. Its dynamic profile tells them.
     Outdated,
+    /// The task's grant, and the certificates of its epochs from the root on.
+    Proof {
+        /// Signed by its submitter.
+        grant: Signed,
+        /// At most [`CHAIN_LINKS`](super::task::CHAIN_LINKS).
+        links: Vec<Certificate>,
+    },
 }
 
 /// Opens a stream of [`WatchNote`]s.
@@ -465,8 +481,8 @@ pub enum WatchNote {
 pub struct Fetch {
     /// Of which task.
     pub task: TaskId,
-    /// Which, by the hash of its signed manifest; `None` asks for the result, whichever it is.
-    pub manifest: Option<Hash>,
+    /// Which, by the hash of its signed manifest.
+    pub manifest: Hash,
     /// The fetcher has all chunks of this one: the difference is sent without waiting for a [`Want`].
     pub base: Option<Hash>,
 }
@@ -474,6 +490,13 @@ pub struct Fetch {
 /// A task's secret. Its `Debug` form shows nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSecret(pub [u8; 32]);
+
+impl TaskSecret {
+    /// Names the secret without telling it.
+    pub fn name(&self) -> Hash {
+        Hash::derive("softbus task secret name v1", &self.0)
+    }
+}
 
 impl fmt::Debug for TaskSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -562,7 +585,7 @@ macro_rules! message {
 message!(Grant, 0x0480, 16 << 10);
 message!(Act, 0x0481, 4 << 10);
 message!(Request, 0x0482, 32 << 10);
-message!(Reply, 0x0483, limits::MESSAGE_BYTES);
+message!(Reply, 0x0483, limits::MESSAGE_BYTES + (32 << 10));
 message!(Watch, 0x0484, 64);
 message!(WatchNote, 0x0485, limits::MESSAGE_BYTES);
 message!(Fetch, 0x0486, 128);
@@ -651,6 +674,7 @@ mod tests {
             }],
             error: None,
             result: None,
+            accepted: true,
         }
     }
 
@@ -659,6 +683,7 @@ mod tests {
         let grant = Grant {
             spec: spec(),
             input: Hash([5; 32]),
+            secret: Hash([4; 32]),
             granted: vec![Granted { device: id(6), rights: vec![Right::See, Right::Move] }],
         };
         golden(&grant, GRANT);
@@ -678,10 +703,13 @@ mod tests {
         };
         golden(&lease, REQUEST);
         golden(&Reply::Task(Box::new(status())), REPLY);
+        golden(&Request::Proof { task: TaskId([1; 16]) }, REQUEST_PROOF);
+        let proof = Reply::Proof { grant: signed(), links: vec![Certificate::Root(signed())] };
+        golden(&proof, REPLY_PROOF);
         golden(&Watch { task: TaskId([1; 16]), effects_from: 3 }, WATCH);
         let fence = Fence { branch: Branch::NONE, epoch: Epoch(4) };
         golden(&WatchNote::Effect { fence, sequence: 3, bytes: vec![8, 9] }, WATCH_NOTE);
-        let fetch = Fetch { task: TaskId([1; 16]), manifest: Some(Hash([5; 32])), base: None };
+        let fetch = Fetch { task: TaskId([1; 16]), manifest: Hash([5; 32]), base: None };
         golden(&fetch, FETCH);
         let offer = Offer {
             task: TaskId([1; 16]),
@@ -728,24 +756,31 @@ mod tests {
         assert!(others.iter().all(|other| other.root() != image.root()));
     }
 
-    const GRANT: &str = "a200000080040100010101010101010101010101010101010573756d2f3105612073756d01010002010202\
+    const GRANT: &str = "c200000080040100010101010101010101010101010101010573756d2f3105612073756d01010002010202\
          ac02802001010863616d6572612f31000008e80701000101ac020108080808080808080808080808080808\
          08080808080808080808080808080808050505050505050505050505050505050505050505050505050505\
-         0505050505010606060606060606060606060606060606060606060606060606060606060606020001";
+         05050505050404040404040404040404040404040404040404040404040404040404040404010606060606\
+         060606060606060606060606060606060606060606060606060606020001";
     const ACT_HEX: &str = "3800000081040100010101010101010101010101010101010400010303030303030303030303030303030303\
          03030303030303030303030303030302676fe807";
     const REQUEST: &str = "1d000000820401000401010101010101010101010101010101ac0280200573756d2f31ac02";
-    const REPLY: &str = "1c0100008304010002010101010101010101010101010101010573756d2f3105612073756d010100020102\
+    const REPLY: &str = "1d0100008304010002010101010101010101010101010101010573756d2f3105612073756d010100020102\
          02ac02802001010863616d6572612f31000008e80701000101ac0201080808080808080808080808080808\
          08080808080808080808080808080808080202020202020202020202020202020202020202020202020202\
          020202020202010303030303030303030303030303030303030303030303030303030303030303040001f4\
          030468616c660104040404040404040404040404040404040404040404040404040404040404040701ac02\
          01020202020202020202020202020202020202020202020202020202020202020203030303030303030303\
-         030303030303030303030303030303030303030303030102676f040c8020d00f0000";
+         030303030303030303030303030303030303030303030102676f040c8020d00f000001";
+    const REQUEST_PROOF: &str = "11000000820401000601010101010101010101010101010101";
+    const REPLY_PROOF: &str = "cb000000830401000702020202020202020202020202020202020202020202020202020202020202020301\
+         02030909090909090909090909090909090909090909090909090909090909090909090909090909090909\
+         09090909090909090909090909090909090909090909090100020202020202020202020202020202020202\
+         02020202020202020202020202020301020309090909090909090909090909090909090909090909090909\
+         090909090909090909090909090909090909090909090909090909090909090909090909090909";
     const WATCH: &str = "11000000840401000101010101010101010101010101010103";
     const WATCH_NOTE: &str = "2700000085040100020000000000000000000000000000000000000000000000000000000000000000000403\
          020809";
-    const FETCH: &str = "3200000086040100010101010101010101010101010101010105050505050505050505050505050505050505\
+    const FETCH: &str = "31000000860401000101010101010101010101010101010105050505050505050505050505050505050505\
          0505050505050505050505050500";
     const OFFER: &str = "1301000087040100010101010101010101010101010101010202020202020202020202020202020202020202\
          0202020202020202020202020301020309090909090909090909090909090909090909090909090909090909\

@@ -20,10 +20,8 @@ impl Assembly {
     /// An empty one. The image must be sound.
     pub fn new(image: Image) -> Self {
         let have = vec![false; image.chunks.len()];
-        let len = usize::try_from(image.len).unwrap_or(usize::MAX);
-        // Not more than what sound images hold, whatever was said.
-        let bytes = vec![0; len.min(limits::CHUNK_BYTES * have.len())];
-        Self { image, bytes, have, doubles: Vec::new() }
+        // Grows as the chunks come: what was only announced takes no memory.
+        Self { image, bytes: Vec::new(), have, doubles: Vec::new() }
     }
 
     /// Goes on with a newer image of the same task: what is at the same place under the same name stays.
@@ -39,8 +37,7 @@ impl Assembly {
                     && self.image.chunk_len(i) == image.chunk_len(i)
             })
             .collect();
-        self.bytes.resize(len.min(limits::CHUNK_BYTES * image.chunks.len()), 0);
-        let len = self.bytes.len();
+        self.bytes.truncate(len);
         self.doubles.retain(|double| double.range().end <= len);
         self.have = same;
         self.image = image;
@@ -65,7 +62,15 @@ impl Assembly {
             return Err(SealError::Length);
         }
         let start = index * limits::CHUNK_BYTES;
-        self.bytes.get_mut(start..start + plain.len()).ok_or(SealError::Length)?.copy_from_slice(plain);
+        let end = start + plain.len();
+        if self.bytes.len() < end {
+            // By half as much again, but never past the end of the image.
+            let most = usize::try_from(self.image.len).unwrap_or(usize::MAX).max(end);
+            let room = end.saturating_add(end / 2).min(most);
+            self.bytes.reserve_exact(room - self.bytes.len());
+            self.bytes.resize(end, 0);
+        }
+        self.bytes.get_mut(start..end).ok_or(SealError::Length)?.copy_from_slice(plain);
         self.doubles.iter_mut().for_each(|double| double.follow(start, plain));
         self.have[index] = true;
         Ok(())
@@ -122,6 +127,18 @@ mod tests {
         let sealed: Vec<Vec<u8>> = state.chunks(CHUNK).map(|c| key.seal(c)).collect();
         let chunks = sealed.iter().map(|s| Hash::of(s)).collect();
         (Image { kind: ImageKind::Input, len: state.len() as u64, chunks }, sealed)
+    }
+
+    #[test]
+    fn what_is_only_announced_takes_no_memory() {
+        let key = TaskKey::from_bytes(Zeroizing::new([5; 32]), TaskId([1; 16]));
+        let sealed = key.seal(&[7; CHUNK]);
+        let chunks = vec![Hash::of(&sealed); limits::CHUNKS];
+        let mut assembly =
+            Assembly::new(Image { kind: ImageKind::Output, len: (CHUNK * limits::CHUNKS) as u64, chunks });
+        assert_eq!(assembly.bytes.capacity(), 0);
+        assembly.put(&key, 0, &mut sealed.clone()).unwrap();
+        assert!(assembly.bytes.capacity() <= 2 * CHUNK);
     }
 
     #[test]

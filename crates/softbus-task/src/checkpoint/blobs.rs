@@ -48,6 +48,12 @@ impl BlobKeeper {
         assembly.finish().map(|whole| whole.bytes).ok_or(TaskError::Damaged(image.root()))
     }
 
+    /// The chunks of an image that are damaged or missing, all of them: so that one fetch mends them.
+    pub fn damaged(&self, image: &Image) -> BTreeSet<Hash> {
+        let chunks: BTreeSet<Hash> = image.chunks.iter().copied().collect();
+        chunks.into_iter().filter(|name| matches!(self.get(name), Err(TaskError::Damaged(_)))).collect()
+    }
+
     /// Erases every blob that no image names: what a crash left behind. Returns how many.
     pub fn collect_garbage(&self, named: &BTreeSet<Hash>) -> io::Result<usize> {
         let mut erased = 0;

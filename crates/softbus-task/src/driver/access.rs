@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use softbus_core::wire::task_control::{ACT, Act, Grant, Right};
+use softbus_core::wire::task_control::{ACT, Act, Grant, Right, TaskSecret};
 use softbus_core::{DeviceId, Domain, Hash, Privacy, Signed, Signer, TaskId, decode, encode};
 use softbus_trust::Role;
 
@@ -40,6 +40,11 @@ impl OpenGrant {
 
     pub fn task(&self) -> TaskId {
         self.grant.spec.task
+    }
+
+    /// Whether this is the task's secret, and not one that somebody made up.
+    pub fn has_secret(&self, secret: &TaskSecret) -> bool {
+        self.grant.secret == secret.name()
     }
 
     pub fn submitter(&self) -> DeviceId {
@@ -136,7 +141,7 @@ mod tests {
         let key = DeviceKey::from_seed(&[1; 32]);
         let (friend, other) = (DeviceId([2; 32]), DeviceId([3; 32]));
         let granted = vec![Granted { device: friend, rights: vec![Right::See, Right::Move] }];
-        let grant = Grant { spec: spec(), input: Hash([0; 32]), granted };
+        let grant = Grant { spec: spec(), input: Hash([0; 32]), secret: Hash([0; 32]), granted };
         let grant = OpenGrant::open(OpenGrant::sign(&key, grant).unwrap().signed).unwrap();
         let member = Some(Role::Member);
         assert!(grant.may(&key.id(), member, Right::Cancel));
@@ -154,7 +159,8 @@ mod tests {
         let run = |privacy, only: Vec<DeviceId>, role| {
             let mut spec = spec();
             (spec.qos.privacy, spec.only) = (privacy, only);
-            let grant = Grant { spec, input: Hash([0; 32]), granted: Vec::new() };
+            let none = Hash([0; 32]);
+            let grant = Grant { spec, input: none, secret: none, granted: Vec::new() };
             OpenGrant::sign(&key, grant).unwrap().may_run(&other, role)
         };
         assert!(!run(Privacy::Device, vec![], Some(Role::Owner)));
@@ -165,16 +171,17 @@ mod tests {
         assert!(!run(Privacy::Anyone, vec![], None));
         assert!(!run(Privacy::Anyone, vec![DeviceId([9; 32])], Some(Role::Owner)));
         let spec = TaskSpec { never: vec![other], ..spec() };
-        let excluded = Grant { spec, input: Hash([0; 32]), granted: Vec::new() };
+        let none = Hash([0; 32]);
+        let excluded = Grant { spec, input: none, secret: none, granted: Vec::new() };
         assert!(!OpenGrant::sign(&key, excluded).unwrap().may_run(&other, Some(Role::Owner)));
     }
 
     #[test]
     fn a_flipped_bit_and_anothers_signature_are_refused() {
         let key = DeviceKey::from_seed(&[1; 32]);
-        let signed = OpenGrant::sign(&key, Grant { spec: spec(), input: Hash([0; 32]), granted: vec![] })
-            .unwrap()
-            .signed;
+        let none = Hash([0; 32]);
+        let grant = Grant { spec: spec(), input: none, secret: none, granted: vec![] };
+        let signed = OpenGrant::sign(&key, grant).unwrap().signed;
         for at in 0..signed.body.len() {
             let mut bent = signed.clone();
             bent.body[at] ^= 1;

@@ -1,19 +1,21 @@
 //! One task on this device: feeds its epoch machine and does what the machine says.
 
+mod early;
 mod keeping;
 mod moving;
 mod outside;
+mod retention;
 mod running;
 mod show;
 mod warming;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::wire::task::{EpochBody, EpochMessage};
+use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage};
 use softbus_core::wire::task_control::{MoveReason, StatusNote};
-use softbus_core::{BootMs, DeviceId, Hash, Signed, WallMs};
+use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::Presence;
 use softbus_roster::RosterView;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,16 +23,19 @@ use tokio::time::{Instant, sleep};
 
 use keeping::Flight;
 pub(crate) use moving::{Settled, Wish};
+use retention::Retention;
 
 use super::Inner;
 use super::follow::{Follow, Heard};
 use super::instance::{self, End, Report};
 use super::promises::Answer;
+use super::quota;
 use super::shared::{Leaving, TaskShared};
 use crate::epoch::{Action, Command, Durable, EffectGate, EffectInbox, Event, Notice, TaskMachine, View};
 use crate::native::Effect;
 use crate::status::TaskEvent;
 use crate::{TaskError, limits};
+use early::EarlyEffects;
 
 /// What others tell the actor.
 pub(crate) enum Input {
@@ -46,6 +51,10 @@ pub(crate) enum Input {
     Fetched { number: u64, manifest: Hash, result: Result<Signed, TaskError> },
     /// A checkpoint was put together for a hand-over to this device, as far as could be.
     Warmed { manifest: Hash },
+    /// Checkpoints that were here are damaged or gone.
+    Lost { manifests: Vec<Hash> },
+    /// Somebody wants the certificates of its epochs; `None` while they are being written.
+    Prove { answer: oneshot::Sender<Option<Vec<Certificate>>> },
     /// Somebody here wants to know how it goes.
     Interest,
     /// This device shuts down; told when the task has left.
@@ -70,8 +79,8 @@ pub(crate) struct Seed {
     pub actions: Vec<Action>,
     /// Told when the first record is durable.
     pub born: Done,
-    /// Since when the task has been over.
-    pub ended: Option<WallMs>,
+    /// For how long the task has been over.
+    pub over_ms: Option<u64>,
     /// Whether its file is on the disk already.
     pub filed: bool,
 }
@@ -80,6 +89,10 @@ pub(crate) struct Actor {
     inner: Arc<Inner>,
     shared: Arc<TaskShared>,
     machine: TaskMachine,
+    /// What the machine is to be told next: an event that comes of an action waits for the actions after that. Each
+    /// action brings at most one, so there are few.
+    events: VecDeque<Event>,
+    feeding: bool,
     inbox: mpsc::Receiver<Input>,
     own_inbox: mpsc::WeakSender<Input>,
     born: Done,
@@ -90,11 +103,15 @@ pub(crate) struct Actor {
     withheld: EffectGate<Effect>,
     /// What is known here of the effects that left.
     heard_effects: EffectInbox,
+    /// Effects under a right of which the machine has not heard yet.
+    early_effects: EarlyEffects,
     ops_done: u64,
     since: Instant,
 
     wake: Option<BootMs>,
     pending: Option<(Box<Durable>, u64)>,
+    /// Of the newest record.
+    last_token: u64,
     persisting: Option<oneshot::Receiver<(u64, bool)>>,
     fetching: Vec<Flight>,
     next_fetch: Option<(Hash, Vec<DeviceId>)>,
@@ -129,7 +146,7 @@ pub(crate) struct Actor {
     remote: Option<StatusNote>,
 
     shown: Shown,
-    ended: Option<WallMs>,
+    retention: Retention,
     /// Whether the task's file is on the disk.
     filed: bool,
     gone: bool,
@@ -157,6 +174,8 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
     let mut actor = Actor {
         inner: inner.clone(),
         machine: seed.machine,
+        events: VecDeque::new(),
+        feeding: false,
         inbox,
         own_inbox: sender.downgrade(),
         born: seed.born,
@@ -164,10 +183,12 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         reports: None,
         withheld: EffectGate::default(),
         heard_effects: EffectInbox::default(),
+        early_effects: EarlyEffects::default(),
         ops_done: 0,
         since: now,
         wake: None,
         pending: None,
+        last_token: 0,
         persisting: None,
         fetching: Vec::new(),
         next_fetch: None,
@@ -198,7 +219,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
             progress_told: now,
             preview_told: now,
         },
-        ended: seed.ended,
+        retention: Retention::new(seed.over_ms, inner.seam.clock.boot()),
         filed: seed.filed,
         gone: false,
         shared: shared.clone(),
@@ -208,7 +229,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
     let span =
         tracing::info_span!(parent: None, "task", device = %inner.me.short(), id = %reference.shared.task);
     let acting = async move {
-        actor.act(seed.actions);
+        actor.begin(seed.actions);
         actor.look();
         actor.show();
         actor.run().await;
@@ -244,6 +265,7 @@ impl Actor {
                 self.look();
             }
             self.mind_moves();
+            self.take_early_effects();
             self.erase();
             self.show();
         }
@@ -258,8 +280,17 @@ impl Actor {
         self.refused.take().map_or(Ok(()), |reason| Err(TaskError::Conflict(reason)))
     }
 
-    /// Gives an event to the machine and does what it says.
+    /// Gives an event to the machine and does what it says, in order: also what it says to the events that come of that.
     fn feed(&mut self, event: Event) {
+        self.events.push_back(event);
+        if self.feeding {
+            return;
+        }
+        self.feeding = true;
+        self.drain();
+    }
+
+    fn handle(&mut self, event: Event) {
         let before = self.machine.decree().epoch;
         let actions = self.machine.handle(event, self.inner.seam.clock.boot());
         if self.machine.decree().epoch == before.next() && self.owner == self.machine.decree().owner {
@@ -268,20 +299,47 @@ impl Actor {
         self.act(actions);
     }
 
+    /// Does what the machine says at its birth, and what comes of it.
+    fn begin(&mut self, actions: Vec<Action>) {
+        self.feeding = true;
+        self.act(actions);
+        // The disk may have lost what the record names.
+        let record = self.machine.record();
+        let incoming = record.incoming.iter().map(|incoming| &incoming.held);
+        let named = record.held.iter().chain(&record.spare).chain(incoming);
+        let here = self.shared.parts();
+        let lost = named.map(|held| held.checkpoint.manifest).filter(|m| !here.checkpoints.contains_key(m));
+        let lost: Vec<Event> = lost.map(|manifest| Event::Lost { manifest }).collect();
+        drop(here);
+        self.events.extend(lost);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            self.handle(event);
+        }
+        self.feeding = false;
+    }
+
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             self.one(action);
         }
-        let decree = self.machine.decree();
-        if decree.owner != self.owner {
+        let owner = self.machine.decree().owner;
+        if owner != self.owner {
+            self.forget_early_effects();
             self.before = Some((self.owner, self.heard_owner));
-            self.owner = decree.owner;
+            self.owner = owner;
             self.heard_owner = Instant::now();
             self.remote = None;
         }
+        let decree = self.machine.decree();
         let mut members: BTreeSet<DeviceId> = decree.members().into_iter().collect();
         members.extend(decree.acceptors());
-        self.shared.parts().members = members;
+        let chain_bytes = quota::chain_bytes(&self.machine.record().chain);
+        let mut parts = self.shared.parts();
+        (parts.members, parts.chain_bytes) = (members, chain_bytes);
     }
 
     fn one(&mut self, action: Action) {
@@ -289,8 +347,12 @@ impl Actor {
         match action {
             Action::Send { to, message } => self.send(to, message),
             Action::Persist { record, token } => {
-                self.pending = Some((record, token));
-                self.persist();
+                debug_assert!(token > self.last_token, "records out of order");
+                if token > self.last_token {
+                    self.last_token = token;
+                    self.pending = Some((record, token));
+                    self.persist();
+                }
             }
             Action::Run { fence, checkpoint, manifest, until } => {
                 self.start(fence, checkpoint, &manifest, until)
@@ -436,7 +498,8 @@ impl Actor {
     fn notice(&mut self, notice: Notice) {
         let task = self.shared.task;
         match notice {
-            Notice::Status(_) | Notice::Accepted => {}
+            Notice::Status(_) => {}
+            Notice::Accepted => self.inner.tell(TaskEvent::Accepted { task }),
             Notice::Moved { to, epoch } => {
                 tracing::info!(%task, to = %to.short(), %epoch, "the task was handed over");
                 // The destination has all it needs, the account of the move included.

@@ -243,6 +243,7 @@ impl Inner {
             let mut names: BTreeSet<Hash> = BTreeSet::new();
             {
                 let mut parts = shared.parts();
+                parts.gone = true;
                 names.append(&mut parts.staged);
                 let images = parts.checkpoints.values().map(|c| &c.image.chunks);
                 names.extend(images.flatten().copied());
@@ -312,13 +313,7 @@ impl Inner {
             // What was stored again meanwhile stays.
             let names = {
                 let parts = shared.parts();
-                let mut names = names;
-                let images = parts.checkpoints.values().map(|c| &c.image).chain(parts.snapshot.as_deref());
-                let kept: Vec<Hash> = images.flat_map(|i| &i.chunks).chain(&parts.staged).copied().collect();
-                kept.iter().for_each(|name| {
-                    names.remove(name);
-                });
-                names
+                &parts.unneeded(names) - &parts.staged
             };
             inner.erase_chunks(names).await;
         });
@@ -493,6 +488,8 @@ impl Inner {
         let (pipe, notes) = mpsc::channel(limits::PIPE);
         // It has room for one.
         let _ = pipe.try_send(note);
+        // Others that ended; foreign decrees could name ever new devices.
+        pipes.retain(|_, pipe| !pipe.is_closed());
         pipes.insert(to, pipe);
         let inner = self.clone();
         self.spawn(async move { inner.pump(to, notes).await });
@@ -549,6 +546,7 @@ pub(crate) fn first_status(grant: &OpenGrant) -> TaskStatus {
         moves: Vec::new(),
         error: None,
         result: None,
+        accepted: false,
         fork: None,
         spec: spec.clone(),
     }

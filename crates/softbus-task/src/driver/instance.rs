@@ -4,14 +4,14 @@ mod checkpointing;
 mod storing;
 mod tail;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use softbus_core::wire::task::{Branch, Decree};
 use softbus_core::wire::task_control::{ImageKind, StateMeta};
-use softbus_core::{BootMs, DeviceId, Signed};
+use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::seam::Lane;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
@@ -44,6 +44,8 @@ pub(crate) struct Control {
     pub end: Option<End>,
     /// Effects up to this one have left.
     pub released: u64,
+    /// Grows each time that a chunk stored before turns out to be damaged.
+    pub damage: u64,
 }
 
 /// How an instance is ended.
@@ -78,6 +80,14 @@ pub(crate) enum Report {
     },
     Failed {
         error: String,
+    },
+    /// It has no final checkpoint to stop with, and goes on if it may.
+    CannotStop {
+        error: String,
+    },
+    /// It could not begin: these chunks of its checkpoint are damaged.
+    Damaged {
+        chunks: BTreeSet<Hash>,
     },
     Finished {
         result: Signed,
@@ -167,6 +177,8 @@ struct Instance {
     last: Instant,
     cost: Duration,
     retry: Option<Duration>,
+    /// The damage that was seen to.
+    damage: u64,
 }
 
 impl Instance {
@@ -185,9 +197,18 @@ impl Instance {
             None => {
                 let (blobs, key, image) = (inner.blobs.clone(), begin.key.clone(), image.clone());
                 let ops = CHUNK_OPS * image.chunks.len() as u64;
-                let loaded = inner.seam.compute.run(Lane::Disk, ops, move || blobs.load(&key, &image)).await;
-                let loaded = loaded.unwrap_or(Err(TaskError::Closed));
-                (loaded.map_err(|e| failed(e.to_string()))?, Vec::new())
+                let load = move || {
+                    blobs.load(&key, &image).map_err(|error| match error {
+                        TaskError::Damaged(_) => (error, blobs.damaged(&image)),
+                        error => (error, Default::default()),
+                    })
+                };
+                let loaded = inner.seam.compute.run(Lane::Disk, ops, load).await;
+                match loaded.unwrap_or_else(|| Err((TaskError::Closed, Default::default()))) {
+                    Ok(bytes) => (bytes, Vec::new()),
+                    Err((TaskError::Damaged(_), chunks)) => return Err(Report::Damaged { chunks }),
+                    Err((error, _)) => return Err(failed(error.to_string())),
+                }
             }
         };
         let (label, meta) = match &image.kind {
@@ -247,6 +268,7 @@ impl Instance {
             last: Instant::now(),
             cost: Duration::ZERO,
             retry: None,
+            damage: 0,
             program,
             kind,
             key: begin.key,

@@ -8,6 +8,8 @@ mod inner;
 pub(crate) mod instance;
 mod placing;
 mod promises;
+mod proof;
+mod quota;
 mod service;
 mod shared;
 mod tasks;

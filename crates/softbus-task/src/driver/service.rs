@@ -18,7 +18,7 @@ use super::actor::{Input, Seed};
 use super::inner::first_status;
 use super::shared::{Released, TaskShared};
 use super::tasks::act_here;
-use super::{Inner, transfer};
+use super::{Inner, proof, quota, transfer};
 use crate::epoch::{Authority, EffectInbox, TaskMachine, authority, certificate};
 use crate::status::cut;
 use crate::{TaskError, limits};
@@ -123,6 +123,11 @@ async fn answer(inner: &Arc<Inner>, caller: Caller, request: Request) -> Result<
         }
         Request::Status { task } => {
             Ok(Reply::Task(Box::new(visible(inner, caller, task)?.status.borrow().to_note())))
+        }
+        Request::Proof { task } => {
+            let shared = visible(inner, caller, task)?;
+            let actor = inner.actor(shared.task).ok_or(TaskError::NoSuchTask(task))?;
+            proof::show(&actor).await
         }
         Request::Act(signed) => act(inner, &signed).await,
         Request::Cancel(order) => {
@@ -249,7 +254,8 @@ fn authorised(
     let Some(authority) = authority(message) else { return Ok(None) };
     let have = known.and_then(|shared| shared.grant());
     let fresh = match (&have, grant) {
-        (None, Some(signed)) => Some(OpenGrant::open(signed)?).filter(|grant| grant.task() == task),
+        (None, Some(signed)) => Some(OpenGrant::open(signed)?)
+            .filter(|grant| grant.task() == task && task.is_of(&grant.submitter())),
         _ => None,
     };
     let missing = || TaskError::Protocol("a task without its grant".into());
@@ -282,14 +288,18 @@ fn join(
     if inner.tasks().len() >= core_limits::TASKS {
         return Err(TaskError::Limit("tasks that one device knows"));
     }
+    quota::check(inner, grant.submitter(), from, &links)?;
     let place = inner.reserve(task).ok_or(TaskError::Limit("beginnings of one task at once"))?;
     let trace = inner.gone(task).map(|gone| gone.trace);
     let now = inner.seam.clock.boot();
     let joined = TaskMachine::join(inner.setup(), from, links, trace.as_ref(), now);
     let (machine, actions) = joined.map_err(protocol)?;
     let shared = TaskShared::new(first_status(&grant));
-    shared.parts().grant = Some(Arc::new(grant));
-    inner.begin(place, shared, Seed { machine, actions, born: None, ended: None, filed: false });
+    {
+        let mut parts = shared.parts();
+        (parts.grant, parts.told_by) = (Some(Arc::new(grant)), Some(from));
+    }
+    inner.begin(place, shared, Seed { machine, actions, born: None, over_ms: None, filed: false });
     Ok(())
 }
 

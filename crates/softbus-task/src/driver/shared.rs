@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softbus_core::wire::task::Fence;
 use softbus_core::wire::task_control::{Image, Move, MoveReason, STATUS_MOVES, TaskSecret};
-use softbus_core::{DeviceId, Hash, TaskId, WallMs};
+use softbus_core::{DeviceId, Hash, TaskId};
 use softbus_trust::Role;
-use tokio::sync::{Mutex as AsyncMutex, RwLock, broadcast, watch};
+use tokio::sync::{Mutex as AsyncMutex, RwLock, RwLockReadGuard, broadcast, watch};
 use tokio::time::Instant;
 
 use super::access::GrantRef;
@@ -20,7 +20,8 @@ use crate::store::{Checkpoint, TaskFile};
 /// One task, as several parts of the driver see it.
 pub(crate) struct TaskShared {
     pub task: TaskId,
-    /// Held for reading while chunks are stored that no checkpoint names yet; erasing needs it for writing.
+    /// Held for reading while the disk stores chunks, and never while the network is waited for; erasing needs it for
+    /// writing. What a transfer will still need is pinned meanwhile ([`TaskShared::pin`]).
     pub chunks: RwLock<()>,
     pub status: watch::Sender<Arc<TaskStatus>>,
     pub preview: watch::Sender<Option<Arc<Vec<u8>>>>,
@@ -45,6 +46,10 @@ pub(crate) struct Parts {
     pub untold: BTreeSet<Hash>,
     /// Owner, holders and acceptors of the last decree.
     pub members: BTreeSet<DeviceId>,
+    /// Size of the certificates of its epochs.
+    pub chain_bytes: usize,
+    /// Who first told of it, in this run of the program; `None`: it was submitted here or known before.
+    pub told_by: Option<DeviceId>,
     /// Devices that were asked to fetch a checkpoint.
     pub invited: BTreeSet<DeviceId>,
     pub moves: Vec<Move>,
@@ -56,6 +61,10 @@ pub(crate) struct Parts {
     pub snapshot: Option<Arc<Image>>,
     /// Chunks that are here though no checkpoint names them: of a transfer that was cut off.
     pub staged: BTreeSet<Hash>,
+    /// The task is forgotten here: nothing more is stored of it.
+    pub gone: bool,
+    /// Images that are being fetched, by number: their chunks are not erased.
+    pinned: BTreeMap<u64, Arc<[Hash]>>,
     /// The state of a hand-over to this device, as far as it is put together.
     pub warm: Option<Arc<Warm>>,
     /// Effects that watchers may lack.
@@ -63,8 +72,8 @@ pub(crate) struct Parts {
     /// Bytes sent of checkpoints, to all.
     pub sent_bytes: u64,
     pub error: Option<String>,
-    /// When the task was over.
-    pub ended: Option<WallMs>,
+    /// For how long the task has been over, as far as that is stored.
+    pub over_ms: Option<u64>,
 }
 
 /// The state of a hand-over to this device, which is put together in memory while the task still runs elsewhere.
@@ -125,6 +134,20 @@ impl TaskShared {
         self.parts().key.clone()
     }
 
+    /// The right to store chunks, for as long as the disk takes. `None` once the task is forgotten.
+    pub async fn store(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        let guard = self.chunks.read().await;
+        (!self.parts().gone).then_some(guard)
+    }
+
+    /// Keeps chunks from being erased, those that are here and those to come, for as long as the pin is kept.
+    pub fn pin(self: &Arc<Self>, chunks: &[Hash]) -> Pin {
+        let mut parts = self.parts();
+        let number = parts.pinned.last_key_value().map_or(0, |(last, _)| last + 1);
+        parts.pinned.insert(number, chunks.into());
+        Pin { shared: self.clone(), number }
+    }
+
     /// Lets an effect out: to those who watch now, and to those who come later.
     pub fn release(&self, released: Released) {
         let mut parts = self.parts();
@@ -139,11 +162,48 @@ impl TaskShared {
     }
 }
 
+/// See [`TaskShared::pin`].
+pub(crate) struct Pin {
+    shared: Arc<TaskShared>,
+    number: u64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.shared.parts().pinned.remove(&self.number);
+    }
+}
+
 impl Parts {
+    /// Leaves those names that nothing needs: no checkpoint, no running instance, no transfer.
+    pub fn unneeded(&self, mut names: BTreeSet<Hash>) -> BTreeSet<Hash> {
+        let images = self.checkpoints.values().map(|c| &c.image).chain(self.snapshot.as_deref());
+        let pinned = self.pinned.values().flat_map(|names| names.iter());
+        for name in images.flat_map(|image| &image.chunks).chain(pinned) {
+            names.remove(name);
+        }
+        names
+    }
+
     /// The task's file, with its key wrapped as `key`.
     pub fn file(&self, key: Vec<u8>) -> Option<TaskFile> {
         let grant = self.grant.as_ref()?.signed.clone();
-        Some(TaskFile { grant, key, moves: self.moves.clone(), error: self.error.clone(), ended: self.ended })
+        let (moves, error) = (self.moves.clone(), self.error.clone());
+        Some(TaskFile { grant, key, moves, error, over_ms: self.over_ms })
+    }
+
+    /// Drops every checkpoint that needs a chunk which is damaged, and names them. Their other chunks are good for a
+    /// fetch.
+    pub fn forget_chunk(&mut self, name: &Hash) -> Vec<Hash> {
+        let needs = |checkpoint: &Checkpoint| checkpoint.image.chunks.contains(name);
+        let all = self.checkpoints.iter().filter(|(_, checkpoint)| needs(checkpoint));
+        let lost: Vec<Hash> = all.map(|(manifest, _)| *manifest).collect();
+        for manifest in &lost {
+            let chunks = self.checkpoints.remove(manifest).map(|checkpoint| checkpoint.image.chunks.clone());
+            self.staged.extend(chunks.unwrap_or_default());
+        }
+        self.staged.remove(name);
+        lost
     }
 
     pub fn add_move(&mut self, moved: Move) {

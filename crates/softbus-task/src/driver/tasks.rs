@@ -135,7 +135,7 @@ impl Tasks {
             parts.grant = Some(Arc::new(grant));
             parts.moves = file.moves;
             parts.error = file.error;
-            parts.ended = file.ended;
+            parts.over_ms = file.over_ms;
             parts.checkpoints = loaded.checkpoints.into_iter().map(|(k, v)| (k, Arc::new(v))).collect();
         }
         let now = self.inner.seam.clock.boot();
@@ -146,7 +146,7 @@ impl Tasks {
         self.inner.begin(
             place,
             shared,
-            Seed { machine, actions, born: None, ended: file.ended, filed: true },
+            Seed { machine, actions, born: None, over_ms: file.over_ms, filed: true },
         );
         Ok(())
     }

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::Inner;
 use super::access::OpenGrant;
+use super::actor::Input;
 use super::instance::CHUNK_OPS;
 use super::shared::{Coming, TaskShared};
 use crate::checkpoint::{Assembly, TaskKey, missing_bits, wanted};
@@ -38,6 +39,9 @@ pub(crate) async fn serve(inner: &Arc<Inner>, mut channel: Channel, fetch: Fetch
     match give(inner, &mut channel, fetch).await {
         Ok(()) => channel.finish(),
         Err(error) => {
+            if let (TaskError::Damaged(name), Some(shared)) = (&error, inner.shared(fetch.task)) {
+                forget_chunk(inner, &shared, name).await;
+            }
             tracing::debug!(task = %fetch.task, peer = %peer.short(), %error, "a checkpoint was not given");
             channel.abort(error.code());
         }
@@ -50,10 +54,7 @@ async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result
     let (offer, image, base) = {
         let parts = shared.parts();
         let grant = parts.grant.clone().ok_or(TaskError::NoSuchTask(fetch.task))?;
-        let found = match fetch.manifest {
-            Some(manifest) => parts.checkpoints.get(&manifest).cloned(),
-            None => parts.checkpoints.values().find(|c| is_result(&c.image.kind)).cloned(),
-        };
+        let found = parts.checkpoints.get(&fetch.manifest).cloned();
         let checkpoint = found.ok_or(TaskError::NoSuchTask(fetch.task))?;
         let image = checkpoint.image.clone();
         let reads = is_result(&image.kind) && grant.may(&device, role, Right::See);
@@ -158,17 +159,15 @@ pub(crate) struct Fetched {
     pub assembly: Option<Assembly>,
 }
 
-/// Fetches a checkpoint (or, without a manifest hash, the result) from the first of `sources` that gives it, and
-/// stores it durably.
+/// Fetches a checkpoint from the first of `sources` that gives it, and stores it durably.
 pub(crate) async fn fetch(
     inner: &Arc<Inner>,
     shared: &Arc<TaskShared>,
-    manifest: Option<Hash>,
+    manifest: Hash,
     sources: &[DeviceId],
 ) -> Result<Signed, TaskError> {
     let mut last = TaskError::NoSuchTask(shared.task);
     for source in sources.iter().filter(|source| **source != inner.me) {
-        let _erase_later = shared.chunks.read().await;
         match take(inner, shared, manifest, *source, true).await {
             Ok(fetched) => return Ok(fetched.manifest),
             Err(error) => {
@@ -187,9 +186,10 @@ pub(crate) async fn fetch(
 pub(crate) async fn fetch_result(
     inner: &Arc<Inner>,
     shared: &Arc<TaskShared>,
+    manifest: Hash,
     source: DeviceId,
 ) -> Result<(ImageKind, Vec<u8>), TaskError> {
-    let fetched = take(inner, shared, None, source, false).await?;
+    let fetched = take(inner, shared, manifest, source, false).await?;
     let whole = fetched.assembly.and_then(Assembly::finish);
     let whole = whole.ok_or(TaskError::Damaged(fetched.image.root()))?;
     Ok((whole.image.kind, whole.bytes))
@@ -198,7 +198,7 @@ pub(crate) async fn fetch_result(
 async fn take(
     inner: &Arc<Inner>,
     shared: &Arc<TaskShared>,
-    wanted: Option<Hash>,
+    wanted: Hash,
     source: DeviceId,
     keep: bool,
 ) -> Result<Fetched, TaskError> {
@@ -208,7 +208,7 @@ async fn take(
     send(&mut channel, &Fetch { task, manifest: wanted, base }).await?;
     let offer: Offer = expect(&mut channel).await?;
     let heard = Instant::now();
-    let (manifest, grant) = check_offer(inner, shared, &offer, wanted)?;
+    let (manifest, grant) = check_offer(inner, shared, &offer, wanted, keep)?;
     let mut chunks = Vec::new();
     while chunks.len() < offer.chunks as usize {
         let part: ImagePart = expect(&mut channel).await?;
@@ -222,14 +222,14 @@ async fn take(
         return Err(TaskError::Protocol("the list of chunks is not the one that was signed".into()));
     }
 
+    // Before it is looked at what is here.
+    let _pin = keep.then(|| shared.pin(&image.chunks));
     let (mut have, warm, open) = {
         let mut parts = shared.parts();
-        if parts.grant.is_none() {
-            parts.grant = Some(Arc::new(grant));
-        }
-        if let (None, Some(secret)) = (&parts.key, &offer.secret) {
+        if let (None, Some(secret)) = (&parts.key, &offer.secret.filter(|secret| grant.has_secret(secret))) {
             parts.key = Some(TaskKey::from_bytes(Zeroizing::new(secret.0), task));
         }
+        parts.grant.get_or_insert_with(|| Arc::new(grant));
         let mut have = BTreeSet::new();
         if keep {
             have.extend(parts.checkpoints.values().flat_map(|c| &c.image.chunks).copied());
@@ -313,6 +313,7 @@ async fn take(
         if let (Some(warm), Some(assembly)) = (warm, assembly) {
             *warm.assembly.lock().await = Some(assembly);
         }
+        let _erase_later = shared.store().await.ok_or(TaskError::Closed)?;
         inner
             .add_checkpoint(shared, Checkpoint { manifest: offer.manifest.clone(), image: image.clone() })
             .await?;
@@ -326,25 +327,27 @@ fn check_offer(
     inner: &Inner,
     shared: &TaskShared,
     offer: &Offer,
-    wanted: Option<Hash>,
+    wanted: Hash,
+    keep: bool,
 ) -> Result<(Manifest, OpenGrant), TaskError> {
     let bad = |why: &str| Err(TaskError::Protocol(format!("an offered checkpoint: {why}")));
     let opened = manifest::open(&offer.manifest).map_err(|e| TaskError::Protocol(e.to_string()))?;
     if opened.task != shared.task || offer.task != shared.task {
         return bad("it is of another task");
     }
-    if wanted.is_some_and(|wanted| offer.manifest.hash() != wanted) {
+    if offer.manifest.hash() != wanted {
         return bad("it is not the one asked for");
     }
     let result = is_result(&offer.kind);
-    if (opened.kind == ManifestKind::Result) != result || (wanted.is_none() && !result) {
+    if (opened.kind == ManifestKind::Result) != result || !(keep || result) {
         return bad("it is no result, or one in place of a checkpoint");
     }
     if opened.chunks != offer.chunks || opened.bytes != offer.len {
         return bad("its size is not the one that was signed");
     }
-    if !result && offer.len > inner.config.state_bytes {
-        return Err(TaskError::Limit("memory for a task's state on this device"));
+    // A result that is only kept stays on the disk; no device of a quorum refuses it for its size.
+    if !(result && keep) && offer.len > inner.config.state_bytes {
+        return Err(TaskError::Limit("memory for a task's state or result on this device"));
     }
     let grant = OpenGrant::open(offer.grant.clone())?;
     if grant.hash != opened.grant || grant.task() != shared.task {
@@ -454,11 +457,14 @@ async fn drink(
             }
             Ok((assembly, stored))
         };
+        // What is being erased just now is pinned too late: it is stored again after that.
+        let erase_later = shared.store().await.ok_or(TaskError::Closed)?;
         let done: Result<_, TaskError> =
             inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed));
         let (back, stored) = done?;
         assembly = back;
         shared.parts().staged.extend(stored.iter().copied());
+        drop(erase_later);
         fresh.extend(stored);
     }
     // What was here before, or stands at several places.
@@ -481,7 +487,7 @@ async fn drink(
             Err(TaskError::Protocol("it did not give all chunks".into()))
         };
         if let Err(TaskError::Damaged(name)) = &done {
-            forget_chunk(shared, name);
+            forget_chunk(inner, shared, name).await;
         }
         assembly = Some(done?);
     }
@@ -494,11 +500,12 @@ async fn drink(
     Ok(assembly)
 }
 
-/// A chunk that was believed to be here is not: the next fetch shall bring it.
-pub(crate) fn forget_chunk(shared: &TaskShared, name: &Hash) {
-    let mut parts = shared.parts();
-    parts.staged.remove(name);
-    parts.checkpoints.retain(|_, checkpoint| !checkpoint.image.chunks.contains(name));
+/// A chunk that was believed to be here is not: no checkpoint that needs it counts as held here, until a fetch brings it.
+pub(crate) async fn forget_chunk(inner: &Inner, shared: &TaskShared, name: &Hash) {
+    let manifests = shared.parts().forget_chunk(name);
+    if let (Some(actor), false) = (inner.actor(shared.task), manifests.is_empty()) {
+        let _ = actor.inbox.send(Input::Lost { manifests }).await;
+    }
 }
 
 pub(crate) fn is_result(kind: &ImageKind) -> bool {

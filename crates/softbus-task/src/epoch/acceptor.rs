@@ -19,6 +19,7 @@ impl TaskMachine {
             || ballot.round == 0
             || !self.is_acceptor(from)
             || !self.is_acceptor(self.me)
+            || self.abstains()
         {
             return;
         }

@@ -96,6 +96,12 @@ pub enum Event {
         /// The final checkpoint's signed manifest.
         last: Option<Signed>,
     },
+    /// The task's instance cannot write the final checkpoint that it was told to stop with (its state is larger than this
+    /// device lets it be). It waits for [`Action::Resume`] or [`Action::Discard`].
+    CannotStop {
+        /// Why, for people.
+        error: String,
+    },
     /// The task's instance crashed, or could not be restored. It does nothing more.
     Failed {
         /// What it died of.
@@ -117,6 +123,12 @@ pub enum Event {
         manifest: Hash,
         /// Whether the reason lies here (disk full, memory) and not in the network.
         ours: bool,
+    },
+    /// A checkpoint that was durable here is damaged or gone. It is fetched again from others; until it, or a newer one,
+    /// is here the task does not start here, and this device promises nothing to those who would go on elsewhere.
+    Lost {
+        /// Its manifest's hash.
+        manifest: Hash,
     },
     /// A checkpoint named by [`Action::Warm`] is ready to be run as soon as the last changes are here.
     Warmed {
@@ -202,13 +214,13 @@ pub enum Action {
     },
     /// Take no further step until [`Action::Resume`].
     Pause,
-    /// Go on.
+    /// Go on, even if it was told to stop with a checkpoint and has not done so yet.
     Resume {
         /// As in [`Action::Run`].
         until: BootMs,
     },
     /// Stop the instance at its next step, store a final checkpoint durably and report [`Event::Stopped`]
-    /// (or [`Event::Finished`], or [`Event::Failed`]).
+    /// (or [`Event::Finished`], [`Event::Failed`], or [`Event::CannotStop`]), unless [`Action::Resume`] comes before.
     StopAndCheckpoint {
         /// The destination, for the manifest.
         destination: Option<DeviceId>,
@@ -408,6 +420,10 @@ pub struct View {
     pub base: CheckpointRef,
     /// The newest checkpoint here that counts.
     pub held: Option<CheckpointRef>,
+    /// A newer one that was damaged here.
+    pub missing: Option<CheckpointRef>,
+    /// Whether root and input are known to be durable at a majority of its acceptors.
+    pub accepted: bool,
     /// The newest checkpoint held by a majority (at the owner).
     pub covered: Option<CheckpointRef>,
     /// Why the epoch began, for people.

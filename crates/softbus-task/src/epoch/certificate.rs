@@ -289,7 +289,8 @@ pub fn authority(message: &EpochMessage) -> Option<Authority> {
     }
 }
 
-fn root_authority(signed: &Signed) -> Option<Authority> {
+/// The act that a branch begins with. Says nothing of the signature.
+pub(crate) fn root_authority(signed: &Signed) -> Option<Authority> {
     let decree = parse_decree(&signed.body).ok()?;
     match decree.why {
         Why::Adopted { .. } => Some(Authority::Adopt { signer: signed.signer, grant: decree.grant }),

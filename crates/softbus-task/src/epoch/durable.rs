@@ -21,6 +21,8 @@ pub struct Durable {
     pub next: Next,
     /// The newest checkpoint here that counts in the last epoch: of that epoch, or its base.
     pub held: Option<Held>,
+    /// A newer one of this epoch that was here, and may have been counted upon, but was damaged.
+    pub missing: Option<CheckpointRef>,
     /// An older one that an undecided decree may start from.
     pub spare: Option<Held>,
     /// A hand-over to this device that waits for its decision.
@@ -74,6 +76,7 @@ impl Durable {
             chain,
             next: Next::default(),
             held: None,
+            missing: None,
             spare: None,
             incoming: None,
             starts: 0,

@@ -110,6 +110,13 @@ impl EffectInbox {
         new
     }
 
+    /// Numbers that were passed over if `sequence` is taken now: they left while nobody listened here. Where nothing was
+    /// heard before, nothing was missed: each listener begins somewhere.
+    pub fn gap_before(&self, sequence: u64) -> Option<(u64, u64)> {
+        let next = self.next();
+        (self.last > 0 && sequence > next).then(|| (next, sequence - 1))
+    }
+
     /// The number wanted next.
     pub fn next(&self) -> u64 {
         self.last.saturating_add(1)
@@ -189,6 +196,16 @@ mod tests {
         assert!(inbox.accept(fence(0, 3), 1003));
         assert!(!inbox.accept(fence(0, 1), u64::MAX));
         assert_eq!(inbox.next(), 1004);
+    }
+
+    #[test]
+    fn a_gap_is_told_to_who_had_listened() {
+        let mut inbox = EffectInbox::default();
+        assert_eq!(inbox.gap_before(7), None);
+        assert!(inbox.accept(fence(0, 1), 7));
+        assert_eq!(inbox.gap_before(8), None);
+        assert_eq!(inbox.gap_before(10), Some((8, 9)));
+        assert_eq!(inbox.gap_before(3), None);
     }
 
     proptest! {

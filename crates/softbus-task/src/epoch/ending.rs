@@ -56,6 +56,7 @@ impl TaskMachine {
         self.d.cancelled = Some(order.clone());
         self.spread_cancel(now);
         self.d.held = None;
+        self.d.missing = None;
         self.d.spare = None;
         self.d.incoming = None;
         self.out.drop_back();

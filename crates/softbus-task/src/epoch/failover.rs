@@ -17,7 +17,7 @@ impl TaskMachine {
         }
         if self.is_owner() {
             self.drive_renewal(now);
-        } else if self.is_acceptor(self.me) && !self.members.draining {
+        } else if self.is_acceptor(self.me) && !self.members.draining && !self.abstains() {
             self.drive_take_over(now);
         }
     }

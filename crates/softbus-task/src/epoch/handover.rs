@@ -294,7 +294,7 @@ impl TaskMachine {
     }
 
     /// Calls a hand-over off, if nobody has voted for it yet.
-    pub(super) fn abort_move(&mut self, reason: &str, _now: BootMs) {
+    pub(super) fn abort_move(&mut self, reason: &str, now: BootMs) {
         if self.proposal.as_ref().is_some_and(|proposal| !proposal.may_be_dropped()) {
             return self.refuse("the hand-over is decided, or about to be: it cannot be called off any more");
         }
@@ -308,6 +308,9 @@ impl TaskMachine {
             self.send(outgoing.destination, EpochBody::Abort { manifest });
         }
         self.members.drain_failed(outgoing.destination);
+        if outgoing.stage == Stage::Stopping {
+            self.go_on(now);
+        }
         let notice = Notice::MoveAborted { to: outgoing.destination, reason: reason.into() };
         self.out.at_once(Action::Notify(notice));
     }

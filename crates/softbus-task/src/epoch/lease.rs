@@ -14,6 +14,7 @@ use softbus_core::wire::task::{Ballot, EpochBody, Outcome, Policy};
 use softbus_core::{BootMs, DeviceId};
 
 use super::certificate::{Link, majority};
+use super::runner::Instance;
 use super::tuning::{RENEWALS_PER_LEASE, epsilon};
 use super::{Action, TaskMachine};
 
@@ -87,7 +88,9 @@ impl TaskMachine {
     /// The owner asks for its lease, again and again.
     pub(super) fn drive_lease(&mut self, now: BootMs) {
         let Policy::Quorum { lease_ms } = self.link.decree.policy else { return };
-        if !self.is_owner() || self.members.left {
+        // Without its state it cannot run: others may.
+        let stateless = self.abstains() && self.runner.instance == Instance::None;
+        if !self.is_owner() || self.members.left || stateless {
             return;
         }
         if self.lease.ask_at <= now {

@@ -220,10 +220,12 @@ impl TaskMachine {
             }
             Event::Checkpoint { manifest } => self.on_checkpoint(&manifest, now),
             Event::Stopped { last } => self.on_stopped(last.as_ref(), now),
+            Event::CannotStop { error } => self.on_cannot_stop(&error, now),
             Event::Failed { error } => self.on_failed(error, now),
             Event::Finished { result } => self.on_finished(&result, now),
             Event::Fetched { manifest } => self.on_fetched(&manifest, now),
             Event::FetchFailed { manifest, ours } => self.on_fetch_failed(manifest, ours, now),
+            Event::Lost { manifest } => self.on_lost(manifest, now),
             Event::Warmed { manifest } => self.warmed(manifest),
             Event::Command(command) => self.on_command(command, now),
         }
@@ -492,6 +494,7 @@ impl TaskMachine {
             && matches!(self.link.decree.why, Why::Holders | Why::Renewed);
         self.lease_under_new_epoch(&before, kept_right && ours, now);
         self.d.next = Next::default();
+        self.d.missing = None;
         self.take_base();
         if self.link.decree.base != before.decree.base || self.link.decree.why == Why::Released {
             self.d.starts = 0;
@@ -573,6 +576,11 @@ impl TaskMachine {
     /// Branch and epoch.
     pub fn fence(&self) -> Fence {
         Fence { branch: self.link.branch, epoch: self.link.decree.epoch }
+    }
+
+    /// The certificates that prove the last decided epoch; `None` while they are being written.
+    pub fn proof(&self) -> Option<&[Certificate]> {
+        self.out.settled().then_some(&*self.d.chain)
     }
 
     /// The record, as it would be written now.

@@ -34,6 +34,7 @@ mod ending;
 mod failover;
 mod handover;
 mod lease;
+mod loss;
 mod machine;
 pub mod manifest;
 mod members;

@@ -189,6 +189,9 @@ impl TaskMachine {
             self.another_ballot(now);
             return true;
         }
+        if self.abstains() {
+            return true; // goes on when it is here again
+        }
         self.promise(ballot);
         let Some(Proposal { phase: Phase::Query { promises }, .. }) = &mut self.proposal else { return true };
         let own = Promised {

@@ -161,6 +161,9 @@ impl TaskMachine {
 
     pub(super) fn on_ack(&mut self, from: DeviceId, held: Option<CheckpointRef>) {
         let member = self.link.decree.owner == from || self.link.decree.holders.contains(&from);
+        if member && self.d.missing.is_some() {
+            self.replicas.told.insert(from, held);
+        }
         if !member || held.is_some() {
             self.publish.waiting.remove(&from);
         }
@@ -183,6 +186,12 @@ impl TaskMachine {
             self.publish.accepted_by = None;
             self.out.at_once(Action::Notify(Notice::Accepted));
         }
+    }
+
+    /// Whether the task is known to have been accepted: at its submitter by all who said so, elsewhere by what came of it.
+    pub(super) fn is_accepted(&self) -> bool {
+        let told = self.link.decree.submitter == self.me && self.publish.accepted_by.is_none();
+        told || self.d.chain.len() > 1 || self.replicas.covered.is_some()
     }
 
     // --- cancellation ---

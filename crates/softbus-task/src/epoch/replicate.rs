@@ -19,6 +19,8 @@ const HISTORY_KEPT: usize = 3;
 pub(super) struct Replicas {
     /// As owner: the newest checkpoint that each device has acknowledged.
     pub(super) stored: BTreeMap<DeviceId, CheckpointRef>,
+    /// As owner that lost its state: what others told since that they hold.
+    pub(super) told: BTreeMap<DeviceId, Option<CheckpointRef>>,
     /// As owner: the newest checkpoint that a majority of the acceptors holds.
     pub(super) covered: Option<CheckpointRef>,
     /// As owner: effects that had left the task at recent checkpoints.
@@ -59,6 +61,12 @@ impl Replicas {
         self.covered = matches!(last, Some(Certificate::Voted { .. })).then_some(link.decree.base);
     }
 
+    /// A checkpoint is gone from the disk: it is not offered again.
+    pub(super) fn lost(&mut self, manifest: Hash) {
+        self.offer.take_if(|offer| offer.manifest == manifest);
+        self.offer_next.take_if(|offer| offer.manifest == manifest);
+    }
+
     pub(super) fn offer_all(&mut self, now: BootMs) {
         self.offers.values_mut().for_each(|retry| *retry = Retry::now(now));
     }
@@ -80,6 +88,7 @@ impl TaskMachine {
         self.replicas.stored.retain(|_, stored| *stored == base);
         self.replicas.seed_covered(&self.link, self.d.chain.last());
         self.replicas.history.clear();
+        self.replicas.told.clear();
         self.replicas.offers.clear();
         self.replicas.offer = None;
         self.replicas.offer_next = None;
@@ -261,6 +270,7 @@ impl TaskMachine {
                 self.d.held = Some(new);
             }
         }
+        self.made_good();
         self.out.touch();
     }
 
@@ -277,7 +287,9 @@ impl TaskMachine {
         if let Some((checkpoint, _, sources)) = &self.replicas.asked {
             wanted.push((*checkpoint, sources.clone()));
         }
-        if self.d.held.is_none() && self.is_member() {
+        if let Some(missing) = self.d.missing.filter(|missing| !self.has(*missing)) {
+            wanted.push((missing, self.others()));
+        } else if self.d.held.is_none() && self.is_member() {
             wanted.push((self.link.decree.base, self.sources_of_base()));
         }
         // While a hand-over to this device is being prepared, nothing else may keep its checkpoint from coming.
@@ -288,7 +300,7 @@ impl TaskMachine {
     }
 
     /// Who may have the checkpoint this epoch started from: who had a part in this epoch or the one before.
-    fn sources_of_base(&self) -> Vec<DeviceId> {
+    pub(super) fn sources_of_base(&self) -> Vec<DeviceId> {
         let mut sources = Vec::new();
         if let Some(before) = self.d.chain.iter().rev().nth(1)
             && let Ok(decree) = parse_decree(before.decree_bytes())
@@ -361,6 +373,10 @@ impl TaskMachine {
         if self.wanted_by_proposal().is_some_and(|(base, _)| base == checkpoint) {
             self.adopt_held(held.clone(), true);
         }
+        if self.d.missing == Some(checkpoint) {
+            self.adopt_held(held.clone(), true);
+            self.replicas.note_history(&held);
+        }
         if self.d.held.is_none() && self.is_member() && checkpoint == self.link.decree.base {
             self.adopt_held(held.clone(), false);
             self.replicas.note_history(&held);
@@ -384,6 +400,7 @@ impl TaskMachine {
             fetch.retry.at = fetch.retry.at.max(now.after(self.setup.tuning.retry));
         }
         self.drop_offer(manifest);
+        self.fall_back(manifest, now);
         if ours {
             self.cannot_prepare(manifest);
         }

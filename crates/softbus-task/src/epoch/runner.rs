@@ -153,6 +153,21 @@ impl TaskMachine {
         }
     }
 
+    /// The instance was told to stop with a checkpoint, which is not wanted any more.
+    pub(super) fn go_on(&mut self, now: BootMs) {
+        if self.runner.instance != Instance::Stopping {
+            return;
+        }
+        let until = self.lease_until();
+        self.runner.instance = Instance::Running;
+        self.runner.said_until = until;
+        self.out.at_once(Action::Resume { until });
+        if until <= now {
+            self.runner.instance = Instance::Paused;
+            self.out.at_once(Action::Pause);
+        }
+    }
+
     // --- what the instance reports ---
 
     pub(super) fn on_checkpoint(&mut self, signed: &Signed, now: BootMs) {
@@ -178,6 +193,7 @@ impl TaskMachine {
         self.replicas.note_history(&held);
         self.replicas.offer_all(now);
         self.d.held = Some(held);
+        self.made_good();
         self.d.spare = None;
         self.d.starts = 0;
         self.d.failures = 0;
@@ -210,11 +226,33 @@ impl TaskMachine {
         }
     }
 
-    pub(super) fn on_failed(&mut self, mut error: String, now: BootMs) {
+    pub(super) fn on_cannot_stop(&mut self, error: &str, now: BootMs) {
+        if self.runner.instance != Instance::Stopping {
+            return;
+        }
+        if self.members.stops_to_leave {
+            // This device shuts down, and nobody takes the task: its last checkpoint has to do.
+            self.members.left = true;
+            self.discard();
+        } else if self.outgoing.is_some() {
+            self.abort_move(&format!("its final state could not be written: {error}"), now);
+        } else {
+            self.go_on(now);
+        }
+    }
+
+    pub(super) fn on_failed(&mut self, error: String, now: BootMs) {
         let instance = std::mem::take(&mut self.runner.instance);
         if matches!(instance, Instance::Discarding | Instance::None) {
             return;
         }
+        self.count_failure(error, now);
+        if instance == Instance::Stopping {
+            self.outgoing_stopped(false, now);
+        }
+    }
+
+    pub(super) fn count_failure(&mut self, mut error: String, now: BootMs) {
         let mut end = error.len().min(NOTE_BYTES);
         while !error.is_char_boundary(end) {
             end -= 1;
@@ -224,9 +262,6 @@ impl TaskMachine {
         self.d.error = error;
         self.out.touch();
         self.runner.not_before = now.after(self.setup.tuning.retry * (1 << self.d.failures.min(4)));
-        if instance == Instance::Stopping {
-            self.outgoing_stopped(false, now);
-        }
     }
 }
 

@@ -33,4 +33,6 @@ pub(crate) enum Sabotage {
     NoFreeze,
     /// A device that forgets a task forgets what it voted for, too.
     ForgetWithoutTrace,
+    /// An acceptor that lost what it was counted for still says what it holds.
+    PromiseAfterLoss,
 }

@@ -79,6 +79,8 @@ impl TaskMachine {
             policy: decree.policy,
             base: decree.base,
             held: self.held_ref(),
+            missing: self.d.missing,
+            accepted: self.is_accepted(),
             covered: self.replicas.covered,
             note: decree.note.clone(),
             forks: self.d.forks.clone(),

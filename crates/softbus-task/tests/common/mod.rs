@@ -1,6 +1,8 @@
 //! A home of several devices in a world in memory, under virtual time.
 #![allow(dead_code, clippy::unwrap_used, reason = "for tests; each test file uses some of it")]
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,40 @@ use tokio::time::timeout;
 pub const PORT: u16 = 4000;
 
 /// Mixes numbers for a while; carries ballast of which it changes one byte per turn.
-pub struct Grind(State);
+pub struct Grind(State, Alive);
+
+/// One program in memory, from start or resume to its end.
+struct Alive(u64);
+
+thread_local! {
+    /// Which of them took steps, in order; several steps in a row count once.
+    static STEPS: RefCell<(u64, Vec<u64>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+impl Alive {
+    fn new() -> Self {
+        STEPS.with_borrow_mut(|(last, _)| {
+            *last += 1;
+            Self(*last)
+        })
+    }
+
+    fn step(&self) {
+        STEPS.with_borrow_mut(|(_, steps)| {
+            if self.0 > 0 && steps.last() != Some(&self.0) {
+                steps.push(self.0);
+            }
+        });
+    }
+}
+
+/// Whether two programs of this test ran side by side: one took a step between two steps of the other.
+pub fn two_were_alive() -> bool {
+    STEPS.with_borrow(|(_, steps)| {
+        let mut seen = BTreeSet::new();
+        !steps.iter().all(|alive| seen.insert(*alive))
+    })
+}
 
 #[derive(Serialize, Deserialize)]
 pub struct State {
@@ -54,6 +89,7 @@ impl Input {
     /// What comes out if nothing ever moves.
     pub fn unmoved(&self) -> u64 {
         let mut task = Grind::start(self.clone()).unwrap();
+        task.1 = Alive(0); // it is no device's
         loop {
             if let Step::Done(sum) = task.step(&mut StepContext::detached(u64::MAX)).unwrap() {
                 return sum;
@@ -88,18 +124,19 @@ impl Task for Grind {
         if input.turns == 0 {
             return Err(TaskFailure::new("nothing to grind"));
         }
-        Ok(Self(State {
+        let state = State {
             turn: 0,
             turns: input.turns,
             sum: 1,
             panic_at: input.panic_at,
             emit_every: input.emit_every,
             ballast: Buffer(noise(input.ballast)),
-        }))
+        };
+        Ok(Self(state, Alive::new()))
     }
 
     fn resume(state: State) -> Result<Self, TaskFailure> {
-        Ok(Self(state))
+        Ok(Self(state, Alive::new()))
     }
 
     fn state(&self) -> &State {
@@ -111,6 +148,7 @@ impl Task for Grind {
     }
 
     fn step(&mut self, cx: &mut StepContext) -> Result<Step<u64>, TaskFailure> {
+        self.1.step();
         let s = &mut self.0;
         while s.turn < s.turns {
             s.turn += 1;

@@ -13,6 +13,7 @@ use super::{Actor, Input};
 use crate::driver::shared::TaskShared;
 use crate::driver::{Inner, transfer};
 use crate::epoch::Event;
+use crate::status::TaskEvent;
 use crate::{TaskError, limits};
 
 impl Actor {
@@ -74,6 +75,19 @@ impl Actor {
         }
     }
 
+    /// Checkpoints turned out to be damaged. What runs here stores all of its state anew; else it comes from others.
+    pub(super) fn lost(&mut self, manifests: Vec<Hash>) {
+        if let Some(instance) = &self.instance {
+            instance.set(|control| control.damage += 1);
+        }
+        for manifest in manifests {
+            let error = "a checkpoint on this device's disk is damaged; it is got anew".to_owned();
+            tracing::warn!(task = %self.shared.task, %manifest, "{error}");
+            self.inner.tell(TaskEvent::Trouble { task: self.shared.task, error });
+            self.feed(Event::Lost { manifest });
+        }
+    }
+
     /// Erases what need not be kept, unless chunks are being stored just now.
     pub(super) fn erase(&mut self) {
         if !self.sweep {
@@ -85,15 +99,9 @@ impl Actor {
         let gone: Vec<Hash> = std::mem::take(&mut self.doomed).into_iter().collect();
         let removed: Vec<_> = gone.iter().filter_map(|hash| parts.checkpoints.remove(hash)).collect();
         let mut names: BTreeSet<Hash> = removed.iter().flat_map(|c| &c.image.chunks).copied().collect();
-        names.append(&mut parts.staged);
-        for kept in parts.checkpoints.values() {
-            kept.image.chunks.iter().for_each(|name| {
-                names.remove(name);
-            });
-        }
-        for name in parts.snapshot.iter().flat_map(|image| &image.chunks) {
-            names.remove(name);
-        }
+        names.extend(parts.staged.iter().copied());
+        let names = parts.unneeded(names);
+        parts.staged.retain(|name| !names.contains(name));
         drop(parts);
         drop(guard);
         if !gone.is_empty() || !names.is_empty() {
@@ -131,7 +139,7 @@ async fn fetch_from_any(
             let (asker, task, told) = (inner.clone(), shared.clone(), told.clone());
             // Beyond the end of this it runs on until it is done or silent for too long; that does no harm.
             inner.spawn(async move {
-                let result = transfer::fetch(&asker, &task, Some(manifest), &[source]).await;
+                let result = transfer::fetch(&asker, &task, manifest, &[source]).await;
                 if told.send(result).await.is_err() {
                     task.parts().untold.remove(&manifest);
                 }

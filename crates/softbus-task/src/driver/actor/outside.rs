@@ -11,7 +11,7 @@ use super::{Actor, Done, Input, is_present};
 use crate::driver::follow::{self, Heard};
 use crate::driver::placing;
 use crate::driver::shared::Warm;
-use crate::epoch::{Command, Event, Trace};
+use crate::epoch::{Command, Event, Status, Trace};
 use crate::native::Effect;
 use crate::status::{TaskEvent, cut};
 use crate::{TaskError, limits};
@@ -36,6 +36,11 @@ impl Actor {
             Input::Promised { to, given, wish } => self.promised(to, given, wish),
             Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
             Input::Warmed { manifest } => self.feed(Event::Warmed { manifest }),
+            Input::Lost { manifests } => self.lost(manifests),
+            Input::Prove { answer } => {
+                // Who asked may have gone.
+                let _ = answer.send(self.machine.proof().map(<[_]>::to_vec));
+            }
             Input::Interest => {
                 self.interest = true;
                 self.follow_runner();
@@ -79,6 +84,7 @@ impl Actor {
         }
         self.rebalance(&grant);
         self.follow_runner();
+        self.ask_for_rights();
         self.tidy();
     }
 
@@ -89,7 +95,9 @@ impl Actor {
         let wanted = decree.owner != self.inner.me
             && (self.interest || decree.submitter == self.inner.me)
             && !self.remote.as_ref().is_some_and(|note| note.state.is_final())
-            && decree.outcome == Outcome::Run;
+            && (decree.outcome == Outcome::Run
+                // What it said last may have been missed.
+                || (decree.outcome == Outcome::Done && self.heard_effects.next() > 1));
         if !wanted {
             self.follow = None;
         } else if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {
@@ -131,7 +139,9 @@ impl Actor {
                 self.shared.preview.send_replace(Some(Arc::new(bytes.clone())));
                 self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes });
             }
-            WatchNote::Effect { fence, sequence, bytes } => self.effect(fence, Effect { sequence, bytes }),
+            WatchNote::Effect { fence, sequence, bytes } => {
+                self.foreign_effect(fence, Effect { sequence, bytes });
+            }
         }
     }
 
@@ -144,29 +154,27 @@ impl Actor {
             let running = self.instance.is_some();
             parts.warm.take_if(|warm| !running && warm.since.elapsed() > limits::WARM_KEEP);
         }
-        if !self.view().settled {
-            return;
-        }
-        let now = self.inner.seam.clock.wall();
-        let Some(ended) = self.ended else {
-            self.ended = Some(now);
-            self.shared.parts().ended = Some(now);
-            self.inner.save_file_soon(&self.shared);
-            return;
-        };
         // Who was only asked to take it, and then was not given it, has no part in it.
         let (decree, me) = (self.machine.decree(), self.inner.me);
         let part = decree.submitter == me || decree.members().contains(&me);
+        let view = self.view();
+        let ended = matches!(view.status, Status::Done { .. } | Status::Cancelled { .. });
+        let over = view.settled && (ended || !part);
+        let count = self.retention.count(over, self.inner.seam.clock.boot());
         let keep = if part { self.inner.config.keep_results } else { limits::KNOW_ENDED };
-        if now >= ended.after(keep) {
+        if self.retention.over_for().is_some_and(|over| over >= keep) {
             self.forget();
+        } else if let Some(over_ms) = count {
+            self.shared.parts().over_ms = over_ms;
+            self.inner.save_file_soon(&self.shared);
         }
     }
 
-    /// Holders erase what they keep when they leave the circle.
+    /// Whoever runs or keeps a task of others erases it when it leaves their circle.
     fn leave_if_no_longer_trusted(&mut self) {
         let decree = self.machine.decree();
-        let ours = [decree.owner, decree.submitter].contains(&self.inner.me);
+        // Running it is no right of its own.
+        let ours = decree.submitter == self.inner.me;
         let known = decree.members().into_iter().chain([decree.submitter]);
         let trusted = known.filter(|id| *id != self.inner.me).any(|id| self.inner.role(&id).is_some());
         if !ours && !trusted {

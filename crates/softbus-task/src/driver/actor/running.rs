@@ -40,11 +40,17 @@ impl Actor {
         };
         let sequence = manifest::parse(&manifest.body).map(|m| m.sequence);
         let (Some((checkpoint, key, whole)), Ok(sequence)) = (found, sequence) else {
-            let error = "its checkpoint or its key is not on this device".into();
+            let manifest = checkpoint.manifest;
+            if !self.shared.parts().checkpoints.contains_key(&manifest) {
+                self.feed(Event::Lost { manifest });
+                return self.feed(Event::Stopped { last: None });
+            }
+            let error = "its key is not on this device".into();
             return self.feed(Event::Failed { error });
         };
         tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
-        let control = Control { right: self.right(), until, paused: false, end: None, released: 0 };
+        let control =
+            Control { right: self.right(), until, paused: false, end: None, released: 0, damage: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), whole, sequence, key, control };
         self.withheld.clear();
@@ -95,6 +101,13 @@ impl Actor {
                 self.stop();
                 self.trouble(Some(error.clone()));
                 self.feed(Event::Failed { error });
+            }
+            Report::CannotStop { error } => self.feed(Event::CannotStop { error }),
+            Report::Damaged { chunks } => {
+                self.stop();
+                let lost = chunks.iter().flat_map(|chunk| self.shared.parts().forget_chunk(chunk)).collect();
+                self.lost(lost);
+                self.feed(Event::Stopped { last: None });
             }
             Report::Finished { result, failure } => {
                 self.stop();
@@ -195,8 +208,12 @@ impl Actor {
 
     /// An effect left the task: each number once, and none of an older right than is known.
     pub(super) fn effect(&mut self, fence: Fence, effect: Effect) {
+        let gap = self.heard_effects.gap_before(effect.sequence);
         if !self.heard_effects.accept(fence, effect.sequence) {
             return;
+        }
+        if let Some((from, to)) = gap {
+            self.inner.tell(TaskEvent::EffectsMissed { task: self.shared.task, from, to });
         }
         let effect = Arc::new(effect);
         self.inner.tell(TaskEvent::Effect {

@@ -72,6 +72,11 @@ impl Actor {
         if let Status::Quarantined { error: died_of } = &view.status {
             error = Some(died_of.clone());
         }
+        if view.missing.is_some() {
+            error = Some(
+                "its state on this device's disk is damaged: whoever else keeps it is asked for it".into(),
+            );
+        }
         if let Some(note) = remote {
             if adds(note.state) && matches!(state, TaskState::Running | TaskState::Waiting | TaskState::Done)
             {
@@ -107,6 +112,7 @@ impl Actor {
             moves: parts.moves.clone(),
             error,
             result,
+            accepted: old.accepted || view.accepted || remote.is_some_and(|note| note.accepted),
             fork: view.forks.last().map(|(_, lost)| Fork {
                 branch: view.fence.branch.fork,
                 lost: lost.as_ref().map(|checkpoint| checkpoint.sequence),

@@ -36,7 +36,7 @@ impl Actor {
             if let Err(error) = together(&inner, &shared, &warm, &checkpoint, &key).await {
                 tracing::debug!(task = %shared.task, %error, "a checkpoint was not put together beforehand");
                 if let TaskError::Damaged(name) = &error {
-                    transfer::forget_chunk(&shared, name);
+                    transfer::forget_chunk(&inner, &shared, name).await;
                 }
             }
             if let Some(inbox) = inbox.upgrade() {

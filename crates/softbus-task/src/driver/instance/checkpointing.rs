@@ -23,6 +23,9 @@ impl Instance {
         if self.storing.is_some() || !self.stepped {
             return false;
         }
+        if self.control.borrow().damage != self.damage && self.retry.is_none() {
+            return true;
+        }
         let interval = match self.retry {
             Some(retry) => retry,
             None if self.effects_wait => limits::CHECKPOINT_EFFECTS.max(self.cost * 2),
@@ -39,6 +42,12 @@ impl Instance {
     /// Writes the state into the snapshot; the program may go on when this returns. `Err`: it cannot be written.
     pub(super) async fn take(&mut self) -> Result<Option<ImageKind>, String> {
         let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
+        let damage = self.control.borrow().damage;
+        if damage != self.damage {
+            // Part of what was stored before is lost: nothing of it is built upon.
+            self.damage = damage;
+            snapshot.taint();
+        }
         let program =
             std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));
         let tail: Vec<Effect> = self.tail.iter().cloned().collect();
@@ -46,8 +55,10 @@ impl Instance {
         let job = self.inner.seam.compute.run(Lane::Work, size / BYTES_PER_OP + CHUNK_OPS, move || {
             let mut state_len = 0;
             let written = snapshot.write(|out| {
-                let mut counted = Counted { out, len: 0 };
-                program.save(&mut counted).map_err(|e| e.to_string())?;
+                let mut counted = Counted { out, len: 0, refused: None };
+                // Its serialiser says only that it could not go on.
+                let saved = program.save(&mut counted).map_err(|e| e.to_string());
+                saved.map_err(|error| counted.refused.take().unwrap_or(error))?;
                 state_len = counted.len;
                 write_tail(&mut counted, &tail).map_err(|e| e.to_string())
             });
@@ -138,7 +149,14 @@ impl Instance {
         let kind = match self.take().await {
             Ok(Some(kind)) => kind,
             Ok(None) => return Some(Report::Stopped { last: None }),
-            Err(error) => return Some(Report::Failed { error }),
+            Err(error) => {
+                // It has not stopped yet: the actor calls the move off, or ends it.
+                self.stepped = true;
+                self.retry = Some(backoff(self.retry));
+                self.tell(Report::CannotStop { error }).await;
+                self.rest(limits::STORE_RETRY).await;
+                return None;
+            }
         };
         loop {
             let snapshot = self.snapshot.take()?;
@@ -221,11 +239,14 @@ fn backoff(last: Option<Duration>) -> Duration {
 struct Counted<'a> {
     out: &'a mut dyn std::io::Write,
     len: u64,
+    /// Why no more of it was taken.
+    refused: Option<String>,
 }
 
 impl std::io::Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.out.write(bytes)?;
+        let written = self.out.write(bytes);
+        let written = written.inspect_err(|error| self.refused = Some(error.to_string()))?;
         self.len += written as u64;
         Ok(written)
     }

@@ -53,7 +53,7 @@ pub(crate) async fn store_snapshot(
     mut snapshot: Snapshot,
     kind: ImageKind,
 ) -> (Snapshot, Result<Image, TaskError>) {
-    let _erase_later = shared.chunks.read().await;
+    let Some(_erase_later) = shared.store().await else { return (snapshot, Err(TaskError::Closed)) };
     loop {
         let (blobs, key) = (inner.blobs.clone(), key.clone());
         let ops = CHUNK_OPS * snapshot.dirty_chunks().min(limits::BATCH) as u64;

@@ -68,6 +68,17 @@ impl TaskHandle {
         status.map(|status| status.clone()).map_err(|_| TaskError::Closed)
     }
 
+    /// Waits until the task is on as many devices as decide about it: from then on it is not lost with its submitter.
+    /// (When [`Tasks::submit`] returns, it is durable on the submitter alone.)
+    ///
+    /// # Errors
+    /// As [`Tasks::watch`].
+    pub async fn accepted(&self) -> Result<(), TaskError> {
+        let mut watch = self.watch().await?;
+        let accepted = watch.wait_for(|status| status.accepted || status.state.is_final()).await;
+        accepted.map(|_| ()).map_err(|_| TaskError::Closed)
+    }
+
     /// Waits until it is over and gives its serialised result.
     ///
     /// # Errors

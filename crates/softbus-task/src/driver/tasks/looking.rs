@@ -141,7 +141,9 @@ impl Tasks {
                         if let Some(runner) =
                             runner.filter(|runner| *runner != following.runner && *runner != inner.me)
                         {
-                            // What it repeats is known here; a number heard of another does not tell what to ask for.
+                            // What it repeats is known here; a number heard of another does not tell what to ask for, and
+                            // whatever right that other claimed does not bind this one.
+                            inbox = EffectInbox::from(inbox.next());
                             following = follow::follow(&inner, id, runner, 0, sender.clone());
                         }
                     }
@@ -150,7 +152,11 @@ impl Tasks {
                         shared.preview.send_replace(Some(Arc::new(bytes)));
                     }
                     WatchNote::Effect { fence, sequence, bytes } => {
+                        let gap = inbox.gap_before(sequence);
                         if inbox.accept(fence, sequence) {
+                            if let Some((from, to)) = gap {
+                                inner.tell(TaskEvent::EffectsMissed { task: id, from, to });
+                            }
                             inner.tell(TaskEvent::Effect { task: id, sequence, bytes });
                         }
                     }

@@ -1,80 +1,119 @@
-//! The result of a task, from here or from whoever keeps it.
+//! The result of a task: which it is, is what the task's epochs decided; the bytes come from here or from whoever keeps
+//! them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use softbus_core::wire::task_control::{ImageKind, TaskState};
-use softbus_core::{DeviceId, TaskId};
+use softbus_core::{DeviceId, Hash, TaskId};
 use softbus_net::seam::Lane;
 
 use super::Tasks;
 use crate::TaskError;
-use crate::driver::transfer;
+use crate::driver::shared::TaskShared;
+use crate::driver::{proof, transfer};
 
 impl Tasks {
     /// The serialised result of a finished task, from here or from any device that keeps it.
     ///
+    /// Only what the task's epochs decided counts: as this device knows it if it takes part in the task, else as another
+    /// device can prove it. So a device that lies cannot give an invented result. Under policy `owner` the device that ran
+    /// the task is trusted with what comes out of it.
+    ///
     /// # Errors
-    /// If it has not finished, failed, or nobody in reach has the result.
+    /// If it has not finished (or nobody in reach can prove it), failed, nobody in reach has the result, or it is larger
+    /// than a task's state may be on this device.
     pub async fn result(&self, id: TaskId) -> Result<Vec<u8>, TaskError> {
         let inner = &self.inner;
         let here = inner.shared(id);
-        if let Some(shared) = &here {
-            let found = {
-                let parts = shared.parts();
-                let result = parts.checkpoints.values().find(|c| transfer::is_result(&c.image.kind)).cloned();
-                result.zip(parts.key.clone())
-            };
-            let done = shared.status.borrow().result.is_some();
-            if let Some((checkpoint, key)) = found.filter(|_| done) {
-                let image = checkpoint.image.clone();
-                let (blobs, ops) = (inner.blobs.clone(), 20_000 * image.chunks.len() as u64);
-                let loaded = inner.seam.compute.run(Lane::Disk, ops, move || blobs.load(&key, &image)).await;
-                match loaded.ok_or(TaskError::Closed)? {
-                    Ok(bytes) => return outcome(id, &checkpoint.image.kind, bytes),
-                    Err(error) => {
-                        tracing::warn!(task = %id, %error, "the result is fetched from another holder")
-                    }
-                }
-            }
-        }
-        let (shared, status) = match here {
-            Some(shared) => {
-                let status = shared.status.borrow().clone();
-                (shared, status)
+        let shared = match &here {
+            Some(shared) => shared.clone(),
+            None => self.shadow(id).await?.shared,
+        };
+        let status = shared.status.borrow().clone();
+        let none = |why: &str| Err(TaskError::NoResult { task: id, why: why.to_owned() });
+        let mut keepers: Vec<DeviceId> =
+            status.runner.into_iter().chain(status.holders.iter().copied()).collect();
+        // Without a part in the task the status is hearsay.
+        let decided = match status.result.filter(|_| here.is_some()) {
+            Some(result) => result,
+            None if here.is_some() && status.state == TaskState::Cancelled => {
+                return none("it was cancelled");
             }
             None => {
-                let shadow = self.shadow(id).await?;
-                let status = shadow.shared.status.borrow().clone();
-                (shadow.shared, status)
+                let devices = self.in_reach(&keepers);
+                let Some(proven) = proof::ask(inner, id, devices).await else {
+                    return match status.state {
+                        TaskState::Done | TaskState::Failed => {
+                            none("no device in reach can prove that it is done")
+                        }
+                        TaskState::Cancelled => none("it was cancelled"),
+                        _ => none("it has not finished yet"),
+                    };
+                };
+                let Some(result) = proven.result() else {
+                    return none("it has not finished yet");
+                };
+                keepers.splice(..0, proven.members());
+                shared.parts().grant.get_or_insert_with(|| Arc::new(proven.grant));
+                result.manifest
             }
         };
-        if status.state == TaskState::Cancelled {
-            return Err(TaskError::NoResult { task: id, why: "it was cancelled".into() });
+        if let Some(found) = self.result_here(&shared, decided).await? {
+            return outcome(id, found);
         }
-        let mut sources: Vec<DeviceId> =
-            status.runner.into_iter().chain(status.holders.iter().copied()).collect();
-        sources.extend(inner.roster.view().others().map(|entry| entry.id));
-        let mut asked = BTreeSet::from([inner.me]);
-        for source in sources.into_iter().filter(|source| asked.insert(*source)) {
-            if !self.is_online(&source) {
-                continue;
-            }
-            match transfer::fetch_result(inner, &shared, source).await {
-                Ok((kind, bytes)) => return outcome(id, &kind, bytes),
+        for source in self.in_reach(&keepers) {
+            match transfer::fetch_result(inner, &shared, decided, source).await {
+                Ok(found) => return outcome(id, found),
+                Err(error @ TaskError::Limit(_)) => return Err(error),
                 Err(error) => {
                     tracing::debug!(task = %id, source = %source.short(), %error, "no result there")
                 }
             }
         }
-        let why = match status.state.is_final() {
-            true => "no device in reach keeps it".to_owned(),
-            false => "it has not finished yet".to_owned(),
+        none("no device in reach keeps it")
+    }
+
+    /// Reads a result that is on this device's disk.
+    async fn result_here(
+        &self,
+        shared: &TaskShared,
+        result: Hash,
+    ) -> Result<Option<(ImageKind, Vec<u8>)>, TaskError> {
+        let found = {
+            let parts = shared.parts();
+            parts.checkpoints.get(&result).cloned().zip(parts.key.clone())
         };
-        Err(TaskError::NoResult { task: id, why })
+        let Some((checkpoint, key)) = found else { return Ok(None) };
+        let image = checkpoint.image.clone();
+        if image.len > self.inner.config.state_bytes {
+            return Err(TaskError::Limit("memory for a task's state or result on this device"));
+        }
+        let (blobs, ops) = (self.inner.blobs.clone(), 20_000 * image.chunks.len() as u64);
+        let loaded = self.inner.seam.compute.run(Lane::Disk, ops, move || blobs.load(&key, &image)).await;
+        match loaded.ok_or(TaskError::Closed)? {
+            Ok(bytes) => Ok(Some((checkpoint.image.kind.clone(), bytes))),
+            Err(error) => {
+                if let TaskError::Damaged(name) = &error {
+                    transfer::forget_chunk(&self.inner, shared, name).await;
+                }
+                tracing::warn!(task = %shared.task, %error, "the result is fetched from another holder");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The devices that can be asked, `first` before all others.
+    fn in_reach(&self, first: &[DeviceId]) -> Vec<DeviceId> {
+        let view = self.inner.roster.view();
+        let others = view.others().map(|entry| entry.id);
+        let mut seen = BTreeSet::from([self.inner.me]);
+        let all = first.iter().copied().chain(others).filter(|device| seen.insert(*device));
+        all.filter(|device| self.is_online(device)).collect()
     }
 }
 
-fn outcome(id: TaskId, kind: &ImageKind, bytes: Vec<u8>) -> Result<Vec<u8>, TaskError> {
+fn outcome(id: TaskId, (kind, bytes): (ImageKind, Vec<u8>)) -> Result<Vec<u8>, TaskError> {
     match kind {
         ImageKind::Output => Ok(bytes),
         ImageKind::Failure => {

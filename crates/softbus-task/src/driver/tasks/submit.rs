@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use softbus_core::wire::task::{ManifestKind, Policy};
-use softbus_core::wire::task_control::{Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSpec};
+use softbus_core::wire::task_control::{
+    Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSecret, TaskSpec,
+};
 use softbus_core::{DeviceId, Hash, ServiceName, TaskId, limits as core_limits};
 use softbus_net::seam::Lane;
 use softbus_placement::{Decision, LeaseId};
@@ -45,7 +47,8 @@ impl Tasks {
     }
 
     /// Submits a task of a type (`picture/1`) with its serialised input (postcard). Placement chooses where it runs;
-    /// [`TaskEvent::Placed`] says why. Durable here when this returns.
+    /// [`TaskEvent::Placed`] says why. Durable here when this returns; [`TaskHandle::accepted`] waits until it is so on
+    /// the devices that decide about it.
     ///
     /// # Errors
     /// If the options are out of bounds, no device can take it, or the disk fails.
@@ -76,7 +79,8 @@ impl Tasks {
         let mut snapshot = Snapshot::new(u64::MAX);
         snapshot.write(|out| out.write_all(&input)).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
         drop(input);
-        let draft = Grant { spec, input: Hash([0; 32]), granted: options.grant };
+        let secret = TaskSecret(**key.secret()).name();
+        let draft = Grant { spec, input: Hash([0; 32]), secret, granted: options.grant };
         let unsigned = OpenGrant::sign(&*inner.key, draft.clone())?;
         let shared = TaskShared::new(first_status(&unsigned));
         let (_, stored) = store_snapshot(inner, &shared, &key, snapshot, ImageKind::Input).await;
@@ -95,7 +99,7 @@ impl Tasks {
             }
         };
         let (born, durable) = oneshot::channel();
-        let seed = Seed { machine, actions, born: Some(born), ended: None, filed: false };
+        let seed = Seed { machine, actions, born: Some(born), over_ms: None, filed: false };
         inner.begin(place, shared.clone(), seed);
         let explanation = match decision.chosen {
             // The explanation knows of the device's merits only.
@@ -129,7 +133,8 @@ impl Tasks {
         options: SubmitOptions,
     ) -> Result<Decision, TaskError> {
         let (spec, input) = self.spec(kind, input, &options).await?;
-        let grant = Grant { spec, input: Hash([0; 32]), granted: options.grant };
+        let none = Hash([0; 32]);
+        let grant = Grant { spec, input: none, secret: none, granted: options.grant };
         let grant = OpenGrant::sign(&*self.inner.key, grant)?;
         Ok(self.decide(&grant, input.len() as u64, &self.inner.roster.view()))
     }
@@ -151,15 +156,15 @@ impl Tasks {
                 inner.seam.compute.run(Lane::Work, ops, job).await.ok_or(TaskError::Closed)?
             }
         };
-        let mut id = [0; 16];
-        inner.seam.entropy.fill(&mut id);
+        let mut salt = [0; 8];
+        inner.seam.entropy.fill(&mut salt);
         let hints = &options.hints;
         let replicas = match options.policy {
             PolicyKind::Owner => options.replicas.unwrap_or(inner.config.replicas),
             PolicyKind::Quorum { k } => options.replicas.unwrap_or(k).max(k),
         };
         let spec = TaskSpec {
-            task: TaskId(id),
+            task: TaskId::of(&inner.me, salt),
             kind: kind.to_owned(),
             name: if options.name.is_empty() { kind.to_owned() } else { options.name.clone() },
             qos: options.qos,
@@ -251,10 +256,10 @@ impl Tasks {
         let policy = match spec.policy {
             PolicyKind::Owner => Policy::Owner,
             PolicyKind::Quorum { k } => {
-                if holders.len() < 2 {
+                if holders.len() < usize::from(k) {
                     return Err(TaskError::NoPlace(format!(
-                        "policy quorum needs {k} more devices that can run it, {} are in reach: pair more, or use \
-                         policy owner",
+                        "policy quorum with k = {k} needs {k} more devices that can run it, {} are in reach: pair more, \
+                         name a smaller k, or use policy owner",
                         holders.len()
                     )));
                 }

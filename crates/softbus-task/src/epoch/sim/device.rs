@@ -1,6 +1,6 @@
 //! A device of the simulated world: its clock, its disk, and the task's instance.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use softbus_core::wire::task::{CheckpointRef, Fence};
@@ -81,6 +81,8 @@ pub(super) struct Disk {
     pub(super) last_due_us: u64,
     /// Checkpoints by manifest hash.
     pub(super) checkpoints: BTreeMap<Hash, (Signed, CheckpointRef, History)>,
+    /// Those that are damaged; of those that nobody noticed yet there is still a copy.
+    pub(super) damaged: BTreeSet<Hash>,
 }
 
 pub(super) struct Device {

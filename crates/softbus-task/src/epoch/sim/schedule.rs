@@ -53,6 +53,9 @@ pub(super) enum Fault {
     Cancel { device: usize },
     /// Someone takes the task by force.
     Adopt { device: usize },
+    /// The disk damages the checkpoint that counts on this device, if another keeps it, too; this is noticed at once or
+    /// when it is read.
+    Damage { device: usize },
     /// An old message of the device is sent once more.
     Replay { device: usize },
 }
@@ -101,6 +104,7 @@ fn fault(devices: usize, force: bool) -> impl Strategy<Value = Fault> {
         1 => device.clone().prop_map(|device| Fault::Replay { device }),
         3 => device.clone().prop_map(|device| Fault::Forget { device }),
         1 => Just(Fault::OtherHolders),
+        2 => device.clone().prop_map(|device| Fault::Damage { device }),
     ];
     if !force {
         return mishaps.boxed();

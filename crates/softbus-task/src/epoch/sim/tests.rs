@@ -47,7 +47,9 @@ fn run(plan: &Plan, tell: bool) -> (World, Result<(), String>) {
 fn who_stays_dead(world: &World) -> Vec<usize> {
     let newest = world.observer.decided.values().map(|(_, decree)| decree).max_by_key(|decree| decree.epoch);
     let (Some(decree), true) = (newest, world.plan.quorum && world.accepted) else { return Vec::new() };
-    let forced = |fault: &Fault| matches!(fault, Fault::Adopt { .. } | Fault::Cancel { .. });
+    // A device whose disk is damaged counts as lost itself, until it is mended.
+    let forced =
+        |fault: &Fault| matches!(fault, Fault::Adopt { .. } | Fault::Cancel { .. } | Fault::Damage { .. });
     if world.plan.schedule.iter().any(|(_, fault)| forced(fault)) {
         return Vec::new();
     }
@@ -225,6 +227,7 @@ noticed! {
     granting_after_a_promise_is_noticed: GrantAfterPromise, split_council();
     a_base_that_moves_is_noticed: NoFreeze, plans(true);
     forgetting_without_a_trace_is_noticed: ForgetWithoutTrace, forgotten_members();
+    promising_after_a_loss_is_noticed: PromiseAfterLoss, lost_copies();
 }
 
 /// An acceptor forgets its lease just when another, deaf to the owner, asks for its promise.
@@ -359,6 +362,22 @@ fn forgotten_members() -> impl Strategy<Value = Plan> {
     course(true, 5, 2, 10, schedule)
 }
 
+/// Of the two that hold what was covered, one loses it to its disk and the other dies.
+fn lost_copies() -> impl Strategy<Value = Plan> {
+    let mut schedule = vec![(800, Fault::Heal)];
+    for (away, kept) in [(0, 1), (1, 2), (2, 0), (0, 2), (1, 0), (2, 1)] {
+        schedule.push((0, Fault::Split { sides: 1 << away }));
+        schedule.push((700, Fault::Damage { device: kept }));
+        schedule.push((0, Fault::CrashOwner));
+        schedule.push((0, Fault::Heal));
+        schedule.push((6_000, Fault::Start { device: 0, reboot: false }));
+        schedule.push((0, Fault::Start { device: 1, reboot: false }));
+        schedule.push((0, Fault::Start { device: 2, reboot: false }));
+        schedule.push((2_500, Fault::Heal));
+    }
+    course(true, 3, 2, 10, schedule)
+}
+
 /// The courses break nothing as long as every safeguard is in place.
 #[test]
 fn hard_courses_are_survived() {
@@ -373,6 +392,7 @@ fn hard_courses_are_survived() {
         search(power_cuts(), each, None),
         search(forgotten_votes(), each, None),
         search(forgotten_members(), each, None),
+        search(lost_copies(), each, None),
     ];
     if let Some(story) = runs.into_iter().find_map(Result::err) {
         panic!("{story}");

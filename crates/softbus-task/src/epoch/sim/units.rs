@@ -299,6 +299,91 @@ fn a_full_disk_stops_nothing_that_is_not_written() {
 }
 
 #[test]
+fn a_move_whose_final_state_cannot_be_stored_is_called_off_and_the_task_goes_on() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 1000);
+        let owner = world.owner().unwrap();
+        world.fault(Fault::Move { to: (owner + 1) % 4 });
+        while !world.devices[owner].instance.as_ref().is_some_and(|instance| instance.stopping) {
+            world.run_until(world.now_us + 200);
+        }
+        world.fault(Fault::FailDisk { device: owner, fails: true });
+        world.run_until(world.now_us + 31_000_000);
+        sound(&world);
+        assert!(says(&world, |notice| matches!(notice, Notice::MoveAborted { .. })));
+        let steps = |world: &World| world.devices[owner].instance.as_ref().map(|i| i.history.len());
+        let before = steps(&world).unwrap();
+        world.run_until(world.now_us + 1_000_000);
+        assert!(steps(&world).unwrap() > before, "it stands still");
+        world.fault(Fault::FailDisk { device: owner, fails: false });
+        world.run_until(world.now_us + 90_000_000);
+        sound(&world);
+        assert!(world.ended());
+    }
+}
+
+#[test]
+fn a_task_whose_checkpoint_is_damaged_goes_on_from_anothers_copy() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 100);
+        let owner = world.owner().unwrap();
+        world.crash(owner);
+        // The disk of the owner that is off, and under quorum also of whoever took over.
+        world.fault(Fault::Damage { device: owner });
+        world.run_until(4_000_000);
+        world.start(owner, true);
+        world.run_until(5_000_000);
+        let runner = world.owner().unwrap();
+        world.fault(Fault::Damage { device: runner });
+        world.crash(runner);
+        world.start(runner, false);
+        world.run_until(40_000_000);
+        sound(&world);
+        assert!(world.ended());
+        let decree = world.devices[runner].machine.as_ref().unwrap().decree();
+        assert_eq!(decree.outcome, Outcome::Done, "quorum: {quorum}");
+    }
+}
+
+#[test]
+fn an_owner_goes_back_to_what_others_hold_once_all_have_told() {
+    let mut world = world(3, false, 100);
+    let owner = world.owner().unwrap();
+    // The last checkpoint before the crash reached nobody else.
+    world.fault(Fault::SplitOwner);
+    world.run_until(2_000_000);
+    let held = world.devices[owner].machine.as_ref().unwrap().record().held.clone().unwrap();
+    world.crash(owner);
+    world.devices[owner].disk.damaged.insert(held.checkpoint.manifest);
+    world.start(owner, false);
+    world.run_until(4_000_000);
+    sound(&world);
+    assert!(world.devices[owner].instance.is_none(), "another may have it");
+    world.fault(Fault::Heal);
+    let mut waited = 0;
+    while world.devices[owner].instance.is_none() && waited < 30_000_000 {
+        world.run_until(world.now_us + 5_000);
+        waited += 5_000;
+    }
+    // From here on it tells another story than the one that was covered on this device alone.
+    let running = world.devices[owner].instance.as_ref().expect("it stands still");
+    assert!(running.sequence < held.checkpoint.sequence);
+}
+
+#[test]
+fn a_task_whose_only_checkpoint_is_damaged_ends_in_quarantine_with_the_reason() {
+    let mut world = World::new(Plan { replicas: 0, ..plan(1, false, 200) }, true);
+    world.run_until(1_000_000);
+    world.crash(0);
+    world.start(0, false);
+    let held = world.devices[0].machine.as_ref().unwrap().record().held.clone().unwrap();
+    world.devices[0].disk.damaged.insert(held.checkpoint.manifest);
+    world.run_until(20_000_000);
+    let Some(Status::Quarantined { error }) = &world.statuses[0] else { panic!("{:?}", world.statuses[0]) };
+    assert!(error.contains("damaged"), "{error}");
+}
+
+#[test]
 fn a_manifest_or_certificate_with_one_flipped_bit_is_refused() {
     let world = world(3, true, 100);
     let device = &world.devices[world.owner().unwrap()];

@@ -35,6 +35,7 @@ enum What {
     Wake { device: usize, life: u64, at: BootMs },
     Fetched { device: usize, life: u64, checkpoint: CheckpointRef, source: Option<usize> },
     Warmed { device: usize, life: u64, manifest: Hash },
+    Lost { device: usize, life: u64, manifest: Hash, read_to_run: bool },
     Step { device: usize, life: u64, instance: u64 },
     Stop { device: usize, life: u64, instance: u64, discard: bool },
     Presence { device: usize, life: u64 },
@@ -239,6 +240,7 @@ impl World {
             | What::Wake { device, .. }
             | What::Fetched { device, .. }
             | What::Warmed { device, .. }
+            | What::Lost { device, .. }
             | What::Step { device, .. }
             | What::Stop { device, .. }
             | What::Presence { device, .. } => Some(*device),
@@ -268,6 +270,11 @@ impl World {
             What::Warmed { device, life, manifest } => {
                 if self.devices[device].life == life && self.devices[device].up {
                     self.give(device, Event::Warmed { manifest });
+                }
+            }
+            What::Lost { device, life, manifest, read_to_run } => {
+                if self.devices[device].life == life && self.devices[device].up {
+                    self.lost(device, manifest, read_to_run);
                 }
             }
             What::Step { device, life, instance } => self.step(device, life, instance),
@@ -314,6 +321,10 @@ impl World {
                 }
                 Action::Run { fence, checkpoint, manifest, until } => {
                     let stored = self.devices[device].disk.checkpoints.get(&checkpoint.manifest).cloned();
+                    if self.devices[device].disk.damaged.contains(&checkpoint.manifest) {
+                        self.notice(device, checkpoint.manifest, true);
+                        continue;
+                    }
                     let Some((_, _, history)) = stored.filter(|(signed, _, _)| *signed == *manifest) else {
                         self.broken.get_or_insert(format!("device {device} is to run from what it has not"));
                         continue;
@@ -351,10 +362,17 @@ impl World {
                 }
                 Action::Resume { until } => {
                     self.tell(|_| format!("{device} resumes"));
+                    let mut steps = None;
                     self.devices[device].instance.iter_mut().for_each(|instance| {
                         instance.paused = false;
                         instance.until = until;
+                        if std::mem::take(&mut instance.stopping) {
+                            steps = Some(instance.id);
+                        }
                     });
+                    if let Some(instance) = steps {
+                        self.after(STEP_US, What::Step { device, life, instance });
+                    }
                 }
                 Action::StopAndCheckpoint { .. } => self.stop(device, false),
                 Action::Discard => self.stop(device, true),
@@ -373,7 +391,9 @@ impl World {
                 }
                 Action::ReleaseEffects { fence, through } => self.release(device, fence, through),
                 Action::Keep { manifests } => {
-                    self.devices[device].disk.checkpoints.retain(|hash, _| manifests.contains(hash));
+                    let disk = &mut self.devices[device].disk;
+                    disk.checkpoints.retain(|hash, _| manifests.contains(hash));
+                    disk.damaged.retain(|hash| manifests.contains(hash));
                 }
                 Action::Notify(notice) => self.noticed(device, notice),
             }

@@ -1,7 +1,7 @@
 //! What goes wrong, and how it heals.
 
-use softbus_core::Domain;
 use softbus_core::wire::task::Outcome;
+use softbus_core::{Domain, Hash};
 
 use super::super::super::Trace;
 use super::super::super::sabotage::Sabotage;
@@ -56,6 +56,11 @@ impl World {
             current.machine = Some(machine);
             self.perform(device, actions);
             self.prefer(device);
+            // What it knew to be lost it finds missing again, whether or not that was written.
+            let disk = &self.devices[device].disk;
+            let missing = |manifest: &&Hash| !disk.checkpoints.contains_key(manifest);
+            let missing: Vec<Hash> = disk.damaged.iter().filter(missing).copied().collect();
+            missing.into_iter().for_each(|manifest| self.notice(device, manifest, false));
         }
         self.after(100_000, What::Presence { device, life });
     }
@@ -145,6 +150,7 @@ impl World {
             Fault::Adopt { device } => {
                 self.give(device, Event::Command(Command::Adopt { note: String::new() }));
             }
+            Fault::Damage { device } => self.damage(device),
             Fault::Replay { device } => {
                 if !self.sent[device].is_empty() {
                     let which = self.random.below(self.sent[device].len() as u64) as usize;

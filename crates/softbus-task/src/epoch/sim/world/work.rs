@@ -39,6 +39,7 @@ impl World {
         let opened = manifest::open(&signed).ok()?;
         let checkpoint = manifest::name(&opened, &signed);
         self.observer.states.insert(checkpoint.manifest, history.clone());
+        self.devices[device].disk.damaged.remove(&checkpoint.manifest);
         self.devices[device].disk.checkpoints.insert(checkpoint.manifest, (signed, checkpoint, history));
         Some(checkpoint)
     }
@@ -52,16 +53,19 @@ impl World {
         let life = self.devices[device].life;
         let sources: Vec<usize> = from.into_iter().filter_map(|id| self.index(id)).collect();
         let here = self.devices[device].disk.checkpoints.contains_key(&checkpoint.manifest);
-        let source = if here {
-            Some(device)
-        } else {
-            sources.into_iter().find(|source| {
-                self.devices[*source].up
-                    && self.reaches(*source, device)
-                    && self.reaches(device, *source)
-                    && self.devices[*source].disk.checkpoints.contains_key(&checkpoint.manifest)
-            })
-        };
+        let mut source = here.then_some(device);
+        for other in sources {
+            let current = &mut self.devices[other].disk;
+            let has = current.checkpoints.contains_key(&checkpoint.manifest);
+            let damaged = current.damaged.contains(&checkpoint.manifest);
+            let there = self.devices[other].up && self.reaches(other, device) && self.reaches(device, other);
+            if source.is_some() || !there {
+            } else if damaged && has {
+                self.notice(other, checkpoint.manifest, false);
+            } else if has {
+                source = Some(other);
+            }
+        }
         let delay = match source {
             Some(source) if source == device => 100,
             Some(_) => self.random.between(2_000, 250_000),
@@ -85,6 +89,51 @@ impl World {
                 self.give(device, Event::Fetched { manifest: signed });
             }
             None => self.give(device, Event::FetchFailed { manifest: checkpoint.manifest, ours: false }),
+        }
+    }
+
+    /// Damages the checkpoint that counts on a device. One that nobody else keeps is spared: there would be no end.
+    pub(super) fn damage(&mut self, device: usize) {
+        let held = |device: &super::Device| {
+            let record =
+                device.machine.as_ref().map(super::TaskMachine::record).or(device.disk.record.as_ref());
+            let held = record.and_then(|record| record.held.as_ref().map(|held| held.checkpoint.manifest));
+            held.filter(|held| {
+                device.disk.checkpoints.contains_key(held) && !device.disk.damaged.contains(held)
+            })
+        };
+        let Some(manifest) = held(&self.devices[device]) else { return };
+        let decrees =
+            self.devices.iter().filter_map(|device| device.machine.as_ref()).map(super::TaskMachine::decree);
+        let newest = decrees.max_by_key(|decree| decree.epoch);
+        let members = newest.map(softbus_core::wire::task::Decree::members).unwrap_or_default();
+        let kept = |(other, current): (usize, &super::Device)| {
+            other != device && members.contains(&current.id) && held(current) == Some(manifest)
+        };
+        if !self.devices.iter().enumerate().any(kept) {
+            return;
+        }
+        self.devices[device].disk.damaged.insert(manifest);
+        if self.random.permille(500) {
+            self.notice(device, manifest, false);
+        }
+    }
+
+    /// A damaged checkpoint is read.
+    pub(super) fn notice(&mut self, device: usize, manifest: Hash, read_to_run: bool) {
+        let life = self.devices[device].life;
+        self.after(100, What::Lost { device, life, manifest, read_to_run });
+    }
+
+    pub(super) fn lost(&mut self, device: usize, manifest: Hash, read_to_run: bool) {
+        let disk = &mut self.devices[device].disk;
+        if disk.damaged.contains(&manifest) {
+            disk.checkpoints.remove(&manifest);
+            self.tell(|_| format!("{device} finds a checkpoint damaged"));
+            self.give(device, Event::Lost { manifest });
+        }
+        if read_to_run {
+            self.give(device, Event::Stopped { last: None });
         }
     }
 
@@ -162,8 +211,13 @@ impl World {
 
     pub(super) fn stopped(&mut self, device: usize, life: u64, instance: u64, discard: bool) {
         let current = &self.devices[device];
-        if current.life != life || !current.up || current.instance.as_ref().is_none_or(|i| i.id != instance) {
+        let is = |running: &super::super::device::Instance| running.id == instance && running.stopping;
+        if current.life != life || !current.up || !current.instance.as_ref().is_some_and(is) {
             return;
+        }
+        if !discard && current.failing_disk {
+            // The final checkpoint cannot be stored; it is tried again.
+            return self.after(500_000, What::Stop { device, life, instance, discard });
         }
         let history = self.devices[device].instance.as_ref().unwrap().history.clone();
         let last = if discard { None } else { self.make(device, ManifestKind::Checkpoint, &history) };
