@@ -221,7 +221,7 @@ fn acts() -> Vec<Act> {
         Act::ChangeRole { device: id(2), grant: grant(Role::Member) },
         Act::Remove { device: id(2) },
         Act::Leave,
-        Act::Recover { device: id(4), removes: BTreeSet::from([id(1), id(2)]).into_iter().collect() },
+        Act::Recover { device: id(4), keeps: BTreeSet::from([id(1), id(2)]).into_iter().collect() },
     ]
 }
 
@@ -294,7 +294,7 @@ fn circles() -> Vec<Vec<u8>> {
     ];
     let recovered = [
         step(0, 1, 0, &owner(2)),
-        step(4, 2, 1, &Act::Recover { device: id(3), removes: vec![id(2)] }),
+        step(4, 2, 1, &Act::Recover { device: id(3), keeps: vec![id(2)] }),
         step(1, 2, 1, &remove(1)),
         step(1, 2, 1, &Act::Leave),
         step(2, 4, 200, &owner(2)),

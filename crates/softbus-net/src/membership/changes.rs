@@ -1,12 +1,13 @@
 //! What a person asks of their circles: found, remove, leave, renew, change roles, replace, recover; and the
 //! access rules of this device.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use softbus_core::wire::circle::Exchange;
 use softbus_core::{CircleId, DeviceId, Signed, WallMs, limits};
 use softbus_trust::access::AccessError;
-use softbus_trust::circle::{Act, CircleSet, ProposeError, RECOVERY_REMOVALS, RecoveryKey};
+use softbus_trust::circle::{Act, CircleSet, ProposeError, RECOVERY_KEEPS, RecoveryKey};
 use softbus_trust::{AccessRules, Grant, Role, Rule};
 
 use super::keeper::{Changed, Circle};
@@ -137,18 +138,22 @@ impl Keeper {
         self.act(self.which(circle)?, Act::Admit { device: new, grant, replaces: Some(old) }).await
     }
 
-    /// Makes this device the owner of an orphaned circle by its recovery words. All other owners are removed, save
-    /// those in `keep`: a lost owner that is not removed could undo the recovery.
+    /// Makes this device the owner of an orphaned circle by its recovery words. All other owners are removed, those that
+    /// this device has not heard of, too, save those in `keep`: a lost owner that is not removed could undo the recovery.
     ///
     /// # Errors
     /// [`MembershipError::RecoveryWords`] if the words are wrong or another circle's; [`MembershipError::NoCircle`] if
-    /// this device never was in the circle.
+    /// this device never was in the circle; [`MembershipError::NotMember`] if one to be kept is not in it;
+    /// [`MembershipError::Limit`] for more than 64 of these.
     pub async fn recover(
         &self,
         circle: Option<CircleId>,
         words: &str,
         keep: Vec<DeviceId>,
     ) -> Result<(), MembershipError> {
+        if keep.len() > RECOVERY_KEEPS {
+            return Err(MembershipError::Limit("a recovery keeps at most 64 owners"));
+        }
         let recovery =
             RecoveryKey::from_words(words).map_err(|e| MembershipError::RecoveryWords(e.to_string()))?;
         // The words know their circle; it may be one that this device was removed from.
@@ -169,13 +174,9 @@ impl Keeper {
             let (id, now) = (me.id(), me.wall());
             let changed = me
                 .change(circle, 1, move |circle| {
-                    let members = circle.set.view().members;
-                    let lost = members.iter().filter(|(device, member)| {
-                        member.role == Role::Owner && **device != id && !keep.contains(device)
-                    });
-                    let removes: Vec<DeviceId> =
-                        lost.map(|(device, _)| *device).take(RECOVERY_REMOVALS).collect();
-                    circle.set.propose(&recovery, now, Act::Recover { device: id, removes })?;
+                    let keeps: BTreeSet<DeviceId> = keep.into_iter().collect();
+                    let keeps = keeps.into_iter().collect();
+                    circle.set.propose(&recovery, now, Act::Recover { device: id, keeps })?;
                     Ok(())
                 })
                 .await?;

@@ -12,11 +12,12 @@
 //!    another), and none of them is struck out from outside that circle, all their removals count, and nothing else
 //!    of what they say: all of them are out.
 //! 4. The founding counts. Leaving counts if the device was ever admitted. What the recovery key signs counts
-//!    always: nobody can disarm it.
+//!    always: nobody can disarm it. A recovery removes every device that was an owner by the counting statements that
+//!    precede it, and disarms whoever signs anything concurrent to it, save those it names.
 //! 5. A device is in the circle if one of its counting admissions follows every counting removal of it. Its
 //!    role and end are those written last; of several written concurrently, the stricter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use softbus_core::{DeviceId, WallMs};
 
@@ -42,8 +43,9 @@ enum Verdict {
 pub(super) struct Evaluation {
     verdicts: Vec<bool>,
     pub members: BTreeMap<DeviceId, Member>,
-    /// Devices that a counting statement removed (or that left) and that are not in the circle.
-    pub out: BTreeSet<DeviceId>,
+    /// Devices that a counting statement removed (or that left) and that are not in the circle, and what removed
+    /// each, in order.
+    pub out: BTreeMap<DeviceId, Vec<usize>>,
 }
 
 impl Evaluation {
@@ -60,8 +62,14 @@ pub(super) fn evaluate(entries: &[Entry], recovery: DeviceId) -> Evaluation {
         verdicts: vec![Verdict::Open; entries.len()],
         touching: BTreeMap::new(),
         disarming: BTreeMap::new(),
+        recoveries: Vec::new(),
     };
     for (at, entry) in entries.iter().enumerate() {
+        if let Act::Recover { .. } = entry.statement.act {
+            // Rests on nothing, so that whoever asks for its effects need not wait for its turn.
+            court.verdicts[at] = if entry.signed.signer == recovery { Verdict::Counts } else { Verdict::Not };
+            court.recoveries.push(at);
+        }
         for device in entry.statement.act.touches(entry.signed.signer) {
             court.touching.entry(device).or_default().push(at);
         }
@@ -78,9 +86,10 @@ pub(super) fn evaluate(entries: &[Entry], recovery: DeviceId) -> Evaluation {
         .keys()
         .filter_map(|device| Some((*device, court.standing(device, None, &court.verdicts)?)))
         .collect();
-    let out = entries.iter().zip(&court.verdicts).filter(|(_, verdict)| takes_away(**verdict));
-    let out = out.flat_map(|(entry, _)| entry.statement.act.takes_out(entry.signed.signer));
-    let out = out.filter(|device| !members.contains_key(device)).collect();
+    let out = court.touching.keys().filter(|device| !members.contains_key(device));
+    let removals = out
+        .map(|device| (*device, court.removals(device, &court.touched(device, None), None, &court.verdicts)));
+    let out = removals.filter(|(_, removals)| !removals.is_empty()).collect();
     Evaluation { verdicts: court.verdicts.iter().map(|v| takes_away(*v)).collect(), members, out }
 }
 
@@ -96,6 +105,8 @@ struct Court<'a> {
     touching: BTreeMap<DeviceId, Vec<usize>>,
     /// Statements that take the right to sign from a device.
     disarming: BTreeMap<DeviceId, Vec<usize>>,
+    /// Recoveries, which touch everybody, in order.
+    recoveries: Vec<usize>,
 }
 
 impl Court<'_> {
@@ -137,8 +148,10 @@ impl Court<'_> {
 
     /// Concurrent statements that disarm this one's signer.
     fn attackers(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
-        let disarming = self.disarming.get(&self.signer(at)).into_iter().flatten().copied();
-        disarming.filter(move |other| self.concurrent(at, *other))
+        let signer = self.signer(at);
+        let disarming = self.disarming.get(&signer).into_iter().flatten();
+        let recoveries = self.recoveries.iter().filter(move |recovery| !self.act(**recovery).spares(&signer));
+        disarming.chain(recoveries).copied().filter(move |other| self.concurrent(at, *other))
     }
 
     /// Settles statements that rest on each other in a circle, or a single one. All else they rest on is settled.
@@ -250,39 +263,85 @@ impl Court<'_> {
             .is_some_and(|signer| signer.role == Role::Owner && signer.counts_at(entry.statement.issued))
     }
 
-    /// How a device stands by the counting statements within `past` (or all).
-    fn standing(&self, device: &DeviceId, past: Option<&Past>, verdicts: &[Verdict]) -> Option<Member> {
+    /// Statements within `past` (or all) that touch a device's standing by name, in order.
+    fn touched(&self, device: &DeviceId, past: Option<&Past>) -> Vec<usize> {
         let extent = past.map_or(usize::MAX, Past::extent);
-        let touching: Vec<usize> = self
-            .touching
-            .get(device)?
-            .iter()
-            .copied()
-            .take_while(|at| *at < extent)
-            .filter(|at| past.is_none_or(|past| past.has(*at)))
-            .collect();
-        let removals: Vec<usize> = touching
-            .iter()
-            .copied()
+        let touching = self.touching.get(device).into_iter().flatten().copied();
+        touching.take_while(|at| *at < extent).filter(|at| past.is_none_or(|past| past.has(*at))).collect()
+    }
+
+    /// The counting removals of a device, in order: those of `touching`, and every recovery within `past` (or all)
+    /// that met it as an owner.
+    fn removals(
+        &self,
+        device: &DeviceId,
+        touching: &[usize],
+        past: Option<&Past>,
+        verdicts: &[Verdict],
+    ) -> Vec<usize> {
+        let named = touching.iter().copied();
+        let mut removals: Vec<usize> = named
             .filter(|at| takes_away(verdicts[*at]) && self.act(*at).removes(self.signer(*at), *device))
             .collect();
+        // In order, so that of each recovery all that precede it are decided.
+        for &at in &self.recoveries {
+            if past.is_some_and(|past| !past.has(at))
+                || !takes_away(verdicts[at])
+                || self.act(at).spares(device)
+            {
+                continue;
+            }
+            let before = &self.entries[at].past;
+            let within = |all: &[usize]| all.iter().copied().filter(|at| before.has(*at)).collect::<Vec<_>>();
+            let stay = self.stay(device, within(touching), &within(&removals), verdicts);
+            if self.roles(device, &stay).1 == Some(Role::Owner) {
+                removals.push(at);
+                removals.sort_unstable();
+            }
+        }
+        removals
+    }
+
+    /// Of the statements that touch a device those that bear on its present stay; none if nobody admitted it.
+    fn stay(
+        &self,
+        device: &DeviceId,
+        touching: Vec<usize>,
+        removals: &[usize],
+        verdicts: &[Verdict],
+    ) -> Vec<usize> {
         // What does not follow every removal belongs to an earlier stay.
         let stay: Vec<usize> = touching
             .into_iter()
             .filter(|at| match verdicts[*at] {
                 Verdict::Counts => true,
                 // Of what disarms in a circle, a change of role to less counts.
-                Verdict::TakesAway => matches!(self.act(*at), Act::ChangeRole { .. }),
+                Verdict::TakesAway => self.act(*at).demotes() == Some(*device),
                 _ => false,
             })
             .filter(|at| removals.last().is_none_or(|last| at > last))
             .filter(|at| removals.iter().all(|removal| self.entries[*at].past.has(*removal)))
             .collect();
-        if !stay.iter().any(|at| self.act(*at).admits(self.signer(*at)) == Some(*device)) {
-            return None;
-        }
-        let roles = self.last(&stay, |at| self.act(at).role_for(self.signer(at), *device).is_some());
-        let role = roles.iter().filter_map(|at| self.act(*at).role_for(self.signer(*at), *device)).min()?;
+        let admitted = stay.iter().any(|at| {
+            verdicts[*at] == Verdict::Counts && self.act(*at).admits(self.signer(*at)) == Some(*device)
+        });
+        if admitted { stay } else { Vec::new() }
+    }
+
+    /// The last statements of a stay that give a role, and the role.
+    fn roles(&self, device: &DeviceId, stay: &[usize]) -> (Vec<usize>, Option<Role>) {
+        let last = self.last(stay, |at| self.act(at).role_for(self.signer(at), *device).is_some());
+        let role = last.iter().filter_map(|at| self.act(*at).role_for(self.signer(*at), *device)).min();
+        (last, role)
+    }
+
+    /// How a device stands by the counting statements within `past` (or all).
+    fn standing(&self, device: &DeviceId, past: Option<&Past>, verdicts: &[Verdict]) -> Option<Member> {
+        let touching = self.touched(device, past);
+        let removals = self.removals(device, &touching, past, verdicts);
+        let stay = self.stay(device, touching, &removals, verdicts);
+        let (roles, role) = self.roles(device, &stay);
+        let role = role?;
         let ends = self.last(&stay, |at| self.act(at).expiry_for(self.signer(at), *device).is_some());
         let end = ends
             .iter()

@@ -14,8 +14,10 @@ mod view;
 
 pub use recovery::{RecoveryKey, WordsError};
 pub use secret::{CircleSecret, SecretBody, SecretError};
-pub use set::{CircleSet, DIGEST, Farewell, InsertError, Inserted, PENDING, ProposeError, RESERVED};
-pub use statement::{Act, RECOVERY_REMOVALS, Statement, StatementError};
+pub use set::{
+    CircleSet, DIGEST, Farewell, InsertError, Inserted, PENDING, ProposeError, RECOVERIES, RESERVED,
+};
+pub use statement::{Act, RECOVERY_KEEPS, Statement, StatementError};
 pub use view::{CircleView, CirclesView, Grant, Member};
 
 /// Most services a guest may be granted by name.

@@ -19,6 +19,8 @@ pub const RESERVED: usize = 256;
 const RESERVED_FROM_MEMBERS: usize = 128;
 /// Of these, how many are not for owners either, but for the recovery key alone.
 const RESERVED_FROM_OWNERS: usize = 16;
+/// Most recoveries in a set: each bears on everybody's standing. Who uses up so many has the words and the circle.
+pub const RECOVERIES: usize = 64;
 /// Most hashes in a digest of a set.
 pub const DIGEST: usize = 64;
 
@@ -246,7 +248,11 @@ impl CircleSet {
             Act::Leave => RESERVED_FROM_MEMBERS,
             _ => RESERVED,
         };
-        if self.entries.len() >= limits::CIRCLE_STATEMENTS - reserved {
+        let recovers = |act: &Act| matches!(act, Act::Recover { .. });
+        let recoveries = || self.entries.iter().filter(|entry| recovers(&entry.statement.act)).count();
+        if self.entries.len() >= limits::CIRCLE_STATEMENTS - reserved
+            || (recovers(&statement.act) && recoveries() >= RECOVERIES)
+        {
             return Err(InsertError::Full);
         }
         for parent in &statement.parents {
@@ -399,29 +405,26 @@ impl CircleSet {
 
     /// Whether `device` was removed or left by a counting statement and is not in the circle now.
     pub fn is_out(&self, device: &DeviceId) -> bool {
-        self.evaluation.out.contains(device)
+        self.evaluation.out.contains_key(device)
     }
 
     /// Every device that [is out](CircleSet::is_out), in order.
     pub fn out(&self) -> impl Iterator<Item = &DeviceId> {
-        self.evaluation.out.iter()
+        self.evaluation.out.keys()
     }
 
     /// What a device that is out lacks, by its digest, to judge for itself that it is out: the statements that
     /// removed it and what precedes them, parents first, at most `max_bytes` of bodies at a time. Nothing that
     /// came later or beside them. `None` for a device that is not out.
     pub fn farewell(&self, device: &DeviceId, digest: &[Hash], max_bytes: usize) -> Option<Farewell> {
-        if !self.is_out(device) {
-            return None;
-        }
+        let removals = self.evaluation.out.get(device)?;
         let (mut path, mut last) = (Past::default(), Vec::new());
-        for (at, entry) in self.entries.iter().enumerate().rev() {
-            let removes = entry.statement.act.removes(entry.signed.signer, *device);
+        for &at in removals.iter().rev() {
             // What follows a statement stands behind it: a removal that a later one builds on is on its path.
-            if removes && self.evaluation.counts(at) && !path.has(at) {
-                path.add_all(&entry.past);
+            if !path.has(at) {
+                path.add_all(&self.entries[at].past);
                 path.add(at);
-                last.push(entry.hash);
+                last.push(self.entries[at].hash);
             }
         }
         last.truncate(DIGEST);
@@ -490,11 +493,11 @@ impl CircleSet {
                 known(device)?;
             }
             Act::Leave => drop(known(&signer)?),
-            Act::Recover { removes, .. } => {
+            Act::Recover { keeps, .. } => {
                 if signer != self.recovery {
                     return Err(ProposeError::NotOwner);
                 }
-                removes.iter().try_for_each(|device| known(device).map(drop))?;
+                keeps.iter().try_for_each(|device| known(device).map(drop))?;
             }
             Act::Found { .. } => return Err(ProposeError::NotOwner),
         }
@@ -508,9 +511,8 @@ const SIGNED_OVERHEAD: usize = 100;
 impl Entry {
     fn removes_somebody(&self) -> bool {
         match &self.statement.act {
-            Act::Remove { .. } | Act::Leave => true,
+            Act::Remove { .. } | Act::Leave | Act::Recover { .. } => true,
             Act::Admit { replaces, .. } => replaces.is_some(),
-            Act::Recover { removes, .. } => !removes.is_empty(),
             _ => false,
         }
     }
@@ -535,8 +537,8 @@ impl CircleSet {
             let disarmed_by: Vec<usize> = (0..self.entries.len())
                 .filter(|other| self.evaluation.counts(*other) && concurrent(at, *other))
                 .filter(|other| {
-                    let other = &self.entries[*other];
-                    other.statement.act.disarms(other.signed.signer).contains(&entry.signed.signer)
+                    let (act, by) = (&self.entries[*other].statement.act, self.entries[*other].signed.signer);
+                    act.disarms(by).contains(&entry.signed.signer) || !act.spares(&entry.signed.signer)
                 })
                 .collect();
             if !immune && !disarmed_by.is_empty() {
@@ -547,6 +549,26 @@ impl CircleSet {
                     "{:?}",
                     entry.statement
                 );
+            }
+            // After a recovery nobody is an owner whom it does not spare, unless by a statement that follows it, or one
+            // of those it spares signed meanwhile.
+            if let act @ Act::Recover { .. } = &entry.statement.act {
+                for (device, _) in self.evaluation.members.iter().filter(|(_, m)| m.role == Role::Owner) {
+                    let anew = self.entries.iter().enumerate().any(|(other, later)| {
+                        let by = later.signed.signer;
+                        self.evaluation.counts(other)
+                            && later.statement.act.role_for(by, *device) == Some(Role::Owner)
+                            && (later.past.has(at)
+                                || concurrent(at, other) && (act.spares(&by) || by == self.recovery))
+                    });
+                    assert!(act.spares(device) || anew, "an owner outlasts a recovery");
+                }
+                for other in (0..self.entries.len()).filter(|other| concurrent(at, *other)) {
+                    let other_act = &self.entries[other].statement.act;
+                    let immune = matches!(other_act, Act::Leave | Act::Recover { .. });
+                    let spared = act.spares(&self.entries[other].signed.signer);
+                    assert!(immune || spared || !self.evaluation.counts(other), "signed beside a recovery");
+                }
             }
             // A device that a counting removal removes, and whom nobody admits after it, is out.
             if let Act::Remove { device } = &entry.statement.act {

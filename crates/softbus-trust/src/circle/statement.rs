@@ -9,8 +9,8 @@ use softbus_core::{
 use super::{GRANT_SERVICES, Grant};
 use crate::Role;
 
-/// Most devices that one recovery may remove.
-pub const RECOVERY_REMOVALS: usize = 64;
+/// Most owners that one recovery may keep.
+pub const RECOVERY_KEEPS: usize = 64;
 
 /// What a statement says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -68,12 +68,13 @@ pub enum Act {
     },
     /// The signer leaves.
     Leave,
-    /// The recovery key makes a device an owner, without end, and removes the owners that are lost.
+    /// The recovery key makes a device an owner, without end, and removes all other owners. They are not listed:
+    /// whoever stole an owner may have admitted more of them than any list holds, and than were heard of.
     Recover {
         /// The new owner.
         device: DeviceId,
-        /// Ascending, without repetition, at most [`RECOVERY_REMOVALS`].
-        removes: Vec<DeviceId>,
+        /// Owners that stay. Ascending, without repetition, at most [`RECOVERY_KEEPS`].
+        keeps: Vec<DeviceId>,
     },
 }
 
@@ -137,14 +138,10 @@ impl Statement {
                 grant.check().map_err(StatementError::IllFormed)
             }
             Act::ChangeRole { grant, .. } => grant.check().map_err(StatementError::IllFormed),
-            Act::Recover { device, removes } => {
-                if removes.len() > RECOVERY_REMOVALS || !removes.is_sorted_by(|a, b| a < b) {
-                    return ill("its removals are too many or not in order");
-                }
-                if removes.contains(device) {
-                    return ill("a recovery cannot remove whom it admits");
-                }
-                Ok(())
+            Act::Recover { keeps, .. }
+                if keeps.len() > RECOVERY_KEEPS || !keeps.is_sorted_by(|a, b| a < b) =>
+            {
+                ill("those it keeps are too many or not in order")
             }
             _ => Ok(()),
         }
@@ -204,49 +201,53 @@ impl Act {
         }
     }
 
-    /// Whether it removes `device`.
+    /// Whether it removes `device` by name. (A recovery removes others, too: see [`Act::spares`].)
     pub(super) fn removes(&self, signer: DeviceId, device: DeviceId) -> bool {
         match self {
             Self::Remove { device: d } => *d == device,
             Self::Admit { replaces, .. } => *replaces == Some(device),
             Self::Leave => signer == device,
-            Self::Recover { removes, .. } => removes.binary_search(&device).is_ok(),
             _ => false,
         }
     }
 
-    /// Every device that it removes.
-    pub(super) fn takes_out(&self, signer: DeviceId) -> Vec<DeviceId> {
+    /// Whether a recovery leaves `device` an owner, if it is one. All else spares everybody.
+    pub(super) fn spares(&self, device: &DeviceId) -> bool {
         match self {
-            Self::ChangeRole { .. } => Vec::new(),
-            // All else that disarms somebody removes it.
-            _ => self.disarms(signer),
+            Self::Recover { device: new, keeps } => new == device || keeps.binary_search(device).is_ok(),
+            _ => true,
         }
     }
 
-    /// Every device whose standing it touches.
+    /// The device that it makes less than owner, or keeps from becoming one.
+    pub(super) fn demotes(&self) -> Option<DeviceId> {
+        match self {
+            Self::ChangeRole { device, grant } => (grant.role != Role::Owner).then_some(*device),
+            _ => None,
+        }
+    }
+
+    /// Every device whose standing it touches by name.
     pub(super) fn touches(&self, signer: DeviceId) -> Vec<DeviceId> {
         match self {
             Self::Found { .. } | Self::Leave => vec![signer],
             Self::Admit { device, replaces, .. } => core::iter::once(*device).chain(*replaces).collect(),
-            Self::Renew { device, .. } | Self::ChangeRole { device, .. } | Self::Remove { device } => {
-                vec![*device]
-            }
-            Self::Recover { device, removes } => {
-                core::iter::once(*device).chain(removes.iter().copied()).collect()
-            }
+            Self::Renew { device, .. }
+            | Self::ChangeRole { device, .. }
+            | Self::Remove { device }
+            | Self::Recover { device, .. } => vec![*device],
         }
     }
 
-    /// Devices from which it takes away the right to sign: those it removes, and whom it makes less than owner.
+    /// Devices from which it takes away the right to sign, by name: those it removes, and whom it makes less than
+    /// owner.
     pub(super) fn disarms(&self, signer: DeviceId) -> Vec<DeviceId> {
-        match self {
-            Self::Remove { device } => vec![*device],
-            Self::Admit { replaces, .. } => replaces.iter().copied().collect(),
-            Self::Leave => vec![signer],
-            Self::ChangeRole { device, grant } if grant.role != Role::Owner => vec![*device],
-            Self::Recover { removes, .. } => removes.clone(),
-            _ => Vec::new(),
-        }
+        let removed = match self {
+            Self::Remove { device } => Some(*device),
+            Self::Admit { replaces, .. } => *replaces,
+            Self::Leave => Some(signer),
+            _ => None,
+        };
+        removed.into_iter().chain(self.demotes()).collect()
     }
 }

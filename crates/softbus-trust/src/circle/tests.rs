@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use softbus_core::{DeviceId, Domain, Hash, Signed, WallMs};
+use softbus_core::{DeviceId, Domain, Hash, Signed, Signer, WallMs};
 
 use super::*;
 use crate::{DeviceKey, Role};
@@ -34,6 +34,14 @@ fn admit(n: u8, role: Role) -> Act {
     Act::Admit { device: id(n), grant: grant(role), replaces: None }
 }
 
+fn sorted(devices: impl Iterator<Item = DeviceId>) -> Vec<DeviceId> {
+    devices.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn recover(n: u8, keeps: &[u8]) -> Act {
+    Act::Recover { device: id(n), keeps: sorted(keeps.iter().map(|n| id(*n))) }
+}
+
 fn remove(n: u8) -> Act {
     Act::Remove { device: id(n) }
 }
@@ -46,10 +54,20 @@ impl CircleSet {
 
     /// Forges a statement that no honest program would make, with parents of its choice.
     fn forge(&mut self, n: u8, parents: &[Hash], issued: WallMs, act: Act) -> Result<Inserted, InsertError> {
+        self.forge_by(&key(n), parents, issued, act)
+    }
+
+    fn forge_by(
+        &mut self,
+        signer: &dyn Signer,
+        parents: &[Hash],
+        issued: WallMs,
+        act: Act,
+    ) -> Result<Inserted, InsertError> {
         let parents: BTreeSet<Hash> = parents.iter().copied().collect();
         let statement =
             Statement { circle: Some(self.id()), parents: parents.into_iter().collect(), issued, act };
-        self.insert(statement.sign(&key(n)).unwrap())
+        self.insert(statement.sign(signer).unwrap())
     }
 
     fn join(&mut self, other: &CircleSet) {
@@ -151,7 +169,7 @@ fn strangers_never_count() {
         "a plain member"
     );
     assert_eq!(set.forge(9, &heads, NOW, Act::Leave), Err(InsertError::Stranger(id(9))));
-    let takeover = Act::Recover { device: id(9), removes: vec![id(1)] };
+    let takeover = Act::Recover { device: id(9), keeps: vec![] };
     assert_eq!(set.forge(9, &heads, NOW, takeover), Err(InsertError::Stranger(id(9))));
     assert_eq!(set.who(), [(1, Owner), (2, Plain)]);
 
@@ -181,7 +199,8 @@ fn ill_formed_statements_are_refused() {
         guest(1, None),
         guest(17, Some(WallMs(NOW.0 + DAY))),
         Act::Admit { device: id(2), grant: grant(Plain), replaces: Some(id(2)) },
-        Act::Recover { device: id(2), removes: vec![id(2)] },
+        Act::Recover { device: id(2), keeps: vec![id(3); 2] },
+        Act::Recover { device: id(2), keeps: sorted((0..=RECOVERY_KEEPS as u8).map(id)) },
     ] {
         let statement = Statement { circle: Some(set.id()), parents: heads.clone(), issued: NOW, act };
         assert!(matches!(statement.sign(&key(1)), Err(StatementError::IllFormed(_))), "{statement:?}");
@@ -335,7 +354,7 @@ fn an_orphaned_circle_is_recovered() {
     let mut set = found();
     set.says(1, admit(2, Plain));
     let lost = set.clone();
-    let recover = Act::Recover { device: id(2), removes: vec![id(1)] };
+    let recover = Act::Recover { device: id(2), keeps: vec![] };
     assert_eq!(set.propose(&key(2), NOW, recover.clone()), Err(ProposeError::NotOwner));
     set.propose(&recovery(), NOW, recover).unwrap();
     assert_eq!(set.who(), [(2, Owner)]);
@@ -349,6 +368,77 @@ fn an_orphaned_circle_is_recovered() {
     assert!(!set.who().contains(&(9, Owner)));
     assert_eq!(set.who(), [(2, Owner)], "the lost owner's concurrent removal does not count");
     set.says(2, admit(3, Plain));
+}
+
+/// Whoever stole an owner admits puppets without end, in the open, unheard of and meanwhile. None outlasts the words.
+#[test]
+fn no_number_of_puppets_outlasts_a_recovery() {
+    let mut set = found();
+    set.says(1, admit(2, Plain));
+    set.says(1, admit(3, Owner));
+    let before = set.clone();
+    let puppets = 100..100 + RECOVERY_KEEPS as u8 + 10;
+    for n in puppets.clone() {
+        set.says(1, admit(n, Owner));
+    }
+    // A chain: a puppet admits a puppet.
+    set.says(100, admit(90, Owner));
+    let mut aside = before.clone();
+    let heads = set.heads();
+    let recovered = set.propose(&recovery(), NOW, recover(2, &[3])).unwrap();
+    let owners = |set: &CircleSet| -> Vec<DeviceId> {
+        set.view().members.iter().filter(|(_, m)| m.role == Owner).map(|(device, _)| *device).collect()
+    };
+    let left = sorted([id(2), id(3)].into_iter());
+    assert_eq!(owners(&set), left);
+    assert!(set.is_out(&id(1)) && set.is_out(&id(90)) && puppets.clone().all(|n| set.is_out(&id(n))));
+    // What none of them had shown before, signed beside the recovery and after it.
+    aside.says(1, admit(91, Owner));
+    aside.says(91, remove(2));
+    aside.says(91, remove(3));
+    set.join(&aside);
+    set.forge(90, &heads, NOW, admit(92, Owner)).unwrap();
+    set.forge(90, &[recovered.hash()], NOW, admit(93, Owner)).unwrap();
+    assert_eq!(owners(&set), left);
+    // Whom the words keep goes on as before, beside the recovery too; and who was no owner stays what it was.
+    set.forge(3, &heads, NOW, admit(94, Owner)).unwrap();
+    assert_eq!(owners(&set).len(), 3);
+    // A removed owner is told why, and an owner may be made anew.
+    assert_eq!(set.farewell(&id(1), &[], usize::MAX).unwrap().removals, [recovered.hash()]);
+    set.says(2, admit(1, Owner));
+    assert!(owners(&set).contains(&id(1)) && !set.is_out(&id(1)));
+}
+
+#[test]
+fn a_recovery_removes_owners_and_nobody_else() {
+    let mut set = found();
+    for (n, role) in [(2, Plain), (3, Guest), (4, Owner), (5, Owner)] {
+        set.says(1, admit(n, role));
+    }
+    set.says(1, Act::ChangeRole { device: id(4), grant: grant(Plain) });
+    let before = set.clone();
+    set.propose(&recovery(), NOW, recover(2, &[])).unwrap();
+    assert_eq!(set.who(), [(2, Owner), (3, Guest), (4, Plain)], "who was an owner once is none now");
+    // A second one, on a device that had not heard of the first: each keeps whom it made, for neither was an owner.
+    let mut other = before;
+    other.propose(&recovery(), NOW, recover(4, &[])).unwrap();
+    set.join(&other);
+    assert_eq!(set.who(), [(2, Owner), (3, Guest), (4, Owner)]);
+    // A third one that knows of both.
+    set.propose(&recovery(), NOW, recover(3, &[4])).unwrap();
+    assert_eq!(set.who(), [(3, Owner), (4, Owner)]);
+    let unknown = set.propose(&recovery(), NOW, recover(3, &[9]));
+    assert_eq!(unknown, Err(ProposeError::NotMember(id(9))), "a typing error shall not cost an owner");
+}
+
+#[test]
+fn recoveries_are_bounded() {
+    let mut set = found();
+    for _ in 0..RECOVERIES {
+        set.propose(&recovery(), NOW, recover(1, &[])).unwrap();
+    }
+    let more = set.propose(&recovery(), NOW, recover(1, &[]));
+    assert_eq!(more, Err(ProposeError::Insert(InsertError::Full)));
 }
 
 #[test]
@@ -496,8 +586,8 @@ const DEVICES: u8 = 5;
 fn step() -> impl Strategy<Value = Step> {
     let device = 1..=DEVICES;
     prop_oneof![
-        4 => (device.clone(), 0u8..8, device.clone()).prop_map(|(a, what, b)| Step::Say(a, what, b)),
-        2 => (device.clone(), 0u8..8, device.clone(), 0usize..40).prop_map(|(a, what, b, at)| Step::Forge(a, what, b, at)),
+        4 => (device.clone(), 0u8..9, device.clone()).prop_map(|(a, what, b)| Step::Say(a, what, b)),
+        2 => (device.clone(), 0u8..9, device.clone(), 0usize..40).prop_map(|(a, what, b, at)| Step::Forge(a, what, b, at)),
         3 => (device.clone(), device).prop_map(|(a, b)| Step::Hear(a, b)),
     ]
 }
@@ -512,8 +602,14 @@ fn act(what: u8, on: u8) -> Act {
             Act::ChangeRole { device: id(on), grant: grant(if on.is_multiple_of(2) { Owner } else { Plain }) }
         }
         6 => Act::Admit { device: id(on), grant: grant(Owner), replaces: Some(id(on % DEVICES + 1)) },
-        _ => Act::Leave,
+        7 => Act::Leave,
+        _ => recover(on, if on.is_multiple_of(2) { &[1] } else { &[] }),
     }
+}
+
+/// Who signs such an act: the device, or the recovery key.
+fn signer(n: u8, what: u8) -> Box<dyn Signer> {
+    if what < 8 { Box::new(key(n)) } else { Box::new(recovery()) }
 }
 
 fn history(steps: &[Step]) -> Vec<Signed> {
@@ -525,14 +621,14 @@ fn history(steps: &[Step]) -> Vec<Signed> {
     for step in steps {
         match step {
             Step::Say(n, what, on) => {
-                if let Ok(signed) = copies[*n as usize].propose(&key(*n), NOW, act(*what, *on)) {
+                if let Ok(signed) = copies[*n as usize].propose(&*signer(*n, *what), NOW, act(*what, *on)) {
                     let _ = all.insert(signed);
                 }
             }
             Step::Forge(n, what, on, at) => {
                 let set = &mut copies[*n as usize];
                 let hashes: Vec<Hash> = set.statements().map(Signed::hash).collect();
-                let _ = set.forge(*n, &[hashes[at % hashes.len()]], NOW, act(*what, *on));
+                let _ = set.forge_by(&*signer(*n, *what), &[hashes[at % hashes.len()]], NOW, act(*what, *on));
             }
             Step::Hear(a, b) => {
                 let other = copies[*b as usize].clone();
