@@ -315,7 +315,7 @@ impl Court<'_> {
             .into_iter()
             .filter(|at| match verdicts[*at] {
                 Verdict::Counts => true,
-                // Of what disarms in a circle, a change of role to less counts.
+                // Of what disarms in a circle, a lesser role counts.
                 Verdict::TakesAway => self.act(*at).demotes() == Some(*device),
                 _ => false,
             })

@@ -222,7 +222,10 @@ impl Act {
     /// The device that it makes less than owner, or keeps from becoming one.
     pub(super) fn demotes(&self) -> Option<DeviceId> {
         match self {
-            Self::ChangeRole { device, grant } => (grant.role != Role::Owner).then_some(*device),
+            // An admission writes the role of one that is in already, too.
+            Self::ChangeRole { device, grant } | Self::Admit { device, grant, .. } => {
+                (grant.role != Role::Owner).then_some(*device)
+            }
             _ => None,
         }
     }

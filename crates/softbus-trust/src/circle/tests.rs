@@ -337,6 +337,49 @@ fn demotion_is_strong_too() {
     assert_eq!(a.who(), [(1, Owner), (2, Guest)], "of concurrent roles the lesser");
 }
 
+/// Every statement that makes an owner less than that, against what it signs as if it had not heard of it.
+#[test]
+fn every_way_to_demote_disarms() {
+    let change = |role| Act::ChangeRole { device: id(2), grant: grant(role) };
+    let replaced = Act::Admit { device: id(4), grant: grant(Plain), replaces: Some(id(2)) };
+    let instead = Act::Admit { device: id(2), grant: grant(Guest), replaces: Some(id(3)) };
+    for act in [change(Plain), change(Guest), admit(2, Plain), admit(2, Guest), replaced, instead, remove(2)]
+    {
+        let mut set = found();
+        set.says(1, admit(2, Owner));
+        set.says(1, admit(3, Plain));
+        let before = set.heads();
+        set.says(1, act.clone());
+        let who = set.who();
+        for forged in [admit(9, Owner), Act::ChangeRole { device: id(3), grant: grant(Owner) }, remove(3)] {
+            set.forge(2, &before, NOW, forged).unwrap();
+        }
+        let forged = set.heads();
+        set.forge(9, &forged, NOW, remove(1)).unwrap();
+        assert_eq!(set.who(), who, "{act:?}");
+        assert!(!who.contains(&(2, Owner)), "{act:?}");
+    }
+}
+
+#[test]
+fn owners_demote_each_other_by_admissions() {
+    let mut a = found();
+    a.says(1, admit(2, Owner));
+    let mut b = a.clone();
+    a.says(1, admit(2, Plain));
+    b.says(2, admit(1, Guest));
+    a.join(&b);
+    assert_eq!(a.who(), [(1, Guest), (2, Plain)], "neither is out: nobody said so");
+    // In such a circle an admission takes away and lets nobody in.
+    let mut b = found();
+    b.says(1, admit(2, Owner));
+    let mut c = b.clone();
+    b.says(1, remove(2));
+    c.says(2, Act::Admit { device: id(5), grant: grant(Plain), replaces: Some(id(1)) });
+    b.join(&c);
+    assert_eq!(b.who(), []);
+}
+
 #[test]
 fn replacing_a_lost_device() {
     let mut set = found();
