@@ -259,6 +259,7 @@ async fn nobody_is_told_anything_who_never_was_in_the_circle_nor_more_than_that(
             more: false,
             secret_known: None,
             secret: None,
+            after: None,
         };
         let have = softbus_core::encode(&have).unwrap();
         let (told, other) = tokio::join!(ask("circle/1", have), ask("roster/1", vec![]));

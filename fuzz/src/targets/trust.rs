@@ -267,7 +267,7 @@ fn circle(mut script: &[u8]) -> bool {
     let Ok(mut other) = CircleSet::from_statements(first, set.id()) else { return false };
     other.insert_all(all.iter().rev().cloned());
     assert_eq!(other.view(), set.view(), "the order of arrival matters");
-    let (lacking, more) = set.missing(&[], usize::MAX);
+    let (lacking, more) = set.missing(&[], None, usize::MAX);
     assert!(lacking.len() == set.len() && !more && set.digest().len() <= softbus_trust::circle::DIGEST);
     let _ = (set.removals_covered(&set.heads()), set.is_out(&id(2)), set.members(NOW));
     set.len() > 1

@@ -108,6 +108,7 @@ messages! {
             more: true,
             secret_known: Some(hash(3)),
             secret: Some(signed(b"a secret")),
+            after: Some(hash(4)),
         },
         Exchange {
             circle: CircleId([5; 32]),
@@ -117,6 +118,7 @@ messages! {
             more: false,
             secret_known: None,
             secret: None,
+            after: None,
         },
     ];
     STATIC_PROFILE: StaticProfile, "static-profile", |profile| profile.within_limits(), [

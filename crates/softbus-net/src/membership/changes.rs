@@ -243,6 +243,7 @@ impl Keeper {
             more: false,
             secret_known: None,
             secret: None,
+            after: None,
         };
         let Ok(bytes) = softbus_core::encode(&exchange) else {
             return;

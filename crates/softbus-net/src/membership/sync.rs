@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use softbus_core::wire::circle::{EXCHANGE_STATEMENT_BYTES, Exchange, HAVE};
-use softbus_core::{CircleId, DeviceId, ErrorCode, Hash, limits};
+use softbus_core::{CircleId, DeviceId, ErrorCode, Hash, Signed, limits};
 use softbus_trust::circle::Farewell;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -75,34 +75,43 @@ impl Keeper {
     pub(super) async fn answer_exchange(&self, from: DeviceId, request: &[u8]) -> Result<Vec<u8>, ErrorCode> {
         let theirs = read_exchange(request).map_err(|_| ErrorCode::Malformed)?;
         if !self.shares(theirs.circle, &from) {
-            return self.answer_former(theirs.circle, from, &theirs.have);
+            return self.answer_former(theirs.circle, from, &theirs.have, theirs.after.as_ref());
         }
         let turn = self.me.upgrade().and_then(|me| Turn::take(me, from)).ok_or(ErrorCode::Busy)?;
-        let (circle, have, known) = (theirs.circle, theirs.have.clone(), theirs.secret_known);
+        let (circle, have, known, after) =
+            (theirs.circle, theirs.have.clone(), theirs.secret_known, theirs.after);
         self.absorb(theirs, Some(turn)).await.map_err(|error| {
             tracing::warn!(%circle, %error, "could not take in a circle's statements");
             ErrorCode::Storage
         })?;
         // What was taken in may have shut the asker out.
         if !self.shares(circle, &from) {
-            return self.answer_former(circle, from, &have);
+            return self.answer_former(circle, from, &have, after.as_ref());
         }
-        let answer = self.exchange(circle, Some((&have, known))).ok_or(ErrorCode::NotFound)?;
+        let answer =
+            self.exchange(circle, Some((&have, known)), after.as_ref()).ok_or(ErrorCode::NotFound)?;
         softbus_core::encode(&answer).map_err(|_| ErrorCode::Internal)
     }
 
     /// Tells a device that is out what it lacks to see that for itself, by statements that it checks like any other:
     /// those that removed it and what precedes them. It learns neither what came later nor the circle's secret.
-    fn answer_former(&self, circle: CircleId, device: DeviceId, have: &[Hash]) -> Result<Vec<u8>, ErrorCode> {
+    fn answer_former(
+        &self,
+        circle: CircleId,
+        device: DeviceId,
+        have: &[Hash],
+        after: Option<&Hash>,
+    ) -> Result<Vec<u8>, ErrorCode> {
         let farewell = {
             let state = self.read();
             let kept = state.present().find(|kept| kept.set.id() == circle);
-            kept.and_then(|kept| kept.set.farewell(&device, have, EXCHANGE_STATEMENT_BYTES))
+            kept.and_then(|kept| kept.set.farewell(&device, have, after, EXCHANGE_STATEMENT_BYTES))
         };
         let Farewell { removals, statements, more } = farewell.ok_or(ErrorCode::Forbidden)?;
         let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
+        let (secret_known, secret, after) = (None, None, None);
         let answer =
-            Exchange { circle, have: removals, count, statements, more, secret_known: None, secret: None };
+            Exchange { circle, have: removals, count, statements, more, secret_known, secret, after };
         softbus_core::encode(&answer).map_err(|_| ErrorCode::Internal)
     }
 
@@ -112,14 +121,19 @@ impl Keeper {
         self.read().view.circles.get(&circle).is_some_and(|view| view.member(device, now).is_some())
     }
 
-    /// What we have of a circle, and what a peer with this digest and secret lacks.
-    fn exchange(&self, circle: CircleId, theirs: Option<(&[Hash], Option<Hash>)>) -> Option<Exchange> {
+    /// What we have of a circle, and what a peer with this digest and secret lacks, that got the statements up to `sent`.
+    fn exchange(
+        &self,
+        circle: CircleId,
+        theirs: Option<(&[Hash], Option<Hash>)>,
+        sent: Option<&Hash>,
+    ) -> Option<Exchange> {
         let state = self.read();
         let Circle { set, secrets } = state.circles.get(&circle)?;
         let today = secrets.first();
         let known = today.map(|secret| secret.hash());
         let (statements, more) = match theirs {
-            Some((have, _)) => set.missing(have, EXCHANGE_STATEMENT_BYTES),
+            Some((have, _)) => set.missing(have, sent, EXCHANGE_STATEMENT_BYTES),
             None => (Vec::new(), false),
         };
         let secret = match theirs {
@@ -134,6 +148,7 @@ impl Keeper {
             more,
             secret_known: known,
             secret,
+            after: None,
         })
     }
 
@@ -175,12 +190,16 @@ impl Keeper {
         let circles: Vec<CircleId> = self.circles().circles.keys().copied().collect();
         for circle in circles {
             let mut theirs: Option<Exchange> = None;
+            // The last statement that went each way.
+            let (mut sent, mut got) = (None, None);
             for _ in 0..ROUNDS {
                 if !self.shares(circle, &peer) {
                     break;
                 }
                 let known = theirs.as_ref().map(|e| (e.have.as_slice(), e.secret_known));
-                let Some(ours) = self.exchange(circle, known) else { break };
+                let Some(mut ours) = self.exchange(circle, known, sent.as_ref()) else { break };
+                ours.after = got;
+                sent = ours.statements.last().map(Signed::hash).or(sent);
                 let request = softbus_core::encode(&ours).map_err(crate::NetError::from)?;
                 let answer = match net.request(peer, &circle_service(), request, ANSWER).await {
                     Ok(answer) => answer,
@@ -200,7 +219,8 @@ impl Keeper {
                 let stuck = answer.statements.is_empty()
                     && theirs.as_ref().is_some_and(|e| e.have == have && e.secret_known == secret_known);
                 self.absorb(answer.clone(), None).await?;
-                let next = self.exchange(circle, Some((&have, secret_known)));
+                got = answer.statements.last().map(Signed::hash).or(got);
+                let next = self.exchange(circle, Some((&have, secret_known)), sent.as_ref());
                 let done = !more && next.is_none_or(|e| e.statements.is_empty() && e.secret.is_none());
                 theirs = Some(answer);
                 if done || stuck {

@@ -739,6 +739,7 @@ async fn exchanges_from_those_outside_are_refused() {
         more: false,
         secret_known: None,
         secret: None,
+        after: None,
     };
     let bytes = softbus_core::encode(&ask).unwrap();
     let answer = read_exchange(&a.answer_exchange(id(2), &bytes).await.unwrap()).unwrap();

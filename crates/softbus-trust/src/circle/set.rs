@@ -350,15 +350,17 @@ impl CircleSet {
         digest
     }
 
-    /// What a peer with this digest lacks, parents first, at most `max_bytes` of bodies, and whether that is not all.
-    pub fn missing(&self, digest: &[Hash], max_bytes: usize) -> (Vec<Signed>, bool) {
-        self.lacking(digest, |_| true, max_bytes)
+    /// What a peer with this digest lacks as far as it tells, parents first, at most `max_bytes` of bodies, and whether that is
+    /// not all. `after` is the last one that it got of us: what comes before it is not said again.
+    pub fn missing(&self, digest: &[Hash], after: Option<&Hash>, max_bytes: usize) -> (Vec<Signed>, bool) {
+        self.lacking(digest, after, |_| true, max_bytes)
     }
 
     /// The statements that `wanted` picks and that a peer with this digest lacks.
     fn lacking(
         &self,
         digest: &[Hash],
+        after: Option<&Hash>,
         wanted: impl Fn(usize) -> bool,
         max_bytes: usize,
     ) -> (Vec<Signed>, bool) {
@@ -369,8 +371,10 @@ impl CircleSet {
                 has.add(at as usize);
             }
         }
+        // Entries keep their order and new ones come last, so what was sent is never passed over.
+        let begin = after.and_then(|hash| self.index.get(hash)).map_or(0, |&at| at as usize + 1);
         let (mut lacks, mut bytes) = (Vec::new(), 0);
-        for (at, entry) in self.entries.iter().enumerate() {
+        for (at, entry) in self.entries.iter().enumerate().skip(begin) {
             if has.has(at) || !wanted(at) {
                 continue;
             }
@@ -415,8 +419,14 @@ impl CircleSet {
 
     /// What a device that is out lacks, by its digest, to judge for itself that it is out: the statements that
     /// removed it and what precedes them, parents first, at most `max_bytes` of bodies at a time. Nothing that
-    /// came later or beside them. `None` for a device that is not out.
-    pub fn farewell(&self, device: &DeviceId, digest: &[Hash], max_bytes: usize) -> Option<Farewell> {
+    /// came later or beside them; `after` as in [`CircleSet::missing`]. `None` for a device that is not out.
+    pub fn farewell(
+        &self,
+        device: &DeviceId,
+        digest: &[Hash],
+        after: Option<&Hash>,
+        max_bytes: usize,
+    ) -> Option<Farewell> {
         let removals = self.evaluation.out.get(device)?;
         let (mut path, mut last) = (Past::default(), Vec::new());
         for &at in removals.iter().rev() {
@@ -428,7 +438,7 @@ impl CircleSet {
             }
         }
         last.truncate(DIGEST);
-        let (statements, more) = self.lacking(digest, |at| path.has(at), max_bytes);
+        let (statements, more) = self.lacking(digest, after, |at| path.has(at), max_bytes);
         Some(Farewell { removals: last, statements, more })
     }
 
