@@ -97,8 +97,16 @@ struct Segment {
     entered: bool,
     /// Bytes of the records in use.
     used: u64,
-    /// Found at the start: a power cut may have torn its records.
-    found: bool,
+    /// Up to where it was found at the start: a power cut may have torn these records.
+    found: u64,
+    /// The disk failed to make it durable: what of it is not so by now will never be.
+    failed: bool,
+}
+
+impl Segment {
+    fn is_durable(&self, place: &Place) -> bool {
+        self.entered && self.synced >= place.end()
+    }
 }
 
 impl FileBlobs {
@@ -136,7 +144,16 @@ impl FileBlobs {
     fn found(&self, number: u64, len: u64, records: &[Record]) -> io::Result<()> {
         self.index().segments.insert(
             number,
-            Segment { file: None, writing: false, end: len, synced: 0, entered: false, used: 0, found: true },
+            Segment {
+                file: None,
+                writing: false,
+                end: len,
+                synced: 0,
+                entered: false,
+                used: 0,
+                found: len,
+                failed: false,
+            },
         );
         for Record { name, at, len } in records {
             let place = Place { segment: number, at: *at, len: *len };
@@ -218,7 +235,8 @@ impl FileBlobs {
             synced: 0,
             entered: false,
             used: 0,
-            found: false,
+            found: 0,
+            failed: false,
         };
         self.index().segments.insert(number, segment);
         Ok(Writer { number, salt, file, end: HEAD_BYTES, record: Vec::new() })
@@ -232,14 +250,13 @@ impl FileBlobs {
             let Some(segment) = index.segments.get(&number) else { return Ok(()) };
             (segment.file.clone(), segment.end, segment.entered)
         };
-        let synced = (|| {
-            let file = match file {
-                Some(file) => file,
-                None => Arc::new(File::open(self.path(number))?),
-            };
-            file.sync_data()?;
-            if entered { Ok(()) } else { atomic::sync_folder(&self.root) }
-        })();
+        // What cannot be opened (for too many files are open, say) has come to no harm: it may be tried again.
+        let file = match file {
+            Some(file) => file,
+            None => Arc::new(File::open(self.path(number))?),
+        };
+        let folder = if entered { None } else { Some(File::open(&self.root)?) };
+        let synced = file.sync_data().and_then(|()| folder.map_or(Ok(()), |folder| folder.sync_all()));
         if synced.is_ok() {
             self.index().synced(number, end);
             return Ok(());
@@ -284,7 +301,11 @@ impl FileBlobs {
         let (place, found) = {
             let index = self.index();
             let Some(place) = index.blobs.get(name).copied() else { return false };
-            (place, index.segments.get(&place.segment).is_some_and(|segment| segment.found))
+            let Some(segment) = index.segments.get(&place.segment) else { return false };
+            if segment.failed && !segment.is_durable(&place) {
+                return false;
+            }
+            (place, segment.found >= place.end())
         };
         place.len == bytes.len() as u64 && (!found || self.read(place).is_ok_and(|there| there == bytes))
     }
@@ -337,19 +358,21 @@ impl Index {
         }
     }
 
-    /// Forgets what of a segment is not durable for certain.
+    /// Forgets what of a segment was written in this run and is not durable for certain. What was found at the start stays, to be
+    /// read: nobody is going to write that again. But it counts as durable only if it was known to be.
     fn lost(&mut self, number: u64) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
-        let synced = segment.synced;
+        let kept = segment.synced.max(segment.found);
         segment.writing = false;
+        segment.failed = true;
         segment.file = None;
         let mut room = 0;
         self.blobs.retain(|_, place| {
-            let lost = place.segment == number && place.end() > synced;
+            let lost = place.segment == number && place.end() > kept;
             room += if lost { place.room() } else { 0 };
             !lost
         });
-        segment.end = synced;
+        segment.end = kept;
         segment.used = segment.used.saturating_sub(room);
     }
 
@@ -386,9 +409,15 @@ impl Blobs for FileBlobs {
             for name in names {
                 let place = index.blobs.get(name).ok_or(io::ErrorKind::NotFound)?;
                 let segment = index.segments.get(&place.segment);
-                if !segment.is_some_and(|segment| segment.entered && segment.synced >= place.end()) {
-                    due.push(place.segment);
+                if segment.is_some_and(|segment| segment.is_durable(place)) {
+                    continue;
                 }
+                if segment.is_some_and(|segment| segment.failed) {
+                    return Err(io::Error::other(
+                        "the disk failed to make it durable; it must be written anew",
+                    ));
+                }
+                due.push(place.segment);
             }
         }
         due.sort_unstable();

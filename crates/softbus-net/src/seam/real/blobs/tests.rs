@@ -130,6 +130,38 @@ fn after_a_failed_sync_blobs_are_written_anew() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_opened_for_once_keeps_its_blobs() {
+    let temp = TempDir::new().unwrap();
+    let blobs = open(temp.path());
+    let name = put(&blobs, 1, 5000);
+    drop(blobs);
+    let blobs = open(temp.path());
+    // As if too many files were open.
+    let (file, away) = (files(temp.path())[0].clone(), temp.path().join("away"));
+    fs::rename(&file, &away).unwrap();
+    assert!(blobs.sync(&[name]).is_err());
+    fs::rename(&away, &file).unwrap();
+    assert_eq!(blobs.get(&name).unwrap(), Some(blob(1, 5000).1));
+    blobs.sync(&[name]).unwrap();
+}
+
+#[test]
+fn after_a_failed_sync_what_was_found_at_the_start_is_there_to_be_read() {
+    let temp = TempDir::new().unwrap();
+    let blobs = open(temp.path());
+    let name = put(&blobs, 1, 5000);
+    drop(blobs);
+    let blobs = open(temp.path());
+    blobs.index().lost(0);
+    assert_eq!(blobs.get(&name).unwrap(), Some(blob(1, 5000).1));
+    assert!(blobs.sync(&[name]).is_err(), "the page cache would say yes");
+    // Whoever has it writes it anew, elsewhere.
+    put(&blobs, 1, 5000);
+    blobs.sync(&[name]).unwrap();
+    assert_eq!(blobs.get(&name).unwrap(), Some(blob(1, 5000).1));
+}
+
+#[test]
 fn what_is_no_segment_is_left_alone_and_an_empty_one_removed() {
     let temp = TempDir::new().unwrap();
     drop(open(temp.path()));
