@@ -42,6 +42,19 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a folder for its owner only, and those above it, if they are not there. Each new one's entry is durable.
+pub(super) fn make_folders(folder: &Path) -> io::Result<()> {
+    let above = |folder: &Path| match folder.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new(".").to_owned(),
+        Some(parent) => parent.to_owned(),
+        None => folder.to_owned(),
+    };
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    missing.into_iter().rev().try_for_each(|made| sync_folder(&above(made)))
+}
+
 /// Removes what a crash left half written in `folder`.
 pub(super) fn clean(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {

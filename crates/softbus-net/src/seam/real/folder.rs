@@ -2,10 +2,10 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::SeamError;
+use super::{SeamError, atomic};
 
 /// A data folder that is ours while this lives.
 #[derive(Debug)]
@@ -17,11 +17,7 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, SeamError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(SeamError::io("make the data folder", path))?;
+        atomic::make_folders(path).map_err(SeamError::io("make the data folder", path))?;
         let meta = fs::metadata(path).map_err(SeamError::io("look at the data folder", path))?;
         let user = rustix::process::geteuid().as_raw();
         if meta.uid() != user {

@@ -358,6 +358,17 @@ async fn a_taken_port_is_refused_and_a_free_one_found() {
     sockets.bind(&Bind::Loopback, port).unwrap();
 }
 
+#[test]
+fn folders_are_made_with_those_above_them() {
+    let temp = TempDir::new().unwrap();
+    let deep = temp.path().join("a/b/c");
+    atomic::make_folders(&deep).unwrap();
+    atomic::make_folders(&deep).unwrap();
+    assert_eq!(fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
+    fs::write(temp.path().join("file"), b"").unwrap();
+    assert!(atomic::make_folders(&temp.path().join("file/d")).is_err());
+}
+
 #[tokio::test]
 async fn a_database_is_checked_and_not_changed() {
     let temp = TempDir::new().unwrap();
