@@ -1,17 +1,22 @@
 //! After the proof: who admits whom or hands back a circle, and how that gets to the joiner.
 
+use std::time::Duration;
+
 use softbus_core::wire::circle::EXCHANGE_STATEMENT_BYTES;
 use softbus_core::wire::pair::{Offer, Pair, Refusal, Welcome};
-use softbus_core::{CircleId, DeviceId, Signed, limits};
-use softbus_trust::circle::{Act, CircleSet};
+use softbus_core::{CircleId, DeviceId, HEADER_LEN, Message as _, Signed, limits};
+use softbus_trust::circle::{Act, CircleSet, Statement};
 use softbus_trust::{Grant, Member, Role};
 
 use super::keeper::{Circle, STATEMENT_OPS};
 use super::pairing::{STORING, Talk};
-use super::refusals::{breach, hear, hear_welcome, refused};
+use super::refusals::{breach, hear, refused};
 use super::{CIRCLES, DEFAULT_GRANT, Keeper, MembershipError, PairOptions, Paired};
 use crate::seam::Lane;
 use crate::seam::store::StoreError;
+
+/// How long an admitter has for the whole circle. Its disk comes first.
+const WELCOME: Duration = Duration::from_secs(60);
 
 impl Keeper {
     /// What this device brings to a pairing.
@@ -174,6 +179,17 @@ impl Keeper {
         }
     }
 
+    /// Waits until the user cancels.
+    async fn until_cancelled(&self, since: Option<u64>) {
+        let mut cancels = self.cancels.subscribe();
+        if let Some(since) = since
+            && cancels.wait_for(|n| *n != since).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
     /// The joiner's part: takes the circle in and stores it. `expected` is not known if the peer founds it. `by` is the
     /// least role of one who may give it: owner of whoever admits, any of whoever hands it back.
     pub(super) async fn join(
@@ -184,24 +200,21 @@ impl Keeper {
         by: Role,
         since: Option<u64>,
     ) -> Result<Paired, MembershipError> {
-        let (mut all, mut expected) = (Vec::new(), expected);
-        let (id, secret) = loop {
-            // The first part waits for the admitter's disk.
-            match hear_welcome(talk).await? {
-                Welcome::Refusal(refusal) => return Err(refused(refusal, &Offer::nothing())),
-                Welcome::Part { circle, statements, more, secret } => {
-                    if expected.is_some_and(|expected| expected != circle)
-                        || all.len() + statements.len() > limits::CIRCLE_STATEMENTS
-                        || (more && statements.is_empty())
-                    {
-                        return Err(breach(talk).await);
-                    }
-                    expected = Some(circle);
-                    all.extend(statements);
-                    if !more {
-                        break (circle, secret);
-                    }
+        let told = tokio::select! {
+            biased;
+            () = self.until_cancelled(since) => Err(MembershipError::Cancelled),
+            told = tokio::time::timeout(WELCOME, hear_circle(talk, expected)) => {
+                told.unwrap_or(Err(MembershipError::Timeout))
+            }
+        };
+        let (id, all, secret) = match told {
+            Ok(Some(told)) => told,
+            Ok(None) => return Err(breach(talk).await),
+            Err(error) => {
+                if let MembershipError::Cancelled = error {
+                    let _ = talk.say(&Pair::Refusal(Refusal::Cancelled)).await;
                 }
+                return Err(error);
             }
         };
         let me = self.id();
@@ -246,6 +259,38 @@ impl Keeper {
         tracing::info!(circle = %id, by = %peer, "joined a circle");
         talk.say(&Pair::Joined).await?;
         Ok(Paired { peer, circle: id, joined: true, founded: None })
+    }
+}
+
+/// A circle as it is told: its id, its statements, its secret.
+type Told = (CircleId, Vec<Signed>, Option<Signed>);
+
+/// Hears a circle, part by part; nothing if what is said was not due. What is kept of it has its bound: at most as many
+/// statements as a circle has, none longer than a statement may be.
+async fn hear_circle(
+    talk: &mut impl Talk,
+    mut expected: Option<CircleId>,
+) -> Result<Option<Told>, MembershipError> {
+    let mut all: Vec<Signed> = Vec::new();
+    loop {
+        match talk.hear::<Welcome>().await? {
+            Welcome::Refusal(refusal) => return Err(refused(refusal, &Offer::nothing())),
+            Welcome::Part { circle, statements, more, secret } => {
+                let long = |signed: &Signed| signed.body.len() > HEADER_LEN + Statement::MAX_BYTES;
+                if expected.is_some_and(|expected| expected != circle)
+                    || all.len() + statements.len() > limits::CIRCLE_STATEMENTS
+                    || (more && statements.is_empty())
+                    || statements.iter().any(long)
+                {
+                    return Ok(None);
+                }
+                expected = Some(circle);
+                all.extend(statements);
+                if !more {
+                    return Ok(Some((circle, all, secret)));
+                }
+            }
+        }
     }
 }
 

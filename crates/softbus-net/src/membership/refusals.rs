@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use softbus_core::ErrorCode;
-use softbus_core::wire::pair::{Offer, Pair, Refusal, Welcome};
+use softbus_core::wire::pair::{Offer, Pair, Refusal};
 use softbus_trust::pairing::GateRefusal;
 
 use super::MembershipError;
-use super::pairing::{STORING, Talk};
+use super::pairing::Talk;
 use crate::NetError;
 
 /// One message that is due; a refusal in its place is an error.
@@ -16,14 +16,6 @@ pub(super) async fn hear(talk: &mut impl Talk, within: Duration) -> Result<Pair,
         Ok(Ok(Pair::Refusal(refusal))) => Err(refused(refusal, &Offer::nothing())),
         Ok(Ok(message)) => Ok(message),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(MembershipError::Timeout),
-    }
-}
-
-/// A part of the circle: the admitter's disk comes first.
-pub(super) async fn hear_welcome(talk: &mut impl Talk) -> Result<Welcome, MembershipError> {
-    match tokio::time::timeout(STORING, talk.hear::<Welcome>()).await {
-        Ok(message) => Ok(message?),
         Err(_) => Err(MembershipError::Timeout),
     }
 }

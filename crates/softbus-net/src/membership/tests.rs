@@ -894,3 +894,49 @@ async fn nothing_is_handed_back_to_one_that_is_out_or_was_cancelled() {
     pair(&b, &elsewhere, &shown(&b), join).await.unwrap();
     assert_eq!((elsewhere.circles().circles.len(), b.circles().circles.len()), (2, 1));
 }
+
+/// Whoever hands over a circle has bounds of its own: of bytes, of time, and of the joiner's patience.
+#[tokio::test(start_paused = true)]
+async fn a_joiner_does_not_take_whatever_it_is_told() {
+    let world = World::new(3);
+    let (_ha, a, _hb, b) = two(&world).await;
+    let circle = a.found("home").await.unwrap().circle;
+    let part = |len: usize| {
+        let signed = softbus_core::Signed::new(&*key(1), softbus_core::Domain::CIRCLE, vec![1; len]);
+        Welcome::Part { circle, statements: vec![signed], more: true, secret: None }
+    };
+    // A statement that is longer than any may be.
+    let (mut giver, mut taker) = pipe();
+    giver.say(&part(100 << 10)).await.unwrap();
+    let joined = b.join(&mut taker, id(1), Some(circle), Role::Owner, None).await;
+    assert!(matches!(joined, Err(MembershipError::Protocol(_))), "{joined:?}");
+    // One part after another, each in good time, without end.
+    let (mut giver, mut taker) = pipe();
+    let mut said = 0;
+    let dripping = async {
+        while giver.say(&part(10)).await.is_ok() {
+            said += 1;
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+    };
+    tokio::select! {
+        joined = b.join(&mut taker, id(1), Some(circle), Role::Owner, None) => {
+            assert!(matches!(joined, Err(MembershipError::Timeout)), "{joined:?}");
+        }
+        () = dripping => panic!("the joiner hung up without a word"),
+    }
+    assert!(said < 5, "{said}");
+    // The user cancels meanwhile, and the giver hears of it.
+    let (mut giver, mut taker) = pipe();
+    let since = *b.cancels.borrow();
+    let cancel = async {
+        giver.say(&part(10)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        b.cancels.send_modify(|n| *n += 1);
+        giver.hear::<Pair>().await.unwrap()
+    };
+    let (joined, heard) =
+        tokio::join!(b.join(&mut taker, id(1), Some(circle), Role::Owner, Some(since)), cancel);
+    assert!(matches!(joined, Err(MembershipError::Cancelled)), "{joined:?}");
+    assert_eq!(heard, Pair::Refusal(Refusal::Cancelled));
+}
