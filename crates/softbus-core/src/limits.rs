@@ -44,6 +44,8 @@ pub const CHUNKS: usize = 1 << 16;
 pub const TASK_INPUT_BYTES: usize = 256 << 20;
 /// Most requests of one peer that may be in work at once.
 pub const PEER_REQUESTS: usize = 128;
+/// Most bytes of requests of one peer that are being read or in work at once.
+pub const PEER_REQUEST_BYTES: usize = 16 << 20;
 /// Most bytes of answers kept for one peer until it says that it has them.
 pub const PEER_ANSWER_BYTES: usize = 16 << 20;
 /// Most connections with one peer at once (an old one that drains, a new one, a dial from either side).

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use softbus_core::{DeviceId, ErrorCode, ServiceName};
+use softbus_core::{DeviceId, ErrorCode, ServiceName, limits};
 use softbus_trust::Role;
 
 use crate::seam::BoxFuture;
@@ -28,8 +28,13 @@ pub trait Service: Send + Sync + 'static {
 /// Answers requests of one service: one message in, one out.
 pub trait Respond: Send + Sync + 'static {
     /// Answers `request`. Called once for each request, even if a broken connection made the caller send it
-    /// again; it goes on if the connection breaks, and is dropped if the caller gives up.
+    /// again; it goes on if the connection breaks, and is dropped if the caller gives up or loses our trust.
     fn respond(&self, from: Caller, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ErrorCode>>;
+
+    /// The longest request it takes, in bytes: a longer one is refused before it is read.
+    fn longest(&self) -> usize {
+        limits::REQUEST_BYTES
+    }
 }
 
 /// What a name stands for.

@@ -313,6 +313,91 @@ async fn requests_are_answered() {
     assert_eq!(slow.done.load(Ordering::SeqCst), before, "who gives up ends the work");
 }
 
+/// Answers requests of three bytes at most.
+struct Short;
+
+impl Respond for Short {
+    fn respond(&self, _: Caller, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ErrorCode>> {
+        Box::pin(async move { Ok(request) })
+    }
+
+    fn longest(&self) -> usize {
+        3
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_announced_and_never_sent_hold_little() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    b.router.answer(ask(), Slow::new(ms(1)));
+    b.router.answer(name("short/1"), Arc::new(Short));
+    let small = |service: ServiceName, len: usize| {
+        let (net, to) = (a.net.clone(), b.id());
+        async move { net.request(to, &service, vec![1; len], ms(5000)).await }
+    };
+    let connection = a.net.open(b.id(), &name("echo/1")).await.unwrap().connection;
+    let link = a.link(&b).unwrap().id;
+    let mut streams = Vec::new();
+    for id in 1000..1004 {
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        let want = Want::Request { link, id, done_below: 0, len: 4 << 20 };
+        write_message(&mut send, &Open { services: vec![ask()], want }).await.unwrap();
+        streams.push((send, recv));
+    }
+    sleep(ms(500)).await;
+    let refused = small(ask(), 1).await;
+    assert!(
+        matches!(refused, Err(RequestError::Net(NetError::Service { code: ErrorCode::Busy, .. }))),
+        "{refused:?}"
+    );
+    drop(streams);
+    sleep(ms(500)).await;
+    assert_eq!(small(ask(), 1).await.unwrap().len(), 5);
+    assert_eq!(small(name("short/1"), 3).await.unwrap().len(), 3);
+    assert!(small(name("short/1"), 4).await.is_err(), "longer than its service takes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_are_bounded_over_restarts_of_their_caller_and_end_with_trust() {
+    let world = World::new(1);
+    let (a, b) = pair(&world).await;
+    let slow = Slow::new(Duration::from_secs(100_000));
+    b.router.answer(ask(), slow.clone());
+    let Device { host, judge, router, mut net } = a;
+    for life in 0..3 {
+        timeout(Duration::from_secs(60), async {
+            let mut links = net.links();
+            while links.borrow_and_update().get(&b.id()).is_none_or(|l| l.presence != Presence::Online) {
+                links.changed().await.unwrap();
+            }
+        })
+        .await
+        .unwrap();
+        let asking: Vec<_> = (0..100)
+            .map(|_| {
+                let (net, to) = (net.clone(), b.id());
+                tokio::spawn(async move {
+                    let _ = net.request(to, &ask(), b"x".to_vec(), Duration::from_secs(1000)).await;
+                })
+            })
+            .collect();
+        sleep(Duration::from_secs(5)).await;
+        let begun = slow.begun.load(Ordering::SeqCst);
+        assert_eq!(begun, if life == 0 { 100 } else { 128 });
+        host.kill();
+        asking.iter().for_each(tokio::task::JoinHandle::abort);
+        host.restart();
+        net = Net::start(host.seam(), key(1), judge.clone(), router.clone(), config()).await.unwrap();
+        net.add_static(Some(b.id()), b.host.address(PORT));
+    }
+    assert_eq!(Arc::strong_count(&slow.done), 129, "all of them at work");
+    b.judge.distrust(&key(1).id());
+    sleep(ms(100)).await;
+    assert_eq!(Arc::strong_count(&slow.done), 1, "nothing goes on for one that is out");
+}
+
 #[tokio::test(start_paused = true)]
 async fn presence_follows_silence_and_return() {
     let world = World::new(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::roster::Gossip;
-use softbus_core::{DeviceId, ErrorCode, Promised, ServiceName, decode, encode};
+use softbus_core::{DeviceId, ErrorCode, HEADER_LEN, Message as _, Promised, ServiceName, decode, encode};
 use softbus_net::seam::{BoxFuture, store::Store};
 use softbus_net::{Caller, Judge, Net, NetError, RequestError, Respond};
 use softbus_trust::DeviceKey;
@@ -236,5 +236,9 @@ impl Respond for Answerer {
             let answer = answered.await.map_err(|_| ErrorCode::NoSuchService)??;
             encode(&answer).map_err(|_| ErrorCode::Internal)
         })
+    }
+
+    fn longest(&self) -> usize {
+        HEADER_LEN + Gossip::MAX_BYTES
     }
 }

@@ -43,7 +43,7 @@ impl Answers {
     pub(super) fn begin(&mut self, link: LinkId, id: u64, done_below: u64) -> Begin {
         if self.link != Some(link) {
             // The peer restarted: it will not ask for the answers of its former life. Handlers still running
-            // for that go on; their answers find no slot.
+            // for that go on, in the places that they hold; their answers find no slot.
             *self = Self { link: Some(link), ..Self::default() };
         }
         self.forget_below(done_below);
@@ -72,6 +72,11 @@ impl Answers {
             self.bytes += len;
             self.make_room();
         }
+    }
+
+    /// There is no room to carry out what was just begun: it was never begun.
+    pub(super) fn withdraw(&mut self, id: u64) {
+        self.slots.remove(&id);
     }
 
     /// The requester has the answer, or gave up.

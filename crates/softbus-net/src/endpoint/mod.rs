@@ -12,6 +12,7 @@ mod flood_tests;
 mod former;
 mod half_open;
 mod hub;
+mod load;
 mod neighbourhood;
 mod neighbours;
 mod open;
@@ -36,6 +37,7 @@ use crate::seam::{Seam, Sighting};
 use crate::tls::Tls;
 use crate::{Bind, Judge, LinkEvent, Links, NetConfig, NetError, Router};
 use hub::Hub;
+use load::Loads;
 
 /// How many link events a slow reader may be behind before it misses some.
 const EVENTS: usize = 1024;
@@ -59,6 +61,7 @@ pub(crate) struct Core {
     runtime: Arc<dyn quinn::Runtime>,
     started: Instant,
     hub: Mutex<Hub>,
+    loads: Arc<Loads>,
     pub(crate) links: watch::Sender<Arc<Links>>,
     pub(crate) events: broadcast::Sender<LinkEvent>,
     pub(crate) nearby: watch::Sender<Arc<Vec<Sighting>>>,
@@ -110,6 +113,7 @@ impl Core {
             runtime,
             started: Instant::now(),
             hub: Mutex::new(Hub::new(u64::from_le_bytes(seed))),
+            loads: Arc::default(),
             links: watch::Sender::new(Arc::default()),
             events: broadcast::Sender::new(EVENTS),
             nearby: watch::Sender::new(Arc::default()),

@@ -14,7 +14,7 @@ use crate::channel::{Lease, StrangerPlace, read_bytes, read_message, write_messa
 use crate::halves::{RecvHalf, Right, SendHalf};
 use crate::link::ConnKey;
 use crate::router::Handler;
-use crate::{Caller, Channel, NetError, Respond};
+use crate::{Caller, Channel, NetError, Respond, Standing};
 
 /// The first message must be here within this time.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
@@ -131,6 +131,16 @@ impl Core {
         }
     }
 
+    /// Waits until a device is not trusted (any more).
+    async fn parted_from(&self, peer: &DeviceId) {
+        let mut changed = self.judge.changed();
+        while matches!(self.judge.standing(peer), Standing::Trusted(_)) {
+            if changed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     #[allow(clippy::too_many_arguments)]
     async fn serve_request(
         &self,
@@ -144,10 +154,13 @@ impl Core {
     ) {
         let (peer, link, id) = (asked.peer, asked.link, asked.id);
         let len = len as usize;
-        if len > limits::REQUEST_BYTES {
+        if len > limits::REQUEST_BYTES.min(respond.longest()) {
             return refuse(send, recv, ErrorCode::Malformed).await;
         }
-        // The request is read before its place is taken: one that never comes whole was never begun.
+        let Some(mut place) = self.loads.read(peer, len) else {
+            return refuse(send, recv, ErrorCode::Busy).await;
+        };
+        // The request is read before it is begun: one that never comes whole never was.
         let request = match timeout(BODY_WAIT, read_bytes(&mut recv, len)).await {
             Ok(Ok(request)) => request,
             Ok(Err(_)) => return,
@@ -157,11 +170,18 @@ impl Core {
             let mut hub = self.hub();
             match hub.peers.get_mut(&peer) {
                 Some(p) if p.machine.link().is_some_and(|(present, _)| present == link) => {
-                    p.answers.begin(link, id, done_below)
+                    match p.answers.begin(link, id, done_below) {
+                        Begin::Run if !place.run() => {
+                            p.answers.withdraw(id);
+                            Begin::Refuse(ErrorCode::Busy)
+                        }
+                        begin => begin,
+                    }
                 }
                 // Of another life of either side: whether it was carried out then is not known here.
                 Some(_) => Begin::Refuse(ErrorCode::Conflict),
-                None if asked.former => Begin::Run,
+                None if asked.former && place.run() => Begin::Run,
+                None if asked.former => Begin::Refuse(ErrorCode::Busy),
                 None => Begin::Refuse(ErrorCode::NotTrusted),
             }
         };
@@ -169,6 +189,7 @@ impl Core {
             Begin::Refuse(code) => return refuse(send, recv, code).await,
             Begin::Answered(answer) => answer,
             Begin::Wait(mut waiting) => {
+                drop((place, request));
                 let answer = waiting.wait_for(Option::is_some).await;
                 match answer.ok().and_then(|answer| answer.clone()) {
                     Some(answer) => answer,
@@ -177,7 +198,15 @@ impl Core {
             }
             Begin::Run => {
                 let running = Running { core: self, asked: &asked, done: false };
-                match running.run(respond.respond(caller, request), &mut send).await {
+                let work = running.run(respond.respond(caller, request), &mut send);
+                let answer = tokio::select! {
+                    biased;
+                    answer = work => answer,
+                    // Whoever is out has nothing carried out here any more.
+                    () = self.parted_from(&peer), if !asked.former => None,
+                };
+                drop(place);
+                match answer {
                     Some(answer) => answer,
                     None => return abort(send, recv, ErrorCode::Cancelled),
                 }

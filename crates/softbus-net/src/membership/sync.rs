@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use softbus_core::wire::circle::{EXCHANGE_STATEMENT_BYTES, Exchange, HAVE};
-use softbus_core::{CircleId, DeviceId, ErrorCode, Hash, Signed, limits};
+use softbus_core::{CircleId, DeviceId, ErrorCode, HEADER_LEN, Hash, Message as _, Signed, limits};
 use softbus_trust::circle::Farewell;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -37,6 +37,10 @@ impl Respond for Answer {
     fn respond(&self, from: Caller, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, ErrorCode>> {
         let keeper = self.0.clone();
         Box::pin(async move { keeper.answer_exchange(from.device, &request).await })
+    }
+
+    fn longest(&self) -> usize {
+        HEADER_LEN + Exchange::MAX_BYTES
     }
 }
 
