@@ -737,6 +737,45 @@ mod tests {
         golden(&EpochNote { grant: Some(signed()), message }, EPOCH_NOTE);
     }
 
+    /// One vector for each variant that [`golden_vectors`] leaves out.
+    #[test]
+    fn every_variant_has_its_vector() {
+        let task = TaskId([1; 16]);
+        let release = Act { task, epoch: Epoch(4), verb: Verb::Release, issued: WallMs(1000) };
+        golden(&release, "1400000081040100010101010101010101010101010101010401e807");
+        golden(&Request::List, "010000008204010000");
+        golden(&Request::Status { task }, "11000000820401000101010101010101010101010101010101");
+        golden(
+            &Request::Act(signed()),
+            "65000000820401000202020202020202020202020202020202020202020202020202020202020202020301020309090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909",
+        );
+        golden(
+            &Request::Cancel(signed()),
+            "65000000820401000302020202020202020202020202020202020202020202020202020202020202020301020309090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909090909",
+        );
+        golden(
+            &Request::Unlease { task, lease: 300 },
+            "13000000820401000501010101010101010101010101010101ac02",
+        );
+        golden(&Reply::Done, "010000008304010000");
+        golden(&Reply::Tasks(vec![]), "02000000830401000100");
+        golden(&Reply::Leased { for_ms: 300, lease: 7 }, "040000008304010003ac0207");
+        golden(&Reply::Refused { code: 300, why: "no".into() }, "060000008304010004ac02026e6f");
+        golden(
+            &Reply::Elsewhere { runner: id(3) },
+            "2100000083040100050303030303030303030303030303030303030303030303030303030303030303",
+        );
+        golden(&Reply::Moved { epoch: Epoch(4) }, "02000000830401000604");
+        golden(&Reply::Outdated, "010000008304010007");
+        golden(&WatchNote::Preview(vec![8, 9]), "040000008504010001020809");
+        // A status is the same in every message that carries one; see `REPLY`.
+        let one = encode(&Reply::Task(Box::new(status()))).unwrap();
+        let many = encode(&Reply::Tasks(vec![status()])).unwrap();
+        let note = encode(&WatchNote::Status(Box::new(status()))).unwrap();
+        assert_eq!((&many[8..10], &many[10..]), (&[1, 1][..], &one[9..]));
+        assert_eq!((&note[8..9], &note[9..]), (&[0][..], &one[9..]));
+    }
+
     #[test]
     fn a_secret_is_not_shown() {
         assert_eq!(format!("{:?}", TaskSecret([7; 32])), "TaskSecret");

@@ -613,6 +613,57 @@ fn golden_statement() {
     assert_eq!(set.id().to_string(), "de9ae33ccbcdc16499a77c357eb37ab42ea15cea0de7ac98ccb321967748db50");
 }
 
+#[test]
+fn golden_acts() {
+    let n = |n: u8| DeviceId([n; 32]);
+    let services = BTreeSet::from(["print/1".parse().unwrap()]);
+    let guest = Grant { role: Guest, expires: Some(WallMs(300)), services };
+    for (act, expected) in [
+        (
+            Act::Admit { device: n(2), grant: guest, replaces: Some(n(3)) },
+            "0102020202020202020202020202020202020202020202020202020202020202020001ac0201077072696e742f31010303030303030303030303030303030303030303030303030303030303030303",
+        ),
+        (
+            Act::Renew { device: n(2), expires: Some(WallMs(300)) },
+            "02020202020202020202020202020202020202020202020202020202020202020201ac02",
+        ),
+        (
+            Act::ChangeRole { device: n(2), grant: grant(Owner) },
+            "030202020202020202020202020202020202020202020202020202020202020202020000",
+        ),
+        (Act::Remove { device: n(2) }, "040202020202020202020202020202020202020202020202020202020202020202"),
+        (Act::Leave, "05"),
+        (
+            Act::Recover { device: n(2), keeps: vec![n(3)] },
+            "060202020202020202020202020202020202020202020202020202020202020202010303030303030303030303030303030303030303030303030303030303030303",
+        ),
+    ] {
+        let circle = Some(softbus_core::CircleId([5; 32]));
+        let statement = Statement { circle, parents: vec![Hash([6; 32])], issued: WallMs(300), act };
+        let bytes = softbus_core::encode(&statement).unwrap();
+        // Head, circle, one parent, date; then the act.
+        let (before, act) = bytes.split_at(8 + 33 + 33 + 2);
+        assert_eq!(data_encoding::HEXLOWER.encode(act), expected, "{:?}", statement.act);
+        assert_eq!(&before[8..], [&[1], &[5; 32][..], &[1], &[6; 32], &[0xac, 0x02]].concat());
+        assert_eq!(softbus_core::decode::<Statement>(&bytes).unwrap(), statement);
+    }
+}
+
+#[test]
+fn golden_secret() {
+    let body = SecretBody {
+        circle: softbus_core::CircleId([5; 32]),
+        generation: 300,
+        seen: vec![Hash([6; 32])],
+        secret: [7; 32],
+    };
+    let bytes = softbus_core::encode(&body).unwrap();
+    let expected = [&[99, 0, 0, 0, 0x11, 2, 1, 0], &[5; 32][..], &[0xac, 2, 1], &[6; 32], &[7; 32]].concat();
+    assert_eq!(bytes, expected);
+    let again = softbus_core::decode::<SecretBody>(&bytes).unwrap();
+    assert!(again == body);
+}
+
 /// One step of a random history of five devices, each with its own copy of the circle.
 #[derive(Clone, Debug)]
 enum Step {
