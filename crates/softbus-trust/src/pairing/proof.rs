@@ -418,6 +418,27 @@ mod tests {
         assert_eq!(again.err(), Some(ProofError::Protocol));
         let proof = enterer.on_share(share(&answer)).unwrap();
         assert_eq!(opener.on_confirm(confirm(&proof)), Err(ProofError::Protocol), "over after a breach");
+
+        // The machine says what to send as what it returns. For a confirmation, right or wrong, that is nothing, not even a
+        // verdict, until the try is counted; and then it is one verdict. (That the driver counts it on disk first is told
+        // by the keeper's tests, which cut the power right before it speaks.)
+        for (typed, is_right) in [("123456", true), ("654321", false)] {
+            let (mut enterer, first) = Enterer::start(&pin(typed), binding(9), [3; 32]);
+            let mut opener = Opener::new(binding(9), [4; 32]);
+            let answer = opener.on_start(&start(&first), &pin("123456")).unwrap();
+            assert!(matches!(answer, Pair::Share(_)), "a share does not depend on what was typed");
+            let proof = enterer.on_share(share(&answer)).unwrap();
+            let outgoing: Result<(), ProofError> = opener.on_confirm(confirm(&proof));
+            assert_eq!(outgoing, Ok(()), "the same for both");
+            let judged = opener.on_counted().unwrap();
+            assert_eq!(matches!(judged, Judged::Right(_)), is_right);
+            assert_eq!(opener.on_counted(), Err(ProofError::Protocol), "one verdict");
+        }
+        // Counted before there is anything to count: it is over, and says nothing.
+        let (_, first) = Enterer::start(&pin("123456"), binding(9), [3; 32]);
+        let mut opener = Opener::new(binding(9), [4; 32]);
+        opener.on_start(&start(&first), &pin("123456")).unwrap();
+        assert_eq!(opener.on_counted(), Err(ProofError::Protocol));
     }
 
     #[test]
