@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use softbus_core::wire::link::{Open, Reply, Want};
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
-use softbus_net::seam::BoxFuture;
 use softbus_net::seam::memory::{Host, World};
+use softbus_net::seam::{Announcement, BoxFuture, Discovery, Sighting};
 use softbus_net::testing::FixedJudge;
 use softbus_net::{
     Caller, Channel, LinkEvent, LinkInfo, Net, NetConfig, NetError, Presence, RequestError, Respond, Router,
     Service, read_message, write_message,
 };
 use softbus_trust::{DeviceKey, Role};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 fn ms(ms: u64) -> Duration {
@@ -699,6 +700,51 @@ async fn discovery_brings_members_together() {
     let _net = Net::start(seam, key(2), b.judge.clone(), b.router.clone(), config).await.unwrap();
     a.until_presence(&b, Presence::Online).await;
     assert_eq!(a.link(&b).unwrap().address, Some("10.0.9.9:5000".parse().unwrap()));
+}
+
+/// Discovery whose first subscriptions end before anything is seen.
+struct Ending {
+    inner: Arc<dyn Discovery>,
+    ends: usize,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Discovery for Ending {
+    fn browse(&self) -> std::io::Result<mpsc::Receiver<Sighting>> {
+        match self.begun.fetch_add(1, Ordering::SeqCst) {
+            n if n < self.ends => Ok(mpsc::channel(1).1),
+            n if n == self.ends => Err(std::io::Error::other("not now")),
+            _ => self.inner.browse(),
+        }
+    }
+
+    fn announce(&self, announcement: &Announcement) -> std::io::Result<()> {
+        self.inner.announce(announcement)
+    }
+
+    fn goodbye(&self) -> BoxFuture<'_, ()> {
+        self.inner.goodbye()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn browsing_begins_again_when_it_ends() {
+    let world = World::new(5);
+    let begun = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
+    let mut nets = Vec::new();
+    for (n, begun) in [(1, &begun[0]), (2, &begun[1])] {
+        let host = world.host(&format!("host {n}"));
+        let mut seam = host.seam();
+        seam.discovery = Arc::new(Ending { inner: seam.discovery, ends: 2, begun: begun.clone() });
+        let judge = FixedJudge::new([key(3 - n).id()]);
+        judge.set_tag_secret([9; 32]);
+        let found = NetConfig { discovery: true, ..config() };
+        nets.push(Net::start(seam, key(n), judge, Router::new(), found).await.unwrap());
+    }
+    let mut links = nets[0].links();
+    let linked = links.wait_for(|links| links.values().any(|link| link.presence == Presence::Online));
+    timeout(Duration::from_secs(600), linked).await.expect("they find each other").unwrap();
+    assert!(begun.iter().any(|begun| begun.load(Ordering::SeqCst) == 4));
 }
 
 #[tokio::test(start_paused = true)]
