@@ -41,6 +41,8 @@ struct Disk {
     /// Removed, but the removal is not yet durable.
     removed: BTreeMap<Hash, Vec<u8>>,
     secrets: BTreeMap<String, Vec<u8>>,
+    /// What durably stands where a secret was changed and the change could not be made durable.
+    durable_secrets: BTreeMap<String, Option<Vec<u8>>>,
     capacity_bytes: Option<u64>,
     writes_before_failure: Option<u64>,
     writes: u64,
@@ -176,9 +178,38 @@ impl Disk {
         }
     }
 
+    /// Replaces or removes a secret: durable if it returns without an error.
+    fn set_secret(&mut self, name: &str, secret: Option<Vec<u8>>) -> io::Result<()> {
+        let before = match secret {
+            Some(secret) => self.secrets.insert(name.to_owned(), secret),
+            None => self.secrets.remove(name),
+        };
+        match self.charge_sync() {
+            Ok(()) => drop(self.durable_secrets.remove(name)),
+            Err(error) => {
+                self.durable_secrets.entry(name.to_owned()).or_insert(before);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     fn crash(&mut self, crash: Crash) {
         let pending = std::mem::take(&mut self.database.pending);
         let removed = std::mem::take(&mut self.removed);
+        for (name, durable) in std::mem::take(&mut self.durable_secrets) {
+            // Replaced in one step: it is the old one or the new one, never a part.
+            let back = match crash {
+                Crash::Clean => true,
+                Crash::Torn(seed) => Dice::new(seed ^ name.len() as u64).permille(500),
+            };
+            if back {
+                match durable {
+                    Some(secret) => self.secrets.insert(name, secret),
+                    None => self.secrets.remove(&name),
+                };
+            }
+        }
         if let Crash::Torn(seed) = crash {
             let mut dice = Dice::new(seed);
             for write in pending {
@@ -283,18 +314,12 @@ impl Storage for MemoryStorage {
     fn put_secret(&self, name: &str, secret: &[u8]) -> io::Result<()> {
         self.with(|disk| {
             disk.charge(secret.len())?;
-            disk.charge_sync()?;
-            disk.secrets.insert(name.to_owned(), secret.to_vec());
-            Ok(())
+            disk.set_secret(name, Some(secret.to_vec()))
         })
     }
 
     fn remove_secret(&self, name: &str) -> io::Result<()> {
-        self.with(|disk| {
-            disk.charge_sync()?;
-            disk.secrets.remove(name);
-            Ok(())
-        })
+        self.with(|disk| disk.set_secret(name, None))
     }
 }
 
