@@ -17,9 +17,9 @@ use super::TaskMachine;
 impl TaskMachine {
     pub(super) fn on_lost(&mut self, manifest: Hash, now: BootMs) {
         let is = |held: &mut super::Held| held.checkpoint.manifest == manifest;
-        if self.d.spare.take_if(is).is_some()
-            || self.d.incoming.take_if(|incoming| is(&mut incoming.held)).is_some()
-        {
+        let spare = self.d.spare.take_if(is);
+        let incoming = self.d.incoming.take_if(|incoming| is(&mut incoming.held));
+        if spare.is_some() || incoming.is_some() {
             self.out.touch();
         }
         let Some(held) = self.d.held.as_ref().filter(|held| held.checkpoint.manifest == manifest) else {

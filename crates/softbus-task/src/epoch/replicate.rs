@@ -296,7 +296,19 @@ impl TaskMachine {
         if let Some(offer) = self.replicas.offer.filter(|_| self.preparing.is_none()) {
             wanted.push((offer, vec![self.link.decree.owner]));
         }
-        wanted
+        // Wanted for several reasons, one may be had from any of those who have it for one of them.
+        let mut merged: Vec<(CheckpointRef, Vec<DeviceId>)> = Vec::new();
+        for (checkpoint, from) in wanted {
+            match merged.iter_mut().find(|(other, _)| *other == checkpoint) {
+                Some((_, known)) => {
+                    let more: Vec<DeviceId> =
+                        from.into_iter().filter(|device| !known.contains(device)).collect();
+                    known.extend(more);
+                }
+                None => merged.push((checkpoint, from)),
+            }
+        }
+        merged
     }
 
     /// Who may have the checkpoint this epoch started from: who had a part in this epoch or the one before.

@@ -122,7 +122,7 @@ fn outcome(world: &World) -> Result<(), String> {
 fn readable(plan: &Plan, reason: &str) -> String {
     let (world, _) = run(plan, true);
     let story = world.story.unwrap_or_default();
-    let skip = story.len().saturating_sub(400);
+    let skip = story.len().saturating_sub(40000);
     let schedule: Vec<String> =
         plan.schedule.iter().map(|(gap, fault)| format!("  after {gap} ms: {fault:?}")).collect();
     format!(
