@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use softbus::net::seam::Silent;
 use softbus::net::seam::real::RealSeam;
 use softbus::net::testing::FixedJudge;
-use softbus::net::{Bind, Net, NetConfig, Router};
+use softbus::net::{Bind, Net, NetConfig, NetError, Router};
 use softbus::roster::machine::Machine;
 use softbus::trust::DeviceKey;
 use softbus_cli::control::{Event, PairTerms, PairingView, PresenceView, Request, Response, Step};
@@ -33,6 +33,8 @@ use tokio::time::{sleep, timeout};
 const ATTACK: Duration = Duration::from_secs(30);
 /// How much resident memory it may cost.
 const GROWTH: u64 = 64 << 20;
+/// Least tasks that the friends get done meanwhile, one after another, on a machine that is busy with the attack.
+const TASKS: u32 = 3;
 /// Who attacks: 200 in all.
 const FLOODERS: usize = 60;
 const HALF_OPEN: usize = 60;
@@ -68,6 +70,7 @@ struct Attack {
     over: AtomicBool,
     datagrams: AtomicU64,
     handshakes: AtomicU64,
+    /// Of these, how many were told no.
     refused: AtomicU64,
     streamed: AtomicU64,
 }
@@ -133,8 +136,15 @@ impl Attack {
             let name = service(services[(noise.next() % services.len() as u64) as usize]);
             self.handshakes.fetch_add(1, Ordering::Relaxed);
             let opened = timeout(Duration::from_secs(10), net.open_stranger(self.target, None, &name)).await;
-            assert!(!matches!(opened, Ok(Ok(_))), "a stranger got {name}");
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            match opened {
+                Ok(Ok(_)) => panic!("a stranger got {name}"),
+                // Told no: at the door, or by the service.
+                Ok(Err(NetError::Refused(_) | NetError::Service { .. })) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                // No answer in time, under this load; that refuses nobody.
+                Ok(Err(_)) | Err(_) => {}
+            }
             sleep(Duration::from_millis(500)).await;
         }
     }
@@ -288,16 +298,18 @@ async fn two_hundred_hostile_connections() {
     peak = peak.max(phone.resident_bytes());
     let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
     eprintln!(
-        "{tasks} tasks done and online at {online} of {looks} looks, under {} datagrams, {} handshakes of strangers and \
+        "{tasks} tasks done and online at {online} of {looks} looks, under {} datagrams, {} handshakes of strangers ({} refused) and \
          {} KiB on pairing streams; resident memory {} KiB before, {} KiB at most",
         count(&attack.datagrams),
         count(&attack.handshakes),
+        count(&attack.refused),
         count(&attack.streamed) >> 10,
         before >> 10,
         peak >> 10,
     );
     assert!(count(&attack.datagrams) > 5_000 && count(&attack.refused) > 50, "an attack worth the name");
     assert!(count(&opened) > 0 && count(&attack.streamed) > 0, "pairing was open, and crowded");
+    assert!(tasks >= TASKS && online * 2 > looks, "{tasks} tasks done, online at {online} of {looks} looks");
     assert!(peak.saturating_sub(before) <= GROWTH, "{before} bytes before, {peak} at most");
 
     // And afterwards all is well.
@@ -319,10 +331,10 @@ async fn three_wrong_pins_freeze_pairing_also_over_a_restart() {
     let phone = Node::start(home.path(), "phone", How::loopback()).await;
     let mut tv = Node::start(home.path(), "tv", How::loopback()).await;
     phone.found().await;
-    let (mut shown, pin) = tv.show_pin().await;
+    let (mut shown, mut pin) = tv.show_pin().await;
     phone.until_nearby(&tv).await;
-    let wrong = if pin == "000000" { "000001" } else { "000000" };
     for left in [2, 1, 0] {
+        let wrong = if pin == "000000" { "000001" } else { "000000" };
         let mut refused = phone.pair(&tv.id.to_string(), wrong).await.expect_err("a wrong PIN");
         // A busy machine may not answer a dial in time; that costs no try.
         for _ in 0..5 {
@@ -347,11 +359,14 @@ async fn three_wrong_pins_freeze_pairing_also_over_a_restart() {
             // Killed in between: the tries are not forgotten.
             drop(shown);
             tv.restart().await;
-            let (again, _) = tv.show_pin().await;
-            shown = again;
+            (shown, pin) = tv.show_pin().await;
             phone.until_nearby(&tv).await;
         }
     }
+    // The opening with this very PIN was alive when the third try came: without the freeze it would count now.
+    let closed = phone.pair(&tv.id.to_string(), &pin).await.expect_err("frozen");
+    assert_eq!(closed.kind, Kind::Refused, "{closed:?}");
+    assert_eq!(phone.circles().await[0].members.len(), 1, "the right PIN does not help");
     let frozen = loop {
         match shown.next().await {
             Err(failure) => break failure,
@@ -367,7 +382,7 @@ async fn three_wrong_pins_freeze_pairing_also_over_a_restart() {
             refused.kind == Kind::Refused && refused.to_string().contains("frozen"),
             "round {round}: {refused:?}"
         );
-        // Nor does the right PIN help, nor a restart.
+        // Nor after a restart.
         let closed = phone.pair(&format!("{}", address(&tv).await), &pin).await.expect_err("frozen");
         assert_eq!(closed.kind, Kind::Refused, "{closed:?}");
         tv.restart().await;

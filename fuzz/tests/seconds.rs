@@ -1,10 +1,12 @@
-//! Every target for a short while on stable: its corpus as it is, then changed copies of it. The same inputs each
-//! time; `SOFTBUS_FUZZ=10 cargo test -p softbus-fuzz` tries ten times as many, `SOFTBUS_FUZZ_TARGET=ticket` one target.
+//! Every target for a short while on stable: its corpus as it is, then changed copies of it, at least so many and for at least
+//! so long. They come in the same order each time, so that a number names an input; `SOFTBUS_FUZZ=10 cargo test -p softbus-fuzz`
+//! tries ten times as long, `SOFTBUS_FUZZ_TARGET=ticket` one target.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)] // a test, helpers included
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods)] // a test, helpers included
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use softbus_fuzz::{Random, TARGETS, Target, mutate};
 
@@ -12,6 +14,9 @@ use softbus_fuzz::{Random, TARGETS, Target, mutate};
 const INPUTS: u64 = 4000;
 /// At least so many, whatever the cost.
 const INPUTS_LEAST: u64 = 3;
+/// A target goes on for at least so long. A machine that is busy or slow tries fewer in that time, but never fewer than
+/// those.
+const TIME_LEAST: Duration = Duration::from_secs(1);
 /// Where an input that makes a target panic is written, for `fuzz TARGET < FILE`.
 const FOUND: &str = env!("CARGO_TARGET_TMPDIR");
 
@@ -43,14 +48,17 @@ fn survives(target: &Target, what: &str, input: &[u8]) -> bool {
 
 #[test]
 fn no_parser_panics() {
-    let times: u64 = std::env::var("SOFTBUS_FUZZ").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let times: u32 = std::env::var("SOFTBUS_FUZZ").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
     let mut found = Vec::new();
     for target in wanted() {
         let seeds = corpus(target);
         assert!(!seeds.is_empty(), "{}: no seeds", target.name);
-        let inputs = (INPUTS * times / u64::from(target.cost)).max(INPUTS_LEAST);
+        let inputs = (INPUTS * u64::from(times) / u64::from(target.cost)).max(INPUTS_LEAST);
         let as_they_are = seeds.iter().enumerate().map(|(n, seed)| (format!("seed {n}"), seed.clone()));
-        let changed = (0..inputs).map(|n| (format!("input {n}"), mutate(&seeds, &mut Random::new(n))));
+        let begun = Instant::now();
+        let goes_on = |n: &u64| *n < inputs || begun.elapsed() < TIME_LEAST * times;
+        let changed = (0..).take_while(goes_on);
+        let changed = changed.map(|n| (format!("input {n}"), mutate(&seeds, &mut Random::new(n))));
         // One finding of each target is enough at a time.
         found.extend(
             as_they_are

@@ -165,6 +165,7 @@ impl Node {
                     Event::Stopped { last: self.checkpoint(ManifestKind::Checkpoint, destination) }
                 }
                 Action::Discard => Event::Stopped { last: None },
+                Action::Warm { checkpoint } => Event::Warmed { manifest: checkpoint.manifest },
                 Action::Fetch { checkpoint, .. } => match self.known.get(&checkpoint.manifest) {
                     Some(manifest) => Event::Fetched { manifest: manifest.clone() },
                     None => Event::FetchFailed { manifest: checkpoint.manifest, ours: false },

@@ -141,7 +141,8 @@ impl Inner {
     /// Ends promises when their time is over, until this run of the program ends.
     pub async fn mind_leases(self: Arc<Self>) {
         let mut closing = self.closing.subscribe();
-        loop {
+        // It may have been closed before this got its first turn.
+        while !*closing.borrow_and_update() {
             let end = self.leases().next_end();
             let left = end.map(|end| Duration::from_millis(end.0.saturating_sub(self.seam.clock.boot().0)));
             tokio::select! {

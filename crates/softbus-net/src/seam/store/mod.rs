@@ -350,6 +350,9 @@ impl Inner {
         let open = || -> Result<Database, StoreError> {
             let backend = self.storage.database().map_err(|e| StoreError::io(&e))?;
             let backend = Watched { backend, failure: self.failure.clone() };
+            if backend.is_unborn().map_err(|e| StoreError::io(&e))? {
+                backend.set_len(0).map_err(|e| StoreError::io(&e))?;
+            }
             let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)?;
             migrate(&db, self.migrations)?;
             Ok(db)
@@ -451,6 +454,22 @@ impl Failure {
 struct Watched {
     backend: Box<dyn StorageBackend>,
     failure: Failure,
+}
+
+/// Length of what a redb file begins with (redb's `docs/design.md`, "Magic number").
+const MAGIC_BYTES: u64 = 9;
+
+impl Watched {
+    /// Whether the power went while the database was being made. Its library writes the magic last of all, and does not
+    /// take a file for empty in which that is lacking; nothing can have been stored in one.
+    fn is_unborn(&self) -> io::Result<bool> {
+        let len = self.len()?;
+        let mut magic = [0; MAGIC_BYTES as usize];
+        if len >= MAGIC_BYTES {
+            self.read(0, &mut magic)?;
+        }
+        Ok(len > 0 && magic == [0; MAGIC_BYTES as usize])
+    }
 }
 
 impl StorageBackend for Watched {

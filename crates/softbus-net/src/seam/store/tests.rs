@@ -215,11 +215,13 @@ fn crash_anywhere(fail_at: u64, tear: Option<u64>, writes: u64) {
         let connect = || async {
             Store::open_with(Arc::new(disk.connect()), Arc::new(InlineCompute::new()), &[]).await
         };
-        let store = connect().await.unwrap();
+        // From the first moment of its life on: also while the database is being made.
         disk.fail_after(Some(fail_at));
+        let store = connect().await;
         let mut acknowledged = 0;
         for key in 1..=writes {
-            if put(&store, key, key * 3).await.is_err() {
+            let Ok(store) = &store else { break };
+            if put(store, key, key * 3).await.is_err() {
                 break;
             }
             acknowledged = key;
