@@ -167,8 +167,12 @@ pub enum Command {
         /// For people.
         note: String,
     },
-    /// Let the task out of quarantine. Only at its owner.
-    Release,
+    /// Let the task out of the quarantine that it is in at this epoch: an order that is heard again later is about
+    /// another. Only at its owner.
+    Release {
+        /// The epoch that put it there.
+        epoch: Epoch,
+    },
     /// This device shuts down: hand the task over, or be replaced as holder. Ends with [`Notice::Drained`].
     Drain,
 }

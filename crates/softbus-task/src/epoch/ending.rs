@@ -1,7 +1,7 @@
 //! How a task ends: finished, cancelled, or at rest in quarantine.
 
 use softbus_core::wire::task::Outcome;
-use softbus_core::{BootMs, Signed};
+use softbus_core::{BootMs, Epoch, Signed};
 
 use super::certificate::open_cancel;
 use super::proposer::Intent;
@@ -33,7 +33,10 @@ impl TaskMachine {
     }
 
     /// Lets the task out of quarantine.
-    pub(super) fn release(&mut self, now: BootMs) {
+    pub(super) fn release(&mut self, epoch: Epoch, now: BootMs) {
+        if epoch != self.link.decree.epoch {
+            return self.refuse("its epoch has changed since: look where it is now");
+        }
         let here = self.link.decree.owner == self.me && self.d.held.is_some() && self.proposal.is_none();
         match self.link.decree.outcome {
             Outcome::Quarantined { .. } if here => self.begin(Intent::Release, now),

@@ -243,7 +243,7 @@ impl TaskMachine {
                 }
             }
             Command::Adopt { note } => self.adopt(note, now),
-            Command::Release => self.release(now),
+            Command::Release { epoch } => self.release(epoch, now),
             Command::Drain => self.members.draining = true,
         }
     }

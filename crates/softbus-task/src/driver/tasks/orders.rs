@@ -210,7 +210,7 @@ pub(crate) async fn act_here(actor: &ActorRef, act: Act) -> Result<Option<Epoch>
         }
         Verb::Release => {
             let (done, answer) = oneshot::channel();
-            let order = Input::Order { command: Command::Release, done: Some(done) };
+            let order = Input::Order { command: Command::Release { epoch: act.epoch }, done: Some(done) };
             actor.inbox.send(order).await.map_err(|_| TaskError::Closed)?;
             answer.await.map_err(closed)?.map(|()| None)
         }

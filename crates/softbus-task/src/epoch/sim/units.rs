@@ -1,9 +1,9 @@
 //! Single walks through the protocol: what a person would tell of it.
 
-use softbus_core::Signer as _;
 use softbus_core::wire::task::{
     Ballot, CHAIN_LINKS, Certificate, Decree, EpochBody, EpochMessage, Outcome, Why,
 };
+use softbus_core::{Epoch, Signer as _};
 
 use super::super::{Command, Event, Notice, Status, Tuning, certificate, manifest};
 use super::device::Key;
@@ -242,7 +242,15 @@ fn a_task_that_crashes_three_times_is_quarantined_with_its_error_and_can_be_rele
         let error = "a bug in the task".to_string();
         assert_eq!(world.statuses[owner], Some(Status::Quarantined { error }));
         assert!(world.devices.iter().all(|device| device.instance.is_none()));
-        world.give(owner, Event::Command(Command::Release));
+        // An order of an earlier time does nothing.
+        let epoch = world.devices[owner].machine.as_ref().unwrap().decree().epoch;
+        let stale = Command::Release { epoch: Epoch(epoch.0 - 1) };
+        world.give(owner, Event::Command(stale));
+        assert!(says(
+            &world,
+            |notice| matches!(notice, Notice::Refused { reason } if reason.contains("epoch"))
+        ));
+        world.give(owner, Event::Command(Command::Release { epoch }));
         world.run_until(world.now_us + 15_000_000);
         sound(&world);
         assert_eq!(world.devices[owner].machine.as_ref().unwrap().decree().outcome, Outcome::Done);
