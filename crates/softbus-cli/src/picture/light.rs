@@ -75,7 +75,11 @@ fn shrink(picture: &DynamicImage) -> Small {
     let longest = from_w.max(from_h);
     let scaled = |side: u32| match longest {
         0..=LIGHT_SIDE => side,
-        _ => (u64::from(side) * u64::from(LIGHT_SIDE) / u64::from(longest)).max(1) as u32,
+        // A strip does not become narrower than what is taken for a picture.
+        _ => {
+            let small = (u64::from(side) * u64::from(LIGHT_SIDE) / u64::from(longest)) as u32;
+            small.max(side.min(INPUT_LEAST_SIDE))
+        }
     };
     let (width, height) = (scaled(from_w), scaled(from_h));
     let edge = |i: u32, to: u32, from: u32| (u64::from(i) * u64::from(from) / u64::from(to)) as u32;

@@ -288,3 +288,15 @@ fn the_sample_picture_is_drawn_as_shipped() {
     let demo = PictureInput::sample();
     assert!((1 << 20..20 << 20).contains(&demo.state_bytes()), "{}", demo.state_bytes());
 }
+
+#[test]
+fn a_strip_is_a_picture_also_once_it_was_made_small() {
+    for (width, height) in [(12, 2304), (2304, 12), (8, 4000)] {
+        let strip =
+            image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 20) as u8, (y / 9) as u8, 77]));
+        let mut file = std::io::Cursor::new(Vec::new());
+        strip.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        let input = PictureInput::prepare(file.get_ref(), 16, 1).unwrap();
+        PictureInput::prepare(&input.bytes, 16, 1).unwrap();
+    }
+}
