@@ -107,14 +107,15 @@ pub(crate) fn sign_act(key: &dyn Signer, act: &Act) -> Result<Signed, TaskError>
 pub(crate) type GrantRef = Arc<OpenGrant>;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use softbus_core::wire::task_control::{Granted, PolicyKind, TaskSpec};
     use softbus_core::{QoS, WallMs};
     use softbus_trust::DeviceKey;
 
     use super::*;
 
-    fn spec() -> TaskSpec {
+    /// A specification that asks for nothing in particular.
+    pub(in crate::driver) fn spec() -> TaskSpec {
         TaskSpec {
             task: TaskId([1; 16]),
             kind: "sum/1".into(),

@@ -113,11 +113,12 @@ fn check(
 #[cfg(test)]
 mod tests {
     use softbus_core::wire::task::{Ballot, Branch, Decree, Policy, Why};
-    use softbus_core::wire::task_control::{Grant, PolicyKind, TaskSpec};
-    use softbus_core::{Domain, Epoch, Hash, QoS, WallMs};
+    use softbus_core::wire::task_control::{Grant, TaskSpec};
+    use softbus_core::{Domain, Epoch, Hash};
     use softbus_trust::DeviceKey;
 
     use super::*;
+    use crate::driver::access::tests::spec;
     use crate::epoch::certificate::{encode_decree, open_root, vote};
 
     fn key(n: u8) -> DeviceKey {
@@ -125,25 +126,7 @@ mod tests {
     }
 
     fn grant(key: &DeviceKey, task: TaskId) -> OpenGrant {
-        let spec = TaskSpec {
-            task,
-            kind: "sum/1".into(),
-            name: "sum".into(),
-            qos: QoS::default(),
-            policy: PolicyKind::Owner,
-            replicas: 0,
-            ops: 1,
-            memory_bytes: 1,
-            output_bytes: 0,
-            cores: 1,
-            needs: Vec::new(),
-            only: Vec::new(),
-            stay: false,
-            submitted: WallMs(0),
-            capabilities: Vec::new(),
-            accelerators: Vec::new(),
-            never: Vec::new(),
-        };
+        let spec = TaskSpec { task, replicas: 0, ..spec() };
         let none = Hash([0; 32]);
         let grant = Grant { spec, input: none, secret: none, granted: Vec::new() };
         OpenGrant::sign(key, grant).unwrap()
