@@ -54,6 +54,11 @@ impl Assembly {
         missing
     }
 
+    /// Whether the chunk of this name is still missing at place `index`.
+    pub fn lacks(&self, index: usize, name: &Hash) -> bool {
+        self.image.chunks.get(index) == Some(name) && !self.have[index]
+    }
+
     /// Takes the sealed chunk of place `index` (opened in place).
     pub fn put(&mut self, key: &TaskKey, index: usize, sealed: &mut [u8]) -> Result<(), SealError> {
         let name = *self.image.chunks.get(index).ok_or(SealError::Length)?;
@@ -98,17 +103,12 @@ impl Assembly {
 
     /// The plain bytes and their doubles, once complete.
     pub fn finish(self) -> Option<Assembled> {
-        self.is_complete().then_some(Assembled {
-            image: self.image,
-            bytes: self.bytes,
-            doubles: self.doubles,
-        })
+        self.is_complete().then_some(Assembled { bytes: self.bytes, doubles: self.doubles })
     }
 }
 
 /// What an assembly gives.
 pub(crate) struct Assembled {
-    pub image: Image,
     pub bytes: Vec<u8>,
     pub doubles: Vec<Double>,
 }

@@ -117,6 +117,8 @@ pub(crate) struct Actor {
     next_fetch: Option<(Hash, Vec<DeviceId>)>,
     /// Checkpoints that need not be kept.
     doomed: BTreeSet<Hash>,
+    /// Checkpoints that are being put together in memory.
+    warming: BTreeSet<Hash>,
     /// Whether there may be something to erase.
     sweep: bool,
 
@@ -193,6 +195,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         fetching: Vec::new(),
         next_fetch: None,
         doomed: BTreeSet::new(),
+        warming: BTreeSet::new(),
         sweep: false,
         roster: inner.roster.watch(),
         present: BTreeMap::new(),

@@ -22,8 +22,9 @@ pub(crate) use tail::{read_tail, write_tail};
 
 use super::Inner;
 use super::shared::TaskShared;
+use super::warm::Warm;
 use crate::TaskError;
-use crate::checkpoint::{Assembled, Snapshot, TaskKey};
+use crate::checkpoint::{Snapshot, TaskKey};
 use crate::limits;
 use crate::native::{EFFECTS_PER_STEP, Effect, ErasedStep, Runnable, StepContext, TaskType};
 use crate::store::Checkpoint;
@@ -120,8 +121,8 @@ impl Drop for Handle {
 /// From what an instance begins.
 pub(crate) struct Begin {
     pub checkpoint: Checkpoint,
-    /// Its plain bytes, if they are in memory already.
-    pub whole: Option<Assembled>,
+    /// Its plain bytes, as far as they are in memory already.
+    pub warm: Option<Arc<Warm>>,
     pub sequence: u64,
     pub key: TaskKey,
     pub control: Control,
@@ -192,24 +193,16 @@ impl Instance {
     ) -> Result<Self, Report> {
         let failed = |error: String| Report::Failed { error };
         let image = begin.checkpoint.image.clone();
-        let (bytes, doubles) = match begin.whole {
-            Some(whole) => (whole.bytes, whole.doubles),
-            None => {
-                let (blobs, key, image) = (inner.blobs.clone(), begin.key.clone(), image.clone());
+        let warm = begin.warm.unwrap_or_else(Warm::begin);
+        let (bytes, doubles) = match warm.finish(&inner, &image, &begin.key).await {
+            Ok(whole) => (whole.bytes, whole.doubles),
+            Err(TaskError::Damaged(_)) => {
+                let (blobs, image) = (inner.blobs.clone(), image.clone());
                 let ops = CHUNK_OPS * image.chunks.len() as u64;
-                let load = move || {
-                    blobs.load(&key, &image).map_err(|error| match error {
-                        TaskError::Damaged(_) => (error, blobs.damaged(&image)),
-                        error => (error, Default::default()),
-                    })
-                };
-                let loaded = inner.seam.compute.run(Lane::Disk, ops, load).await;
-                match loaded.unwrap_or_else(|| Err((TaskError::Closed, Default::default()))) {
-                    Ok(bytes) => (bytes, Vec::new()),
-                    Err((TaskError::Damaged(_), chunks)) => return Err(Report::Damaged { chunks }),
-                    Err((error, _)) => return Err(failed(error.to_string())),
-                }
+                let all = inner.seam.compute.run(Lane::Disk, ops, move || blobs.damaged(&image)).await;
+                return Err(Report::Damaged { chunks: all.unwrap_or_default() });
             }
+            Err(error) => return Err(failed(error.to_string())),
         };
         let (label, meta) = match &image.kind {
             ImageKind::Input => {

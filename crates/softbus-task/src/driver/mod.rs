@@ -14,6 +14,7 @@ mod service;
 mod shared;
 mod tasks;
 mod transfer;
+mod warm;
 
 pub use config::TasksConfig;
 pub(crate) use inner::Inner;

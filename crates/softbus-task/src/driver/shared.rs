@@ -7,11 +7,12 @@ use softbus_core::wire::task::Fence;
 use softbus_core::wire::task_control::{Image, Move, MoveReason, STATUS_MOVES, TaskSecret};
 use softbus_core::{DeviceId, Hash, TaskId};
 use softbus_trust::Role;
-use tokio::sync::{Mutex as AsyncMutex, RwLock, RwLockReadGuard, broadcast, watch};
+use tokio::sync::{RwLock, RwLockReadGuard, broadcast, watch};
 use tokio::time::Instant;
 
 use super::access::GrantRef;
-use crate::checkpoint::{Assembly, TaskKey};
+use super::warm::Warm;
+use crate::checkpoint::TaskKey;
 use crate::limits;
 use crate::native::Effect;
 use crate::status::TaskStatus;
@@ -76,20 +77,6 @@ pub(crate) struct Parts {
     pub over_ms: Option<u64>,
 }
 
-/// The state of a hand-over to this device, which is put together in memory while the task still runs elsewhere.
-pub(crate) struct Warm {
-    pub since: Instant,
-    /// Held while it is being put together from the disk; a transfer takes it out for as long as it takes.
-    pub assembly: AsyncMutex<Option<Assembly>>,
-}
-
-impl Warm {
-    /// Begins now, with nothing.
-    pub fn begin() -> Arc<Self> {
-        Arc::new(Self { since: Instant::now(), assembly: AsyncMutex::new(None) })
-    }
-}
-
 /// A move away from here.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaving {
@@ -128,10 +115,6 @@ impl TaskShared {
 
     pub fn grant(&self) -> Option<GrantRef> {
         self.parts().grant.clone()
-    }
-
-    pub fn key(&self) -> Option<TaskKey> {
-        self.parts().key.clone()
     }
 
     /// The right to store chunks, for as long as the disk takes. `None` once the task is forgotten.

@@ -1,6 +1,6 @@
 //! How checkpoints and results travel: the fetcher asks, says what it has, and gets what it lacks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use super::access::OpenGrant;
 use super::actor::Input;
 use super::instance::CHUNK_OPS;
 use super::shared::{Coming, TaskShared};
-use crate::checkpoint::{Assembly, TaskKey, missing_bits, wanted};
+use super::warm::{Places, Warm};
+use crate::checkpoint::{TaskKey, missing_bits, wanted};
 use crate::epoch::manifest;
 use crate::store::Checkpoint;
 use crate::{TaskError, limits};
@@ -152,11 +153,11 @@ async fn give_pieces(
 // ---------------------------------------------------------------- taking
 
 /// What a fetch brought.
-pub(crate) struct Fetched {
-    pub manifest: Signed,
-    pub image: Image,
-    /// The plain bytes, if they were asked for.
-    pub assembly: Option<Assembly>,
+struct Fetched {
+    manifest: Signed,
+    image: Image,
+    /// The plain bytes, if they were asked for, and the key to what is missing of them.
+    open: Option<(Arc<Warm>, TaskKey)>,
 }
 
 /// Fetches a checkpoint from the first of `sources` that gives it, and stores it durably.
@@ -190,9 +191,9 @@ pub(crate) async fn fetch_result(
     source: DeviceId,
 ) -> Result<(ImageKind, Vec<u8>), TaskError> {
     let fetched = take(inner, shared, manifest, source, false).await?;
-    let whole = fetched.assembly.and_then(Assembly::finish);
-    let whole = whole.ok_or(TaskError::Damaged(fetched.image.root()))?;
-    Ok((whole.image.kind, whole.bytes))
+    let (warm, key) = fetched.open.ok_or(TaskError::Forbidden(shared.task))?;
+    let whole = warm.finish(inner, &fetched.image, &key).await?;
+    Ok((fetched.image.kind, whole.bytes))
 }
 
 async fn take(
@@ -224,7 +225,7 @@ async fn take(
 
     // Before it is looked at what is here.
     let _pin = keep.then(|| shared.pin(&image.chunks));
-    let (mut have, warm, open) = {
+    let (mut have, warm, key) = {
         let mut parts = shared.parts();
         if let (None, Some(secret)) = (&parts.key, &offer.secret.filter(|secret| grant.has_secret(secret))) {
             parts.key = Some(TaskKey::from_bytes(Zeroizing::new(secret.0), task));
@@ -235,25 +236,18 @@ async fn take(
             have.extend(parts.checkpoints.values().flat_map(|c| &c.image.chunks).copied());
             have.extend(parts.staged.iter().copied());
         }
-        (have, parts.warm.clone().filter(|_| keep), parts.key.is_some())
+        let warm = if keep { parts.warm.clone() } else { Some(Warm::begin()) };
+        (have, warm, parts.key.clone())
     };
-    let assembly = match &warm {
-        _ if !open => None,
-        Some(warm) => Some(match warm.assembly.lock().await.take() {
-            Some(mut assembly) => {
-                assembly.retarget(image.clone());
-                assembly
-            }
-            None => Assembly::new(image.clone()),
-        }),
-        None if keep => None,
-        None => Some(Assembly::new(image.clone())),
-    };
-    if !keep && assembly.is_none() {
+    let open = warm.zip(key);
+    if !keep && open.is_none() {
         return Err(TaskError::Forbidden(task));
     }
+    if let Some((warm, _)) = &open {
+        warm.aim(&manifest, &image).await;
+    }
 
-    let mut sink = Sink::begin(inner, shared, &image, assembly, keep);
+    let mut sink = Sink::begin(inner, shared, &image, open.clone(), keep);
     let mut pushing = offer.pushing;
     let mut received = 0;
     let mut complete = false;
@@ -290,7 +284,7 @@ async fn take(
     if !complete {
         return Err(TaskError::Protocol("it did not give all chunks".into()));
     }
-    let assembly = sink.end().await?;
+    sink.end().await?;
 
     if keep {
         if let Some(handing) = offer.handing {
@@ -310,16 +304,12 @@ async fn take(
                 parts.moves = offer.moves;
             }
         }
-        if let (Some(warm), Some(assembly)) = (warm, assembly) {
-            *warm.assembly.lock().await = Some(assembly);
-        }
         let _erase_later = shared.store().await.ok_or(TaskError::Closed)?;
         inner
             .add_checkpoint(shared, Checkpoint { manifest: offer.manifest.clone(), image: image.clone() })
             .await?;
-        return Ok(Fetched { manifest: offer.manifest, image, assembly: None });
     }
-    Ok(Fetched { manifest: offer.manifest, image, assembly })
+    Ok(Fetched { manifest: offer.manifest, image, open: open.filter(|_| !keep) })
 }
 
 /// What can be told of an offer before any chunk came.
@@ -368,7 +358,7 @@ fn first_places(image: &Image, have: &BTreeSet<Hash>) -> Vec<usize> {
 struct Sink {
     batch: Vec<(Hash, Vec<u8>)>,
     feed: mpsc::Sender<Vec<(Hash, Vec<u8>)>>,
-    done: oneshot::Receiver<Result<Option<Assembly>, TaskError>>,
+    done: oneshot::Receiver<Result<(), TaskError>>,
 }
 
 impl Sink {
@@ -376,14 +366,14 @@ impl Sink {
         inner: &Arc<Inner>,
         shared: &Arc<TaskShared>,
         image: &Image,
-        assembly: Option<Assembly>,
+        open: Option<(Arc<Warm>, TaskKey)>,
         keep: bool,
     ) -> Self {
         let (feed, batches) = mpsc::channel(limits::BATCHES);
         let (report, done) = oneshot::channel();
         let (spawner, inner, shared, image) = (inner.clone(), inner.clone(), shared.clone(), image.clone());
         spawner.spawn(async move {
-            let result = drink(&inner, &shared, &image, assembly, keep, batches).await;
+            let result = drink(&inner, &shared, &image, open, keep, batches).await;
             let _ = report.send(result);
         });
         Self { batch: Vec::new(), feed, done }
@@ -410,7 +400,7 @@ impl Sink {
     }
 
     /// Everything is durable when this returns.
-    async fn end(mut self) -> Result<Option<Assembly>, TaskError> {
+    async fn end(mut self) -> Result<(), TaskError> {
         if !self.batch.is_empty() {
             self.flush().await?;
         }
@@ -424,72 +414,51 @@ async fn drink(
     inner: &Arc<Inner>,
     shared: &Arc<TaskShared>,
     image: &Image,
-    mut assembly: Option<Assembly>,
+    open: Option<(Arc<Warm>, TaskKey)>,
     keep: bool,
     mut batches: mpsc::Receiver<Vec<(Hash, Vec<u8>)>>,
-) -> Result<Option<Assembly>, TaskError> {
-    let key = shared.key();
-    let mut places: BTreeMap<Hash, Vec<usize>> = BTreeMap::new();
+) -> Result<(), TaskError> {
+    let mut places = Places::new();
     for (index, name) in image.chunks.iter().enumerate() {
         places.entry(*name).or_default().push(index);
     }
     let places = Arc::new(places);
     let mut fresh = Vec::new();
     while let Some(batch) = batches.recv().await {
-        let (blobs, key, places) = (inner.blobs.clone(), key.clone(), places.clone());
-        let ops = CHUNK_OPS * batch.len() as u64;
-        let job = move || {
-            let mut stored = Vec::with_capacity(batch.len());
-            for (name, sealed) in batch {
-                crate::checkpoint::check(&name, &sealed)
-                    .map_err(|_| TaskError::Protocol("a piece does not match its name".into()))?;
-                if keep {
-                    blobs.put(&name, &sealed)?;
-                    stored.push(name);
-                }
-                if let (Some(assembly), Some(key)) = (&mut assembly, &key) {
-                    for index in places.get(&name).into_iter().flatten() {
-                        assembly
-                            .put(key, *index, &mut sealed.clone())
-                            .map_err(|_| TaskError::Damaged(name))?;
-                    }
-                }
+        let batch = Arc::new(batch);
+        let store = async {
+            if !keep {
+                return Ok(Vec::new());
             }
-            Ok((assembly, stored))
-        };
-        // What is being erased just now is pinned too late: it is stored again after that.
-        let erase_later = shared.store().await.ok_or(TaskError::Closed)?;
-        let done: Result<_, TaskError> =
-            inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed));
-        let (back, stored) = done?;
-        assembly = back;
-        shared.parts().staged.extend(stored.iter().copied());
-        drop(erase_later);
-        fresh.extend(stored);
-    }
-    // What was here before, or stands at several places.
-    if let (Some(mut part), Some(key)) = (assembly.take(), key) {
-        let missing = part.missing();
-        let (blobs, count) = (inner.blobs.clone(), missing.len());
-        let ops = CHUNK_OPS * count as u64;
-        let job = move || {
-            for (name, places) in missing {
-                let sealed = blobs.get(&name)?;
-                for index in places {
-                    part.put(&key, index, &mut sealed.clone()).map_err(|_| TaskError::Damaged(name))?;
+            let (blobs, batch) = (inner.blobs.clone(), batch.clone());
+            let ops = CHUNK_OPS * batch.len() as u64;
+            let job = move || {
+                let mut stored = Vec::with_capacity(batch.len());
+                for (name, sealed) in &*batch {
+                    crate::checkpoint::check(name, sealed)
+                        .map_err(|_| TaskError::Protocol("a piece does not match its name".into()))?;
+                    blobs.put(name, sealed)?;
+                    stored.push(*name);
                 }
+                Ok(stored)
+            };
+            // What is being erased just now is pinned too late: it is stored again after that.
+            let _erase_later = shared.store().await.ok_or(TaskError::Closed)?;
+            let stored: Result<Vec<Hash>, TaskError> =
+                inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed));
+            let stored = stored?;
+            shared.parts().staged.extend(stored.iter().copied());
+            Ok(stored)
+        };
+        let together = async {
+            match &open {
+                Some((warm, key)) => warm.add(inner, key, &places, batch.clone()).await,
+                None => Ok(()),
             }
-            Ok(part)
         };
-        let done = if keep || count == 0 {
-            inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed))
-        } else {
-            Err(TaskError::Protocol("it did not give all chunks".into()))
-        };
-        if let Err(TaskError::Damaged(name)) = &done {
-            forget_chunk(inner, shared, name).await;
-        }
-        assembly = Some(done?);
+        let (stored, added): (Result<_, TaskError>, _) = tokio::join!(store, together);
+        fresh.extend(stored?);
+        added?;
     }
     if !fresh.is_empty() {
         let blobs = inner.blobs.clone();
@@ -497,7 +466,7 @@ async fn drink(
         let synced = inner.seam.compute.run(Lane::Disk, ops, move || blobs.sync(&fresh)).await;
         synced.unwrap_or_else(|| Err(std::io::Error::other("the bus is closing")))?;
     }
-    Ok(assembly)
+    Ok(())
 }
 
 /// A chunk that was believed to be here is not: no checkpoint that needs it counts as held here, until a fetch brings it.

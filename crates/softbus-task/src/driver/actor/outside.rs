@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Actor, Done, Input, is_present};
 use crate::driver::follow::{self, Heard};
 use crate::driver::placing;
-use crate::driver::shared::Warm;
+use crate::driver::warm::Warm;
 use crate::epoch::{Command, Event, Status, Trace};
 use crate::native::Effect;
 use crate::status::{TaskEvent, cut};
@@ -35,7 +35,7 @@ impl Actor {
             Input::Move(wish) => self.consider(wish),
             Input::Promised { to, given, wish } => self.promised(to, given, wish),
             Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
-            Input::Warmed { manifest } => self.feed(Event::Warmed { manifest }),
+            Input::Warmed { manifest } => self.warmed(manifest),
             Input::Lost { manifests } => self.lost(manifests),
             Input::Prove { answer } => {
                 // Who asked may have gone.

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Actor;
-use crate::checkpoint::Assembly;
 use crate::driver::instance::{self, Begin, Control, Report};
 use crate::driver::placing;
 use crate::driver::shared::Released;
@@ -33,13 +32,10 @@ impl Actor {
             parts.leaving = None;
             let checkpoint = parts.checkpoints.get(&checkpoint.manifest).cloned();
             let warm = parts.warm.take();
-            let warm = warm.and_then(|warm| warm.assembly.try_lock().ok()?.take());
-            let whole = warm.and_then(Assembly::finish);
-            let whole = whole.filter(|whole| checkpoint.as_ref().is_some_and(|c| c.image == whole.image));
-            checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, whole))
+            checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, warm))
         };
         let sequence = manifest::parse(&manifest.body).map(|m| m.sequence);
-        let (Some((checkpoint, key, whole)), Ok(sequence)) = (found, sequence) else {
+        let (Some((checkpoint, key, warm)), Ok(sequence)) = (found, sequence) else {
             let manifest = checkpoint.manifest;
             if !self.shared.parts().checkpoints.contains_key(&manifest) {
                 self.feed(Event::Lost { manifest });
@@ -52,7 +48,7 @@ impl Actor {
         let control =
             Control { right: self.right(), until, paused: false, end: None, released: 0, damage: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
-        let begin = Begin { checkpoint: (*checkpoint).clone(), whole, sequence, key, control };
+        let begin = Begin { checkpoint: (*checkpoint).clone(), warm, sequence, key, control };
         self.withheld.clear();
         self.since = Instant::now();
         self.reports = Some(reports);
