@@ -87,6 +87,9 @@ pub const LEASE_TRIES: usize = 8;
 pub const RETENTION_STEP: Duration = Duration::from_secs(3600);
 /// How long a device that neither submitted an ended task nor holds its result still knows of it.
 pub const KNOW_ENDED: Duration = Duration::from_secs(60);
+/// How long a device at least knows of an ended task if others did not say that they know of its end: they may be asleep,
+/// or gone for good.
+pub const KNOW_UNSETTLED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Traces of forgotten tasks that one device keeps, in number; the oldest go first. A trace keeps a device from voting twice
 /// about an epoch.
 pub const TRACES: usize = 16_384;

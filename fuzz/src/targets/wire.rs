@@ -12,9 +12,9 @@ use softbus_core::wire::task::{
     Fence, Manifest, ManifestKind, Outcome, Policy, Vote, Why,
 };
 use softbus_core::wire::task_control::{
-    Act, EpochNote, Fetch, Grant, Granted, Handing, ImageKind, ImagePart, Move, MoveReason, Offer, Piece,
-    PolicyKind, Reply, Request, Right, StateMeta, StatusNote, TaskSecret, TaskSpec, TaskState, Verb, Want,
-    Watch, WatchNote,
+    Act, Ended, EpochNote, Fetch, Grant, Granted, Handing, ImageKind, ImagePart, Move, MoveReason, Offer,
+    Piece, PolicyKind, Reply, Request, Right, StateMeta, StatusNote, TaskSecret, TaskSpec, TaskState, Verb,
+    Want, Watch, WatchNote,
 };
 use softbus_core::{
     Accelerator, AcceleratorKind, AcceleratorNeed, BootMs, Capability, CircleId, DeviceKind, DynamicProfile,
@@ -476,6 +476,7 @@ pub(super) fn state_meta() -> StateMeta {
         progress_permille: u16::MAX,
         effects: u64::MAX,
         state_len: u64::MAX,
+        ended: Some(Ended::Failure),
     }
 }
 

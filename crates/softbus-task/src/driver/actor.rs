@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage};
+use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage, Fence};
 use softbus_core::wire::task_control::{MoveReason, StatusNote};
 use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::Presence;
@@ -101,6 +101,8 @@ pub(crate) struct Actor {
     reports: Option<mpsc::Receiver<Report>>,
     /// Effects that may not leave yet.
     withheld: EffectGate<Effect>,
+    /// Under which right effects may leave, and up to which number.
+    let_out: Option<(Fence, u64)>,
     /// What is known here of the effects that left.
     heard_effects: EffectInbox,
     /// Effects under a right of which the machine has not heard yet.
@@ -184,6 +186,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         instance: None,
         reports: None,
         withheld: EffectGate::default(),
+        let_out: None,
         heard_effects: EffectInbox::default(),
         early_effects: EarlyEffects::default(),
         ops_done: 0,
@@ -342,7 +345,8 @@ impl Actor {
         members.extend(decree.acceptors());
         let chain_bytes = quota::chain_bytes(&self.machine.record().chain);
         let mut parts = self.shared.parts();
-        (parts.members, parts.chain_bytes) = (members, chain_bytes);
+        (parts.branch, parts.members, parts.chain_bytes) =
+            (Some(self.machine.branch()), members, chain_bytes);
     }
 
     fn one(&mut self, action: Action) {

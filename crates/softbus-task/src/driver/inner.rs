@@ -248,8 +248,10 @@ impl Inner {
                 let images = parts.checkpoints.values().map(|c| &c.image.chunks);
                 names.extend(images.flatten().copied());
                 parts.checkpoints.clear();
+                names.extend(parts.snapshot.take().iter().flat_map(|image| &image.chunks).copied());
                 parts.key = None;
             }
+            let names = inner.unneeded_by_others(&shared, names);
             if let Err(error) = inner.store.forget(task, gone.as_ref(), older).await {
                 tracing::warn!(%task, %error, "a task could not be forgotten; it is tried at the next start");
                 place.keep();
@@ -315,8 +317,22 @@ impl Inner {
                 let parts = shared.parts();
                 &parts.unneeded(names) - &parts.staged
             };
-            inner.erase_chunks(names).await;
+            inner.erase_chunks(inner.unneeded_by_others(&shared, names)).await;
         });
+    }
+
+    /// Leaves those names that no other task needs: whoever can name another's chunks cannot have them erased.
+    fn unneeded_by_others(&self, shared: &TaskShared, mut names: BTreeSet<Hash>) -> BTreeSet<Hash> {
+        let others: Vec<Arc<TaskShared>> =
+            lock(&self.known).actors.values().map(|actor| actor.shared.clone()).collect();
+        for other in others.iter().filter(|other| other.task != shared.task) {
+            if names.is_empty() {
+                break;
+            }
+            let parts = other.parts();
+            names = &parts.unneeded(names) - &parts.staged;
+        }
+        names
     }
 
     async fn erase_chunks(&self, names: BTreeSet<Hash>) {

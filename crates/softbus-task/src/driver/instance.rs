@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use softbus_core::wire::task::{Branch, Decree};
-use softbus_core::wire::task_control::{ImageKind, StateMeta};
+use softbus_core::wire::task_control::{Ended, ImageKind, StateMeta};
 use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::seam::Lane;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -223,10 +223,11 @@ impl Instance {
             }
             _ => VecDeque::new(),
         };
-        let restore = kind.clone();
+        let (restore, ended) = (kind.clone(), meta.ended);
         let made = inner.seam.compute.run(Lane::Work, bytes.len() as u64 / BYTES_PER_OP, move || {
             let program = match bytes.get(..state_len) {
                 _ if fresh => restore.start(&bytes),
+                Some(output) if let Some(how) = ended => Ok(Ok(Box::new(Over(how, output.to_vec())) as _)),
                 Some(state) => restore.resume(state, doubles),
                 None => Err("its checkpoint is shorter than it says".into()),
             };
@@ -300,7 +301,8 @@ impl Instance {
                 self.rest(Duration::from_millis(20)).await;
                 continue;
             }
-            if self.is_clogged(control.released) {
+            let last_ones_wait = self.meta.ended.is_some() && control.released < self.meta.effects;
+            if last_ones_wait || self.is_clogged(control.released) {
                 // Nothing more comes out of it until what came out before may leave.
                 self.harvest(false).await;
                 if self.is_due() {
@@ -317,10 +319,16 @@ impl Instance {
             match self.step().await {
                 None => return Report::Stopped { last: None },
                 Some(ErasedStep::More) => {}
-                Some(ErasedStep::Done(output)) => return self.finish(ImageKind::Output, output).await,
+                Some(ErasedStep::Done(output)) => {
+                    if let Some(report) = self.end(Ended::Output, output).await {
+                        return report;
+                    }
+                }
                 Some(ErasedStep::Failed(failure)) => {
                     let said = crate::status::cut(failure.to_string());
-                    return self.finish(ImageKind::Failure, said.into_bytes()).await;
+                    if let Some(report) = self.end(Ended::Failure, said.into_bytes()).await {
+                        return report;
+                    }
                 }
                 Some(ErasedStep::Crashed(said)) => {
                     return Report::Failed { error: format!("it crashed: {said}") };
@@ -421,6 +429,26 @@ impl Instance {
     async fn tell(&mut self, report: Report) {
         // If the actor is gone, its last word ends the instance at the next turn.
         let _ = self.reports.send(report).await;
+    }
+}
+
+/// A task that took its last step, with what came of it.
+struct Over(Ended, Vec<u8>);
+
+impl Runnable for Over {
+    fn step(&mut self, cx: StepContext) -> (ErasedStep, crate::native::StepReport) {
+        let output = std::mem::take(&mut self.1);
+        let step = match self.0 {
+            Ended::Output => ErasedStep::Done(output),
+            Ended::Failure => {
+                ErasedStep::Failed(crate::TaskFailure::new(String::from_utf8_lossy(&output).into_owned()))
+            }
+        };
+        (step, cx.finish())
+    }
+
+    fn save(&self, out: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
+        out.write_all(&self.1).map_err(|error| crate::TaskFailure::new(error.to_string()))
     }
 }
 

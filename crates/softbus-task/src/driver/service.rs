@@ -197,30 +197,39 @@ fn try_note(inner: &Arc<Inner>, from: DeviceId, note: EpochNote) -> Result<(), T
         if let Some(gone) = inner.gone(task).filter(|gone| !gone.trace.is_news(message.branch, message.epoch))
         {
             // It was known here once. Somebody slept through its end, or is behind: neither can be helped by a vote.
-            if let (Some(order), false) = (gone.trace.cancelled, matches!(message.body, EpochBody::Cancelled))
-            {
-                let body = EpochBody::Cancel { order };
+            let body = match (&message.body, gone.trace.cancelled) {
+                (EpochBody::Cancelled, _) => None,
+                // Whoever gave the order need not say it again.
+                (EpochBody::Cancel { .. }, _) => Some(EpochBody::Cancelled),
+                (_, order) => order.map(|order| EpochBody::Cancel { order }),
+            };
+            if let Some(body) = body {
                 inner.send_epoch(from, None, &EpochMessage { body, ..EpochMessage::ask(task) });
             }
             return Ok(());
         }
         return match &message.body {
             EpochBody::Chain { links } => {
-                let grant = authorised(inner, &message, None, note.grant)?
+                let grant = authorised(inner, from, &message, None, note.grant)?
                     .ok_or_else(|| TaskError::Protocol("a task without its grant".into()))?;
                 join(inner, from, links.clone(), grant)
             }
             // Whoever asks us for what we do not know must not be asked back.
             EpochBody::AskChain => Ok(()),
-            // An order that ends a task we do not know: nothing to end, and nothing to learn.
-            EpochBody::Cancel { .. } | EpochBody::Cancelled | EpochBody::Ack { .. } => Ok(()),
+            // An order that ends a task we do not know: nothing to end. Whoever gave it need not say it again.
+            EpochBody::Cancel { .. } => {
+                let body = EpochBody::Cancelled;
+                inner.send_epoch(from, None, &EpochMessage { body, ..EpochMessage::ask(task) });
+                Ok(())
+            }
+            EpochBody::Cancelled | EpochBody::Ack { .. } => Ok(()),
             _ => {
                 inner.send_epoch(from, None, &EpochMessage::ask(task));
                 Ok(())
             }
         };
     };
-    authorised(inner, &message, Some(&actor.shared), note.grant)?;
+    authorised(inner, from, &message, Some(&actor.shared), note.grant)?;
     if matches!(message.body, EpochBody::AskChain) && !may_know(inner, &actor.shared, from) {
         return Err(TaskError::Forbidden(task));
     }
@@ -246,6 +255,7 @@ fn may_know(inner: &Inner, shared: &TaskShared, device: DeviceId) -> bool {
 /// Checks that whoever began a branch, or ended the task, may. Gives the grant that came along if it is new here.
 fn authorised(
     inner: &Inner,
+    from: DeviceId,
     message: &EpochMessage,
     known: Option<&Arc<TaskShared>>,
     grant: Option<Signed>,
@@ -266,7 +276,11 @@ fn authorised(
             hash == grant.hash && signer == grant.submitter() && (known.is_some() || role.is_some())
         }
         Authority::Adopt { signer, grant: hash } => {
-            hash == grant.hash && grant.may(&signer, inner.role(&signer), Right::Move)
+            let may = |device: &DeviceId| grant.may(device, inner.role(device), Right::Move);
+            let known = known.is_some_and(|shared| shared.parts().branch == Some(message.branch));
+            // Whoever adopted it may have been removed since: what came of it goes on, if one vouches for it who might
+            // have done it, too.
+            hash == grant.hash && (known || may(&signer) || may(&from))
         }
         Authority::Cancel { signer } => grant.may(&signer, inner.role(&signer), Right::Cancel),
     };

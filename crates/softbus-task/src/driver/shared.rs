@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use softbus_core::wire::task::Fence;
+use softbus_core::wire::task::{Branch, Fence};
 use softbus_core::wire::task_control::{Image, Move, MoveReason, STATUS_MOVES, TaskSecret};
 use softbus_core::{DeviceId, Hash, TaskId};
 use softbus_trust::Role;
@@ -45,6 +45,8 @@ pub(crate) struct Parts {
     pub checkpoints: BTreeMap<Hash, Arc<Checkpoint>>,
     /// Those of them of which the machine was not told yet: they are not erased.
     pub untold: BTreeSet<Hash>,
+    /// The branch that this device goes along with.
+    pub branch: Option<Branch>,
     /// Owner, holders and acceptors of the last decree.
     pub members: BTreeSet<DeviceId>,
     /// Size of the certificates of its epochs.

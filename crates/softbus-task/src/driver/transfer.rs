@@ -423,12 +423,12 @@ async fn drink(
         places.entry(*name).or_default().push(index);
     }
     let places = Arc::new(places);
-    let mut fresh = Vec::new();
+    let mut fresh = 0;
     while let Some(batch) = batches.recv().await {
         let batch = Arc::new(batch);
         let store = async {
             if !keep {
-                return Ok(Vec::new());
+                return Ok(0);
             }
             let (blobs, batch) = (inner.blobs.clone(), batch.clone());
             let ops = CHUNK_OPS * batch.len() as u64;
@@ -447,8 +447,9 @@ async fn drink(
             let stored: Result<Vec<Hash>, TaskError> =
                 inner.seam.compute.run(Lane::Disk, ops, job).await.unwrap_or(Err(TaskError::Closed));
             let stored = stored?;
-            shared.parts().staged.extend(stored.iter().copied());
-            Ok(stored)
+            let count = stored.len();
+            shared.parts().staged.extend(stored);
+            Ok(count)
         };
         let together = async {
             match &open {
@@ -457,13 +458,14 @@ async fn drink(
             }
         };
         let (stored, added): (Result<_, TaskError>, _) = tokio::join!(store, together);
-        fresh.extend(stored?);
+        fresh += stored?;
         added?;
     }
-    if !fresh.is_empty() {
-        let blobs = inner.blobs.clone();
-        let ops = CHUNK_OPS * fresh.len() as u64;
-        let synced = inner.seam.compute.run(Lane::Disk, ops, move || blobs.sync(&fresh)).await;
+    if keep {
+        // Also what another transfer brought, which may not have come so far yet.
+        let (blobs, names) = (inner.blobs.clone(), image.chunks.clone());
+        let ops = CHUNK_OPS * fresh as u64;
+        let synced = inner.seam.compute.run(Lane::Disk, ops, move || blobs.sync(&names)).await;
         synced.unwrap_or_else(|| Err(std::io::Error::other("the bus is closing")))?;
     }
     Ok(())

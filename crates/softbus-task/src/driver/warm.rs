@@ -105,6 +105,7 @@ impl Warm {
         (assembly, result) = read_missing(inner, assembly, key).await?;
         if let Ok(()) = &result
             && let ImageKind::State(meta) = &image.kind
+            && meta.ended.is_none()
             && !assembly.has_doubles()
             && let Ok(kind) = inner.registry.get(&meta.kind)
         {

@@ -187,6 +187,10 @@ pub(super) fn verify_later(link: &Link, certificate: &Certificate) -> Result<Lin
     }
 }
 
+/// Links that a chain may come to if none can be left out. Beyond that nothing more is decided, or taken over, of the
+/// task: it has to be adopted.
+pub(super) const CHAIN_MOST: usize = CHAIN_LINKS * 3 / 2;
+
 /// Counts distinct valid votes of one ballot, cast by `acceptors`.
 fn count_votes(link: &Link, votes: &[Signed], hash: Hash, acceptors: &[DeviceId]) -> Result<(), EpochError> {
     let mut ballot: Option<Ballot> = None;
@@ -211,8 +215,16 @@ fn count_votes(link: &Link, votes: &[Signed], hash: Hash, acceptors: &[DeviceId]
 /// Verifies a chain from its root. Links may lack where those after the gap were voted for by a majority of those who
 /// had a vote before it.
 pub fn verify_chain(links: &[Certificate]) -> Result<Link, EpochError> {
-    let (first, rest) = links.split_first().ok_or(EpochError::Invalid("the chain of the task is empty"))?;
     if links.len() > CHAIN_LINKS {
+        return Err(EpochError::Limits { what: "chain of the task" });
+    }
+    verify_own_chain(links)
+}
+
+/// [`verify_chain`] of what this device stored itself: it may be as long as it lets one become.
+pub(super) fn verify_own_chain(links: &[Certificate]) -> Result<Link, EpochError> {
+    let (first, rest) = links.split_first().ok_or(EpochError::Invalid("the chain of the task is empty"))?;
+    if links.len() > CHAIN_MOST {
         return Err(EpochError::Limits { what: "chain of the task" });
     }
     let Certificate::Root(root) = first else {

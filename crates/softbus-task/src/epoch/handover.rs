@@ -25,8 +25,8 @@ use super::runner::Instance;
 use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 
 /// With so many links that cannot be left out of its chain a task is not handed over any more: each of them was decided
-/// by other devices than those before.
-const CHAIN_KEPT: usize = 16 * CHAIN_LINKS;
+/// by other devices than those before. The rest is for what may still have to be decided where it is.
+const CHAIN_KEPT: usize = CHAIN_LINKS * 3 / 4;
 
 /// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, if the first
 /// took it so long: sooner there is little of it, and later the task may be over before it is anywhere.
@@ -187,6 +187,8 @@ impl TaskMachine {
         let due = outgoing.retry.due(now) && !deciding && outgoing.stage != Stage::Stopping;
         if due {
             outgoing.retry.again(now, &self.setup.tuning);
+            // The other device speaks when it is spoken to.
+            outgoing.retry.at = outgoing.retry.at.min(now.after(limit / 3));
         }
         let (next, last) = (outgoing.retry.at, outgoing.stopped());
         self.wake_at(at);
@@ -374,7 +376,13 @@ impl TaskMachine {
             }
             self.send(source, EpochBody::Ready { manifest: held.checkpoint.manifest });
         } else {
-            if !self.has(held.checkpoint) && !self.d.next.ousted && self.d.next.accepted.is_none() {
+            if !self.has(held.checkpoint) {
+                if self.d.next.ousted || self.d.next.accepted.is_some() {
+                    // The next epoch is being decided, and not by this hand-over.
+                    self.preparing = None;
+                    let (manifest, code) = (held.checkpoint.manifest, ErrorCode::Busy);
+                    return self.send(source, EpochBody::Refuse { manifest, code });
+                }
                 self.adopt_held(held.clone(), false);
                 self.acknowledge(source);
             }

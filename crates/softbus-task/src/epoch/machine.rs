@@ -9,7 +9,10 @@ use softbus_core::wire::task::{
 };
 use softbus_core::{BootMs, DeviceId, Domain, Hash, Signed};
 
-use super::certificate::{Link, encode_decree, open_root, parse_decree, prune, verify_chain, verify_later};
+use super::certificate::{
+    CHAIN_MOST, Link, encode_decree, open_root, parse_decree, prune, verify_chain, verify_later,
+    verify_own_chain,
+};
 use super::handover::{Outgoing, Preparing};
 use super::lease::Lease;
 use super::members::Members;
@@ -53,6 +56,9 @@ pub struct TaskMachine {
     said_status: Option<Status>,
     random: u64,
 }
+
+/// Of a chain that cannot be shortened, others' links are taken over up to so many; the rest is for our own.
+const FOREIGN_MOST: usize = CHAIN_MOST - CHAIN_LINKS / 4;
 
 impl TaskMachine {
     /// Submits a new task from this device.
@@ -127,7 +133,7 @@ impl TaskMachine {
 
     /// Goes on after a restart, from the record last written.
     pub fn restore(setup: Setup, durable: Durable, now: BootMs) -> Result<(Self, Vec<Action>), EpochError> {
-        let link = verify_chain(&durable.chain)?;
+        let link = verify_own_chain(&durable.chain)?;
         let mut machine = Self::make(setup, link, durable);
         // Leases granted before the restart are forgotten, so wait as if one had been granted just now.
         if !broken!(machine, NoRebootWait) {
@@ -423,6 +429,9 @@ impl TaskMachine {
                 || decree.epoch <= link.decree.epoch
             {
                 continue;
+            }
+            if self.d.chain.len() + steps.len() >= FOREIGN_MOST && self.d.chain.len() > CHAIN_LINKS {
+                return Err(EpochError::Limits { what: "chain of the task" });
             }
             link = match verify_later(&link, certificate) {
                 Ok(link) => link,

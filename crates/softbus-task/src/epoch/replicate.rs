@@ -366,12 +366,16 @@ impl TaskMachine {
         }
     }
 
-    pub(super) fn on_fetched(&mut self, signed: &Signed, _now: BootMs) {
-        let Some(_) = self.replicas.fetches.remove(&signed.hash()) else { return };
+    pub(super) fn on_fetched(&mut self, signed: &Signed, now: BootMs) {
+        let Some(fetch) = self.replicas.fetches.get_mut(&signed.hash()) else { return };
+        // If it is wanted after this, too, it is not asked for again at once.
+        (fetch.under_way, fetch.retry.at) = (false, fetch.retry.at.max(now.after(self.setup.tuning.retry)));
         let opened = manifest::open_for(signed, self.link.branch, &self.link.decree);
         let Ok((_, checkpoint)) = opened.inspect_err(
             |error| tracing::debug!(task = %self.d.task, %error, "what was fetched does not count"),
         ) else {
+            self.replicas.asked.take_if(|(asked, ..)| asked.manifest == signed.hash());
+            self.preparing.take_if(|preparing| preparing.checkpoint.manifest == signed.hash());
             return self.drop_offer(signed.hash());
         };
         let held = Held { checkpoint, manifest: signed.clone() };

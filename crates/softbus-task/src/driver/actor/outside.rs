@@ -159,9 +159,13 @@ impl Actor {
         let part = decree.submitter == me || decree.members().contains(&me);
         let view = self.view();
         let ended = matches!(view.status, Status::Done { .. } | Status::Cancelled { .. });
-        let over = view.settled && (ended || !part);
+        let over = ended || (view.settled && !part);
         let count = self.retention.count(over, self.inner.seam.clock.boot());
-        let keep = if part { self.inner.config.keep_results } else { limits::KNOW_ENDED };
+        let keep = match part {
+            _ if !view.settled => self.inner.config.keep_results.max(limits::KNOW_UNSETTLED),
+            true => self.inner.config.keep_results,
+            false => limits::KNOW_ENDED,
+        };
         if self.retention.over_for().is_some_and(|over| over >= keep) {
             self.forget();
         } else if let Some(over_ms) = count {

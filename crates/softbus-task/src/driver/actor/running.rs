@@ -45,8 +45,8 @@ impl Actor {
             return self.feed(Event::Failed { error });
         };
         tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
-        let control =
-            Control { right: self.right(), until, paused: false, end: None, released: 0, damage: 0 };
+        let released = self.let_out.filter(|(under, _)| *under == fence).map_or(0, |(_, through)| through);
+        let control = Control { right: self.right(), until, paused: false, end: None, released, damage: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), warm, sequence, key, control };
         self.withheld.clear();
@@ -85,7 +85,10 @@ impl Actor {
                 self.set_load(true);
                 self.feed(Event::Checkpoint { manifest });
             }
-            Report::Trouble(error) => self.trouble(error),
+            Report::Trouble(error) => {
+                self.sweep = true;
+                self.trouble(error);
+            }
             Report::Stopped { last } => {
                 self.stop();
                 if let Some(last) = &last {
@@ -191,9 +194,14 @@ impl Actor {
                 return self.feed(Event::Failed { error: full.to_string() });
             }
         }
+        // What a checkpoint said that the task began from is told once more, perhaps after it was let out.
+        if let Some((fence, through)) = self.let_out.filter(|(fence, _)| *fence == self.machine.fence()) {
+            self.release(fence, through);
+        }
     }
 
     pub(super) fn release(&mut self, fence: Fence, through: u64) {
+        self.let_out = Some((fence, through));
         if let Some(instance) = &self.instance {
             instance.set(|control| control.released = control.released.max(through));
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use softbus_core::wire::task::ManifestKind;
-use softbus_core::wire::task_control::{Image, ImageKind};
+use softbus_core::wire::task_control::{Ended, Image, ImageKind};
 use softbus_core::{DeviceId, Signed};
 use softbus_net::seam::Lane;
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::storing::{Kept, content, store_snapshot};
 use super::tail::write_tail;
-use super::{BYTES_PER_OP, CHUNK_OPS, End, Instance, Report, Stillborn};
+use super::{BYTES_PER_OP, CHUNK_OPS, End, Instance, Over, Report, Stillborn};
 use crate::checkpoint::Snapshot;
 use crate::epoch::manifest;
 use crate::native::Effect;
@@ -180,6 +180,22 @@ impl Instance {
         }
     }
 
+    /// After the last step. A result carries no effects: so the last of them leave before, and until then the task goes on
+    /// as one that is over.
+    pub(super) async fn end(&mut self, how: Ended, output: Vec<u8>) -> Option<Report> {
+        let may_wait = output.len() as u64 <= self.inner.config.state_bytes;
+        if may_wait && self.control.borrow().released < self.meta.effects {
+            self.program = Box::new(Over(how, output));
+            (self.meta.ended, self.stepped) = (Some(how), true);
+            return None;
+        }
+        let kind = match how {
+            Ended::Output => ImageKind::Output,
+            Ended::Failure => ImageKind::Failure,
+        };
+        Some(self.finish(kind, output).await)
+    }
+
     /// Stores the result, however often it takes.
     pub(super) async fn finish(&mut self, kind: ImageKind, output: Vec<u8>) -> Report {
         self.harvest(true).await;
@@ -219,6 +235,9 @@ impl Instance {
         destination: Option<DeviceId>,
     ) -> Result<Signed, TaskError> {
         let right = self.control.borrow().right.clone();
+        let shared = self.shared.clone();
+        // Nothing more is written of a task that is forgotten.
+        let _erase_later = shared.store().await.ok_or(TaskError::Closed)?;
         self.sequence += 1;
         let meta = match &image.kind {
             ImageKind::State(meta) => meta,

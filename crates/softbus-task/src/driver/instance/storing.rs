@@ -68,13 +68,17 @@ pub(crate) async fn store_snapshot(
                 // What the disk did with the others of this batch is not known.
                 snapshot.taint();
             }
-            (snapshot, done)
+            (snapshot, done, fresh)
         });
-        match job.await {
-            None => return (Snapshot::new(inner.config.state_bytes), Err(TaskError::Closed)),
-            Some((back, Err(error))) => return (back, Err(error.into())),
-            Some((back, Ok(false))) => snapshot = back,
-            Some((back, Ok(true))) => {
+        let Some((back, done, fresh)) = job.await else {
+            return (Snapshot::new(inner.config.state_bytes), Err(TaskError::Closed));
+        };
+        // Until a checkpoint names them. If none ever does they are erased.
+        shared.parts().staged.extend(fresh);
+        match done {
+            Err(error) => return (back, Err(error.into())),
+            Ok(false) => snapshot = back,
+            Ok(true) => {
                 let image = back.image(kind).ok_or(TaskError::Limit("chunks of a state"));
                 if let Ok(image) = &image
                     && matches!(image.kind, ImageKind::State(_))

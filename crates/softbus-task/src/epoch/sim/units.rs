@@ -1,11 +1,11 @@
 //! Single walks through the protocol: what a person would tell of it.
 
 use softbus_core::wire::task::{
-    Ballot, CHAIN_LINKS, Certificate, Decree, EpochBody, EpochMessage, Outcome, Why,
+    Ballot, CHAIN_LINKS, Certificate, CheckpointRef, Decree, EpochBody, EpochMessage, Outcome, Why,
 };
 use softbus_core::{Epoch, Signer as _};
 
-use super::super::{Command, Event, Notice, Status, Tuning, certificate, manifest};
+use super::super::{Action, Command, Event, Notice, Status, Tuning, certificate, manifest};
 use super::device::Key;
 use super::schedule::{Fault, Plan};
 use super::world::{TASK, World};
@@ -502,5 +502,56 @@ fn nobody_takes_a_task_by_a_chain_of_its_own_making() {
         world.run_until(world.now_us + 1_000_000);
         sound(&world);
         assert_eq!(world.owner(), Some(owner));
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_branch_is_not_fetched_again_and_again() {
+    let mut world = world(3, false, 1000);
+    let owner = world.owner().unwrap();
+    let foreign = {
+        let mut other = self::world(3, false, 1000);
+        other.give((owner + 1) % 3, Event::Command(Command::Adopt { note: "elsewhere".into() }));
+        other.run_until(2_000_000);
+        other.devices[(owner + 1) % 3].machine.as_ref().unwrap().record().held.clone().unwrap().manifest
+    };
+    let from = world.devices[owner].id;
+    let decree = world.devices[owner].machine.as_ref().unwrap().decree().clone();
+    let victim = (0..3).find(|device| decree.holders.contains(&world.devices[*device].id)).unwrap();
+    let now = world.clock(victim);
+    let machine = world.devices[victim].machine.as_mut().unwrap();
+    assert!(manifest::open_for(&foreign, machine.branch(), &decree).is_err());
+    let checkpoint = CheckpointRef { epoch: decree.epoch, sequence: u64::MAX, manifest: foreign.hash() };
+    let body = EpochBody::Hold { checkpoint, from: vec![from] };
+    let message =
+        EpochMessage { branch: machine.branch(), epoch: decree.epoch, body, ..EpochMessage::ask(TASK) };
+    let mut actions = machine.handle(Event::Message { from, message }, now);
+    let asks = |actions: &[Action]| {
+        actions.iter().any(|a| matches!(a, Action::Fetch { checkpoint: c, .. } if *c == checkpoint))
+    };
+    assert!(asks(&actions), "it is asked for once");
+    // It is on this device's disk already, so that it is there at once.
+    for _ in 0..3 {
+        actions = machine.handle(Event::Fetched { manifest: foreign.clone() }, now);
+        assert!(!asks(&actions), "{actions:?}");
+    }
+}
+
+#[test]
+fn a_state_that_travels_for_minutes_while_the_task_runs_on_is_not_given_up() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 1_000_000);
+        let owner = world.owner().unwrap();
+        let members = world.devices[owner].machine.as_ref().unwrap().decree().members();
+        let to = (0..4).find(|device| !members.contains(&world.devices[*device].id)).unwrap();
+        world.slow_fetch_us = Some(200_000_000);
+        world.fault(Fault::Move { to });
+        world.run_until(world.now_us + 190_000_000);
+        assert!(world.devices[owner].instance.is_some(), "it runs meanwhile");
+        world.slow_fetch_us = None;
+        world.run_until(world.now_us + 20_000_000);
+        sound(&world);
+        assert!(!says(&world, |notice| matches!(notice, Notice::MoveAborted { .. })));
+        assert_eq!(world.owner(), Some(to), "quorum: {quorum}");
     }
 }

@@ -43,6 +43,8 @@ enum What {
 }
 
 pub(super) struct World {
+    /// How long each transfer takes, in place of a short while.
+    pub(super) slow_fetch_us: Option<u64>,
     pub(super) plan: Plan,
     pub(super) now_us: u64,
     queue: BTreeMap<(u64, u64), What>,
@@ -102,6 +104,7 @@ impl World {
             split: 0,
             deaf: Vec::new(),
             weather: (0, 0, 3),
+            slow_fetch_us: None,
             observer: Observer::default(),
             broken: None,
             accepted: false,
@@ -150,7 +153,7 @@ impl World {
         self.devices.iter().position(|device| device.id == id)
     }
 
-    fn clock(&self, device: usize) -> BootMs {
+    pub(super) fn clock(&self, device: usize) -> BootMs {
         self.devices[device].clock.read(self.now_us)
     }
 

@@ -68,7 +68,7 @@ impl World {
         }
         let delay = match source {
             Some(source) if source == device => 100,
-            Some(_) => self.random.between(2_000, 250_000),
+            Some(_) => self.slow_fetch_us.unwrap_or_else(|| self.random.between(2_000, 250_000)),
             None => 150_000,
         };
         self.after(delay, What::Fetched { device, life, checkpoint, source });
