@@ -93,6 +93,17 @@ pub trait Judge: Send + Sync + 'static {
         let roles = self.peers().into_iter().filter_map(|id| Some((id, role(&id)?))).collect();
         vec![Group { own: self.own_role().unwrap_or(Role::Member), roles }]
     }
+    /// Our circles, with our own role in each.
+    fn circles(&self) -> BTreeMap<CircleId, Role> {
+        BTreeMap::new()
+    }
+    /// The role of another device in one of our circles. What [`Judge::standing`] says unless the judge knows better.
+    fn role_in(&self, _circle: &CircleId, peer: &DeviceId) -> Option<Role> {
+        match self.standing(peer) {
+            Standing::Trusted(role) => Some(role),
+            Standing::Stranger { .. } => None,
+        }
+    }
     /// Changes whenever any of the answers above may have changed. Links of those who lost trust end at once.
     fn changed(&self) -> watch::Receiver<u64>;
 }

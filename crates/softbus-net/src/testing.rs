@@ -102,6 +102,10 @@ impl Judge for FixedJudge {
         self.state().pairing
     }
 
+    fn circles(&self) -> BTreeMap<CircleId, Role> {
+        BTreeMap::from([(CircleId([0x5c; 32]), Role::Owner)])
+    }
+
     fn changed(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }

@@ -75,6 +75,12 @@ pub const CHECKPOINT_EFFECTS: Duration = Duration::from_millis(100);
 pub const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Longest such wait.
 pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
+/// Devices of which is not known how they are and that are asked so before a task is placed, in number.
+pub const ASKED: usize = 64;
+/// How many of them at once.
+pub const ASKED_AT_ONCE: usize = 16;
+/// How long their answers are waited for.
+pub const ASKED_WAIT: Duration = Duration::from_millis(500);
 /// For how long a lease on another device is asked.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// A state put together for a hand-over is dropped from memory if the hand-over does not come about so long.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use softbus_core::wire::task_control::{
     Granted, Move, MoveReason, PolicyKind, Right, StatusNote, TEXT_BYTES, TaskSpec, TaskState,
 };
-use softbus_core::{AcceleratorNeed, Capability, DeviceId, Epoch, Hash, QoS, ServiceName, TaskId};
+use softbus_core::{AcceleratorNeed, Capability, CircleId, DeviceId, Epoch, Hash, QoS, ServiceName, TaskId};
 use tokio::time::Instant;
 
 /// All that is known of a task, as this device sees it now.
@@ -165,6 +165,9 @@ pub struct SubmitOptions {
     pub replicas: Option<u8>,
     /// Where it may or must run, and what it needs.
     pub hints: PlacementHints,
+    /// The circle that it is of: only devices of that are asked to run it, and its owners may see, move and cancel it.
+    /// `None`: one that this device owns, or else any that it is in; name it if there are several.
+    pub circle: Option<CircleId>,
     /// Who beside the submitter and the circle's owners may do what with it.
     pub grant: Vec<Granted>,
 }

@@ -331,3 +331,43 @@ async fn the_builder_refuses_nonsense_and_keeps_what_it_was_told() {
     assert_eq!(profile.kind, DeviceKind::Tv);
     assert!(profile.capabilities.contains(&Capability::Display));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_of_one_circle_and_the_owners_of_another_have_no_part_in_it() {
+    let world = World::new(9);
+    let (phone, tv) = two(&world).await;
+    // The phone is in a second circle, too: as a member of one that the desk owns.
+    let desk = device(&host(&world, "desk")).start().await.unwrap();
+    let work = desk.found_circle("work").await.unwrap().circle;
+    let opening = phone.open_pairing(PairOptions { join: true, ..PairOptions::default() }).await.unwrap();
+    let pin = pin(&opening.state);
+    until("nearby", async || (!desk.addresses_nearby(phone.id()).is_empty()).then_some(())).await;
+    let options = PairOptions { circle: Some(work), ..PairOptions::default() };
+    assert!(!desk.pair_with(phone.id(), &pin, options).await.unwrap().joined);
+    online(&desk, &phone).await;
+    online(&phone, &desk).await;
+
+    let long = || (1_000_000_000, 0);
+    let at_home = phone.submit::<Count>(&long(), SubmitOptions::default()).await.unwrap();
+    let of_work = SubmitOptions { circle: Some(work), ..SubmitOptions::default() };
+    let at_work = phone.submit::<Count>(&long(), of_work).await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    let seen = async |bus: &Bus| -> Vec<_> { bus.tasks().list_all().await.iter().map(|s| s.id).collect() };
+    assert_eq!(seen(&desk).await, [at_work.id()], "the desk owns only the circle of the other");
+    for act in [
+        desk.tasks().cancel(at_home.id()).await.err(),
+        desk.tasks().move_to(at_home.id(), Some(desk.id()), "mine").await.err(),
+    ] {
+        assert!(matches!(act, Some(softbus::task::TaskError::NoSuchTask(_))), "{act:?}");
+    }
+    // Nor is it asked to run it, and the TV is not asked to run the other.
+    let refused = phone.tasks().move_to(at_home.id(), Some(desk.id()), "").await;
+    assert!(matches!(refused, Err(softbus::task::TaskError::Conflict(_))), "{refused:?}");
+    let refused = phone.tasks().move_to(at_work.id(), Some(tv.id()), "").await;
+    assert!(matches!(refused, Err(softbus::task::TaskError::Conflict(_))), "{refused:?}");
+    desk.tasks().cancel(at_work.id()).await.unwrap();
+    phone.tasks().cancel(at_home.id()).await.unwrap();
+    // One of a circle that it is not in is not taken at all.
+    let elsewhere = SubmitOptions { circle: Some(work), ..SubmitOptions::default() };
+    assert!(tv.submit::<Count>(&long(), elsewhere).await.is_err());
+}

@@ -455,6 +455,7 @@ pub(super) fn spec() -> TaskSpec {
         capabilities: vec![Capability::Camera, Capability::Named("lift".into())],
         accelerators: vec![AcceleratorNeed { kind: AcceleratorKind::Npu, memory_bytes: u64::MAX }],
         never: vec![id(3)],
+        circle: Some(CircleId([4; 32])),
     }
 }
 

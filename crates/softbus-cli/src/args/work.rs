@@ -98,6 +98,9 @@ pub struct WorkArgs {
     /// Where it may go
     #[arg(long, value_enum, default_value = "circle")]
     pub privacy: PrivacyName,
+    /// The circle whose devices may run it and whose owners may move or cancel it (if this device is in several)
+    #[arg(long, value_name = "CIRCLE")]
+    pub circle: Option<String>,
 }
 
 /// Options of `run`.

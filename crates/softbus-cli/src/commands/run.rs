@@ -75,6 +75,7 @@ pub(super) fn work_request(task_type: String, args: WorkArgs) -> Result<(WorkReq
         only: args.only,
         never: args.never,
         privacy: args.privacy.into(),
+        circle: args.circle,
     };
     Ok((work, input))
 }

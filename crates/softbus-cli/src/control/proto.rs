@@ -350,6 +350,9 @@ pub struct WorkRequest {
     pub never: Vec<String>,
     /// Where it may go.
     pub privacy: Privacy,
+    /// The circle that it is of, by name or id; left out: one that the node owns, or else any that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circle: Option<String>,
 }
 
 /// A task to run.

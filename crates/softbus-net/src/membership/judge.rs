@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use softbus_core::{DeviceId, ErrorCode, ServiceName};
+use softbus_core::{CircleId, DeviceId, ErrorCode, ServiceName};
 use softbus_trust::Asker;
+use softbus_trust::Role;
 use softbus_trust::ticket::tag_key;
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ impl Judge for Keeper {
         }
     }
 
-    fn own_role(&self) -> Option<softbus_trust::Role> {
+    fn own_role(&self) -> Option<Role> {
         let now = self.now();
         let state = self.read();
         state.view.role(&state.view.me, now.wall)
@@ -117,6 +118,23 @@ impl Judge for Keeper {
                 Some(Group { own, roles })
             })
             .collect()
+    }
+
+    fn circles(&self) -> BTreeMap<CircleId, Role> {
+        let now = self.wall();
+        let state = self.read();
+        let own = state
+            .view
+            .circles
+            .values()
+            .filter_map(|circle| Some((circle.id, circle.member(&state.view.me, now)?.role)));
+        own.collect()
+    }
+
+    fn role_in(&self, circle: &CircleId, peer: &DeviceId) -> Option<Role> {
+        let now = self.wall();
+        let state = self.read();
+        state.view.circles.get(circle)?.member(peer, now).map(|member| member.role)
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -15,11 +15,19 @@ impl RosterMachine {
         if *id == self.me {
             return (Presence::Online, Source::Oneself);
         }
-        if let Some(link) = self.links.get(id)
-            && link.presence != Presence::Offline
-        {
-            return (link.presence, Source::Direct);
+        let direct = self.links.get(id).map(|link| link.presence).filter(|seen| *seen != Presence::Offline);
+        match direct {
+            None => self.hearsay(id),
+            // A link that only rests, as we need not have one, tells less than those who have one.
+            Some(Presence::Asleep) => match self.hearsay(id) {
+                (Presence::Online, through) => (Presence::Online, through),
+                _ => (Presence::Asleep, Source::Direct),
+            },
+            Some(seen) => (seen, Source::Direct),
         }
+    }
+
+    fn hearsay(&self, id: &DeviceId) -> (Presence, Source) {
         let Some(book) = self.books.get(id) else { return (Presence::Offline, Source::Nobody) };
         if book.held.is_some() {
             return (Presence::Offline, Source::Direct);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use softbus_core::wire::task_control::{ACT, Act, Grant, Right, TaskSecret};
-use softbus_core::{DeviceId, Domain, Hash, Privacy, Signed, Signer, TaskId, decode, encode};
+use softbus_core::{CircleId, DeviceId, Domain, Hash, Privacy, Signed, Signer, TaskId, decode, encode};
 use softbus_trust::Role;
 
 use crate::TaskError;
@@ -47,11 +47,16 @@ impl OpenGrant {
         self.grant.secret == secret.name()
     }
 
+    /// The circle that it is of.
+    pub fn circle(&self) -> Option<CircleId> {
+        self.grant.spec.circle
+    }
+
     pub fn submitter(&self) -> DeviceId {
         self.signed.signer
     }
 
-    /// Whether `device`, of this role in the circle (`None`: not trusted), may do so.
+    /// Whether `device`, of this role in [the task's circle](OpenGrant::circle) (`None`: it is not in it), may do so.
     pub fn may(&self, device: &DeviceId, role: Option<Role>, right: Right) -> bool {
         let Some(role) = role else { return false };
         *device == self.submitter() || role == Role::Owner || has(&self.grant.granted, device, right)
@@ -134,6 +139,7 @@ pub(super) mod tests {
             capabilities: Vec::new(),
             accelerators: Vec::new(),
             never: Vec::new(),
+            circle: None,
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) enum Input {
     Order { command: Command, done: Done },
     /// Move it. Only at the runner; told when the move is settled.
     Move(Wish),
+    /// Those of which was not known how they are were asked for it.
+    Asked(Wish),
     /// Whether another device gave its promise for a move.
     Promised { to: DeviceId, given: Result<Answer, TaskError>, wish: Wish },
     /// A fetch ended.

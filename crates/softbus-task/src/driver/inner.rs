@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use softbus_core::wire::task::EpochMessage;
 use softbus_core::wire::task_control::{EpochNote, Reply, Request, TaskSpec, TaskState};
-use softbus_core::{DeviceId, ErrorCode, Hash, ServiceName, Signed, TaskId, encode};
+use softbus_core::{CircleId, DeviceId, ErrorCode, Hash, ServiceName, Signed, TaskId, encode};
 use softbus_net::seam::{Lane, Seam};
-use softbus_net::{Channel, Judge, Net, Standing, write_message};
+use softbus_net::{Channel, Judge, Net, write_message};
 use softbus_placement::Leases;
 use softbus_roster::Roster;
 use softbus_trust::{DeviceKey, Role};
@@ -349,17 +349,23 @@ impl Inner {
 
     // ------------------------------------------------------------ the world
 
-    /// A device's role in a circle with us; `None`: not trusted.
-    pub fn role(&self, device: &DeviceId) -> Option<Role> {
-        if *device == self.me {
-            let own = self.roster.view().own().and_then(|own| own.role);
-            // Alone, a device is its own owner.
-            return Some(own.unwrap_or(Role::Owner));
-        }
-        match self.judge.standing(device) {
-            Standing::Trusted(role) => Some(role),
-            Standing::Stranger { .. } => None,
-        }
+    /// A device's role in a task's circle; `None`: it, or this device, is not in it.
+    pub fn role(&self, grant: &OpenGrant, device: &DeviceId) -> Option<Role> {
+        self.role_in(grant.circle(), device)
+    }
+
+    /// A device's role in a circle with us. Without any, each device is its own owner, and nobody else's.
+    pub fn role_in(&self, circle: Option<CircleId>, device: &DeviceId) -> Option<Role> {
+        let Some(circle) = circle else { return (*device == self.me).then_some(Role::Owner) };
+        let own = self.judge.circles().get(&circle).copied()?;
+        if *device == self.me { Some(own) } else { self.judge.role_in(&circle, device) }
+    }
+
+    /// The circle that a task is of whose submitter names none: one that this device owns, or else any that it is in.
+    pub fn circle_of_choice(&self) -> Option<CircleId> {
+        let circles = self.judge.circles();
+        let best = circles.iter().max_by_key(|(id, role)| (**role, std::cmp::Reverse(**id)));
+        best.map(|(id, _)| *id)
     }
 
     /// Operations per second of one core here.
@@ -473,7 +479,7 @@ impl Inner {
         crate::epoch::certificate::open_cancel(task, &order)
             .map_err(|e| TaskError::Protocol(e.to_string()))?;
         let right = softbus_core::wire::task_control::Right::Cancel;
-        if !grant.may(&order.signer, self.role(&order.signer), right) {
+        if !grant.may(&order.signer, self.role(&grant, &order.signer), right) {
             return Err(TaskError::Forbidden(task));
         }
         let state = actor.shared.status.borrow().state;

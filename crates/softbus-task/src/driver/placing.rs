@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use softbus_core::wire::task_control::TaskSpec;
-use softbus_core::{DeviceId, TaskId};
+use softbus_core::{CircleId, DeviceId, TaskId};
 use softbus_net::Presence;
 use softbus_placement::{
     Candidate, Decision, LeaseId, Link, Needs, Preferences, Reach, Reserved, Running, Trust, Verdict, Work,
@@ -35,14 +35,19 @@ impl Refusals {
     }
 }
 
-/// Every device of the roster as a candidate.
-pub(crate) fn candidates(inner: &Inner, view: &RosterView, task: TaskId) -> Vec<Candidate> {
+/// Every device of the roster as a candidate for a task of this circle.
+pub(crate) fn candidates(
+    inner: &Inner,
+    view: &RosterView,
+    task: TaskId,
+    circle: Option<CircleId>,
+) -> Vec<Candidate> {
     let now = Instant::now();
     let entries = view.entries.values();
     entries
         .map(|entry| {
             let me = entry.id == view.me;
-            let role = if me { Some(entry.role.unwrap_or(Role::Owner)) } else { entry.role };
+            let role = inner.role_in(circle, &entry.id);
             let told = entry.now.as_ref().map(|now| &now.profile.promised);
             let mut reserved = inner.reserved(entry.id, task, told);
             reserved.full |= !me && inner.refused(entry.id, task, now);
@@ -179,7 +184,7 @@ pub(crate) fn holders(
     for candidate in candidates {
         let reached = candidate.presence == softbus_placement::Presence::Online && !candidate.draining;
         let typed = candidate.profile.as_ref().is_some_and(|p| p.fixed.task_types.contains(label));
-        let may = grant.may_run(&candidate.id, inner.role(&candidate.id));
+        let may = grant.may_run(&candidate.id, inner.role(grant, &candidate.id));
         if reached && typed && may && candidate.id != runner && !chosen.contains(&candidate.id) {
             chosen.push(candidate.id);
         }

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use softbus_core::wire::task_control::{Reply, Request};
 use softbus_core::{BootMs, DeviceId, Promised, TaskId};
+use softbus_net::Presence;
 use softbus_placement::{LeaseError, LeaseId, LeaseRequest, Leases, Reserved};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::Inner;
+use super::access::OpenGrant;
+use super::{Inner, placing};
 use crate::{TaskError, limits};
 
 /// A piece of work that wants room.
@@ -210,6 +213,29 @@ impl Inner {
     }
 
     /// Hears how a device is now, if it says so in time; then the roster's view tells.
+    /// Asks those that could run a task how they are, as far as that is not known: they are no neighbours of ours, past
+    /// the link budget.
+    pub async fn ask_around(&self, grant: &OpenGrant) {
+        let kind = &grant.grant.spec.kind;
+        let fresh_us = self.config.weights.stale_after_us / 2;
+        let now = Instant::now();
+        let view = self.roster.view();
+        let unknown = view.entries.values().filter(|entry| {
+            let there = matches!(entry.presence, Presence::Online | Presence::Suspect);
+            let fresh = entry.now.as_ref().is_some_and(|said| placing::micros(said.age(now)) <= fresh_us);
+            let typed = entry.profile.as_ref().is_none_or(|profile| profile.task_types.contains(kind));
+            let may = || grant.may_run(&entry.id, self.role(grant, &entry.id));
+            entry.id != self.me && there && !fresh && typed && may()
+        });
+        let unknown: Vec<DeviceId> = unknown.map(|entry| entry.id).take(limits::ASKED).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let asked = stream::iter(unknown).for_each_concurrent(limits::ASKED_AT_ONCE, |id| self.ask_now(id));
+        // Whoever has not answered by then is not chosen.
+        let _ = timeout(limits::ASKED_WAIT, asked).await;
+    }
+
     pub async fn ask_now(&self, device: DeviceId) {
         if let Err(error) = self.roster.ask_now(device).await {
             tracing::debug!(device = %device.short(), %error, "it does not say how it is");

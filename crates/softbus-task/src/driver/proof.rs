@@ -61,7 +61,7 @@ pub(crate) async fn ask(inner: &Arc<Inner>, task: TaskId, devices: Vec<DeviceId>
     let asked = devices.into_iter().map(|device| async move {
         let answer = timeout(limits::ASK_ALL, inner.ask(device, &Request::Proof { task })).await;
         let Ok(Ok(Reply::Proof { grant, links })) = answer else { return None };
-        let proven = check(task, grant, &links, |device| inner.role(device));
+        let proven = check(task, grant, &links, |grant, device| inner.role(grant, device));
         let proven = proven.inspect_err(|error| {
             tracing::debug!(%task, device = %device.short(), %error, "what it tells of a task is not believed");
         });
@@ -80,7 +80,7 @@ fn check(
     task: TaskId,
     grant: Signed,
     links: &[Certificate],
-    role: impl Fn(&DeviceId) -> Option<Role>,
+    role: impl Fn(&OpenGrant, &DeviceId) -> Option<Role>,
 ) -> Result<Proven, TaskError> {
     let bad = |why: &str| Err(TaskError::Protocol(format!("the proof of a task: {why}")));
     let grant = OpenGrant::open(grant)?;
@@ -96,7 +96,7 @@ fn check(
             signer == grant.submitter() && named == grant.hash
         }
         Some(Authority::Adopt { signer, grant: named }) => {
-            named == grant.hash && grant.may(&signer, role(&signer), Right::Move)
+            named == grant.hash && grant.may(&signer, role(&grant, &signer), Right::Move)
         }
         _ => false,
     };
@@ -175,7 +175,7 @@ mod tests {
         let (submitter, runner, liar) = (key(1), key(2), key(3));
         let task = TaskId::of(&submitter.id(), [7; 8]);
         let real = grant(&submitter, task);
-        let member = |_: &DeviceId| Some(Role::Member);
+        let member = |_: &OpenGrant, _: &DeviceId| Some(Role::Member);
         let proven = |grant: &OpenGrant, links: &[Certificate]| {
             check(task, grant.signed.clone(), links, member).ok().and_then(|proven| proven.result())
         };
@@ -195,7 +195,7 @@ mod tests {
         // A branch begun by somebody who may not, and by the circle's owner.
         let adopted = done(&real, &liar, &liar, 1);
         assert_eq!(proven(&real, &adopted), None);
-        let owner = |_: &DeviceId| Some(Role::Owner);
+        let owner = |_: &OpenGrant, _: &DeviceId| Some(Role::Owner);
         let by_owner = check(task, real.signed.clone(), &adopted, owner).unwrap();
         assert!(by_owner.result().is_some());
         // Another task than was asked for.

@@ -97,7 +97,10 @@ fn visible(inner: &Inner, caller: Caller, task: TaskId) -> Result<Arc<TaskShared
     let may = {
         let parts = shared.parts();
         let part = parts.members.contains(&caller.device);
-        part || parts.grant.as_ref().is_some_and(|g| g.may(&caller.device, caller.role, Right::See))
+        part || parts
+            .grant
+            .as_ref()
+            .is_some_and(|g| g.may(&caller.device, inner.role(g, &caller.device), Right::See))
     };
     // Who may not see it does not learn that it exists.
     if may { Ok(shared) } else { Err(TaskError::NoSuchTask(task)) }
@@ -164,7 +167,7 @@ async fn act(inner: &Arc<Inner>, signed: &Signed) -> Result<Reply, TaskError> {
     let act = open_act(signed)?;
     let actor = inner.actor(act.task).ok_or(TaskError::NoSuchTask(act.task))?;
     let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(act.task))?;
-    let role = inner.role(&signed.signer);
+    let role = inner.role(&grant, &signed.signer);
     if !grant.may(&signed.signer, role, Right::Move) {
         return Err(TaskError::Forbidden(act.task));
     }
@@ -241,11 +244,11 @@ fn try_note(inner: &Arc<Inner>, from: DeviceId, note: EpochNote) -> Result<(), T
 
 /// Whether a device may be told how far a task is: it has a part in it or may get one, or may see it.
 fn may_know(inner: &Inner, shared: &TaskShared, device: DeviceId) -> bool {
-    let role = inner.role(&device);
     let parts = shared.parts();
     parts.members.contains(&device)
         || parts.invited.contains(&device)
         || parts.grant.as_ref().is_some_and(|grant| {
+            let role = inner.role(grant, &device);
             grant.submitter() == device
                 || grant.may_run(&device, role)
                 || grant.may(&device, role, Right::See)
@@ -272,17 +275,17 @@ fn authorised(
     let grant = have.as_deref().or(fresh.as_ref()).ok_or_else(missing)?;
     let allowed = match authority {
         Authority::Submit { signer, grant: hash } => {
-            let role = inner.role(&signer);
+            let role = inner.role(grant, &signer);
             hash == grant.hash && signer == grant.submitter() && (known.is_some() || role.is_some())
         }
         Authority::Adopt { signer, grant: hash } => {
-            let may = |device: &DeviceId| grant.may(device, inner.role(device), Right::Move);
+            let may = |device: &DeviceId| grant.may(device, inner.role(grant, device), Right::Move);
             let known = known.is_some_and(|shared| shared.parts().branch == Some(message.branch));
             // Whoever adopted it may have been removed since: what came of it goes on, if one vouches for it who might
             // have done it, too.
             hash == grant.hash && (known || may(&signer) || may(&from))
         }
-        Authority::Cancel { signer } => grant.may(&signer, inner.role(&signer), Right::Cancel),
+        Authority::Cancel { signer } => grant.may(&signer, inner.role(grant, &signer), Right::Cancel),
     };
     if allowed { Ok(fresh) } else { Err(TaskError::Forbidden(task)) }
 }
@@ -344,7 +347,7 @@ async fn tell_watcher(
                     return Ok(());
                 }
                 // Trust may have been withdrawn since.
-                visible(inner, Caller { role: inner.role(&channel.peer.device), ..channel.peer }, asked.task)?;
+                visible(inner, channel.peer, asked.task)?;
                 let note = status.borrow_and_update().to_note();
                 let last = note.state.is_final();
                 if last {

@@ -50,7 +50,7 @@ pub(crate) async fn serve(inner: &Arc<Inner>, mut channel: Channel, fetch: Fetch
 }
 
 async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result<(), TaskError> {
-    let (device, role) = (channel.peer.device, channel.peer.role);
+    let device = channel.peer.device;
     let shared = inner.shared(fetch.task).ok_or(TaskError::NoSuchTask(fetch.task))?;
     let (offer, image, base) = {
         let parts = shared.parts();
@@ -58,6 +58,7 @@ async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result
         let found = parts.checkpoints.get(&fetch.manifest).cloned();
         let checkpoint = found.ok_or(TaskError::NoSuchTask(fetch.task))?;
         let image = checkpoint.image.clone();
+        let role = inner.role(&grant, &device);
         let reads = is_result(&image.kind) && grant.may(&device, role, Right::See);
         let takes = grant.may_run(&device, role)
             && (parts.members.contains(&device) || parts.invited.contains(&device));

@@ -187,6 +187,10 @@ pub(super) fn verify_later(link: &Link, certificate: &Certificate) -> Result<Lin
     }
 }
 
+/// With more links that cannot be left out of its chain a task is not handed over any more: each of them was decided by
+/// other devices than those before. The rest is for what may still have to be decided where it is.
+pub(super) const CHAIN_KEPT: usize = CHAIN_LINKS * 3 / 4;
+
 /// Links that a chain may come to if none can be left out. Beyond that nothing more is decided, or taken over, of the
 /// task: it has to be adopted.
 pub(super) const CHAIN_MOST: usize = CHAIN_LINKS * 3 / 2;
@@ -237,7 +241,7 @@ pub(super) fn verify_own_chain(links: &[Certificate]) -> Result<Link, EpochError
 /// a home the same few devices run and hold a task again and again, so a chain seldom needs more than a few links. `Err`: it
 /// cannot be shortened.
 pub(super) fn prune(chain: &mut Vec<Certificate>) -> Result<(), EpochError> {
-    if chain.len() <= CHAIN_LINKS {
+    if chain.len() <= CHAIN_KEPT {
         return Ok(());
     }
     // Down to a part, so that this is seldom done. The newest stay in any case: they are what most others lack.
@@ -259,7 +263,7 @@ pub(super) fn prune(chain: &mut Vec<Certificate>) -> Result<(), EpochError> {
         (at, link) = (next, reached);
         kept.push(chain[at].clone());
     }
-    if kept.len() > CHAIN_LINKS {
+    if kept.len() > CHAIN_KEPT {
         return Err(EpochError::Limits { what: "chain of the task" });
     }
     *chain = kept;

@@ -16,17 +16,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use softbus_core::wire::task::{CHAIN_LINKS, CheckpointRef, EpochBody, Outcome};
+use softbus_core::wire::task::{CheckpointRef, EpochBody, Outcome};
 use softbus_core::{BootMs, DeviceId, ErrorCode, Hash, Signed};
 
+use super::certificate::CHAIN_KEPT;
 use super::outbox::Retry;
 use super::proposer::{Intent, Proposal};
 use super::runner::Instance;
 use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
-
-/// With so many links that cannot be left out of its chain a task is not handed over any more: each of them was decided
-/// by other devices than those before. The rest is for what may still have to be decided where it is.
-const CHAIN_KEPT: usize = CHAIN_LINKS * 3 / 4;
 
 /// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, if the first
 /// took it so long: sooner there is little of it, and later the task may be over before it is anywhere.
@@ -143,7 +140,7 @@ impl TaskMachine {
         if self.finished() || self.worn_out() {
             return Some(Hindrance::Lasting("the task is at its end: it does not move any more"));
         }
-        if self.d.chain.len() >= CHAIN_KEPT {
+        if self.d.chain.len() > CHAIN_KEPT {
             return Some(Hindrance::Lasting(
                 "it was on too many devices for one life: adopt it, and it can move on",
             ));

@@ -1,7 +1,7 @@
 //! A home of several devices in a world in memory, under virtual time.
 #![allow(dead_code, clippy::unwrap_used, reason = "for tests; each test file uses some of it")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,11 @@ use softbus_trust::{DeviceKey, Role};
 use tokio::time::timeout;
 
 pub const PORT: u16 = 4000;
+
+thread_local! {
+    /// Live links that each device of this test keeps.
+    pub static LINK_BUDGET: Cell<usize> = const { Cell::new(32) };
+}
 
 /// Mixes numbers for a while; carries ballast of which it changes one byte per turn.
 pub struct Grind(State, Alive);
@@ -233,9 +238,13 @@ pub async fn start(world: &World, name: &str, rate: u64, all: &[String], config:
         judge.trust(key(other).id(), if index == 0 { Role::Owner } else { Role::Member });
     }
     let router = Router::new();
-    let net_config = NetConfig { port: PORT, discovery: false, ..NetConfig::default() };
+    let link_budget = LINK_BUDGET.get();
+    // A link to a device that was named by its address is kept whatever the budget.
+    let found = link_budget < all.len();
+    judge.set_tag_secret([7; 32]);
+    let net_config = NetConfig { port: PORT, discovery: found, link_budget, ..NetConfig::default() };
     let net = Net::start(seam.clone(), own.clone(), judge.clone(), router, net_config).await.unwrap();
-    for other in all.iter().filter(|other| *other != name) {
+    for other in all.iter().filter(|other| !found && *other != name) {
         net.add_static(Some(key(other).id()), world.host(other).address(PORT));
     }
     let store = Store::open(&seam).await.unwrap();

@@ -118,7 +118,7 @@ impl Backend {
         self.bus.circles().circles().circles.get(&circle).map(|c| c.name.clone()).unwrap_or_default()
     }
 
-    fn circle(&self, text: Option<&str>) -> Result<Option<CircleId>, Failure> {
+    pub(super) fn circle(&self, text: Option<&str>) -> Result<Option<CircleId>, Failure> {
         let view = self.bus.circles().circles();
         let among: Vec<(CircleId, String)> = view.circles.values().map(|c| (c.id, c.name.clone())).collect();
         resolve::circle(text, &among)

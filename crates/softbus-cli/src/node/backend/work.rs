@@ -88,7 +88,11 @@ impl Backend {
             }
         }
         let qos = QoS { privacy: work.privacy, latency: work.latency, ..QoS::default() };
-        Ok(SubmitOptions { qos, hints, ..SubmitOptions::default() })
+        let circle = match &work.circle {
+            Some(text) => self.circle(Some(named(text)?))?,
+            None => None,
+        };
+        Ok(SubmitOptions { qos, hints, circle, ..SubmitOptions::default() })
     }
 
     pub(super) async fn run(&self, request: TaskRequest, file: Body) -> Result<Response, Failure> {

@@ -27,13 +27,15 @@ pub(crate) struct Wish {
     epoch: Option<Epoch>,
     done: Settled,
     since: Instant,
+    /// Whether those of which was not known how they are were asked.
+    asked: bool,
     /// How often a device was chosen for it that had promised its room to others meanwhile.
     outdated: usize,
 }
 
 impl Wish {
     pub fn new(to: Option<DeviceId>, reason: MoveReason, epoch: Option<Epoch>, done: Settled) -> Self {
-        Self { to, reason, epoch, done, since: Instant::now(), outdated: 0 }
+        Self { to, reason, epoch, done, since: Instant::now(), asked: false, outdated: 0 }
     }
 }
 
@@ -72,6 +74,17 @@ impl Actor {
         };
         let to = match wish.to {
             Some(to) => to,
+            None if !wish.asked => {
+                self.asking = true;
+                let (inner, inbox) = (self.inner.clone(), self.own_inbox.clone());
+                self.inner.spawn(async move {
+                    inner.ask_around(&grant).await;
+                    if let Some(inbox) = inbox.upgrade() {
+                        let _ = inbox.send(Input::Asked(Wish { asked: true, ..wish })).await;
+                    }
+                });
+                return;
+            }
             None => {
                 let decision = self.decide(&grant, false);
                 match placing::able(&decision).into_iter().find(|id| *id != self.inner.me) {
@@ -86,7 +99,7 @@ impl Actor {
         if to == self.inner.me {
             return settle(wish.done, Err(TaskError::Conflict("it runs there already".into())));
         }
-        if !grant.may_run(&to, self.inner.role(&to)) {
+        if !grant.may_run(&to, self.inner.role(&grant, &to)) {
             let why = "its privacy label or its submitter's word does not let it run there";
             return settle(wish.done, Err(TaskError::Conflict(why.into())));
         }
@@ -214,7 +227,7 @@ impl Actor {
             work = placing::running(work, self.inner.me, self.since.elapsed());
         }
         let view = self.roster.borrow().clone();
-        let candidates = placing::candidates(&self.inner, &view, self.shared.task);
+        let candidates = placing::candidates(&self.inner, &view, self.shared.task, grant.circle());
         placing::decide(&self.inner, &grant.grant.spec, &work, &candidates)
     }
 

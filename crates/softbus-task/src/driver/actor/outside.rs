@@ -33,6 +33,10 @@ impl Actor {
                 answer(done, result);
             }
             Input::Move(wish) => self.consider(wish),
+            Input::Asked(wish) => {
+                self.asking = false;
+                self.consider(wish);
+            }
             Input::Promised { to, given, wish } => self.promised(to, given, wish),
             Input::Fetched { number, manifest, result } => self.fetched(number, manifest, result),
             Input::Warmed { manifest } => self.warmed(manifest),
@@ -180,7 +184,9 @@ impl Actor {
         // Running it is no right of its own.
         let ours = decree.submitter == self.inner.me;
         let known = decree.members().into_iter().chain([decree.submitter]);
-        let trusted = known.filter(|id| *id != self.inner.me).any(|id| self.inner.role(&id).is_some());
+        let Some(grant) = self.shared.grant() else { return };
+        let trusted =
+            known.filter(|id| *id != self.inner.me).any(|id| self.inner.role(&grant, &id).is_some());
         if !ours && !trusted {
             tracing::info!(task = %self.shared.task, "nobody of the task is trusted any more: it is erased here");
             self.forget();

@@ -129,7 +129,7 @@ impl Tasks {
             if runner == inner.me {
                 let actor = inner.actor(id).ok_or(TaskError::NoSuchTask(id))?;
                 let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(id))?;
-                if !grant.may(&inner.me, inner.role(&inner.me), Right::Move) {
+                if !grant.may(&inner.me, inner.role(&grant, &inner.me), Right::Move) {
                     return Err(TaskError::Forbidden(id));
                 }
                 return act_here(&actor, act).await;
@@ -155,7 +155,8 @@ impl Tasks {
         let actor = self.inner.actor(id).ok_or(TaskError::NoSuchTask(id))?;
         let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(id))?;
         let me = self.inner.me;
-        if !grant.may(&me, self.inner.role(&me), Right::Move) || !grant.may_run(&me, self.inner.role(&me)) {
+        let role = self.inner.role(&grant, &me);
+        if !grant.may(&me, role, Right::Move) || !grant.may_run(&me, role) {
             return Err(TaskError::Forbidden(id));
         }
         let status = actor.shared.status.borrow().clone();

@@ -136,6 +136,7 @@ impl Tasks {
         let none = Hash([0; 32]);
         let grant = Grant { spec, input: none, secret: none, granted: options.grant };
         let grant = OpenGrant::sign(&*self.inner.key, grant)?;
+        self.inner.ask_around(&grant).await;
         Ok(self.decide(&grant, input.len() as u64, &self.inner.roster.view()))
     }
 
@@ -163,6 +164,12 @@ impl Tasks {
             PolicyKind::Owner => options.replicas.unwrap_or(inner.config.replicas),
             PolicyKind::Quorum { k } => options.replicas.unwrap_or(k).max(k),
         };
+        let circle = options.circle.or_else(|| inner.circle_of_choice());
+        if inner.role_in(circle, &inner.me).is_none() {
+            return Err(TaskError::BadSubmission(
+                "this device is not in the circle that the task is to be of".into(),
+            ));
+        }
         let spec = TaskSpec {
             task: TaskId::of(&inner.me, salt),
             kind: kind.to_owned(),
@@ -181,6 +188,7 @@ impl Tasks {
             capabilities: hints.capabilities.clone(),
             accelerators: hints.accelerators.clone(),
             never: hints.never.iter().copied().collect(),
+            circle,
         };
         if !spec.within_limits() {
             return Err(TaskError::BadSubmission(
@@ -195,7 +203,7 @@ impl Tasks {
         let inner = &self.inner;
         let spec = &grant.grant.spec;
         let work = placing::work(grant, &spec.kind, spec.ops, input_bytes, Vec::new());
-        let candidates = placing::candidates(inner, view, spec.task);
+        let candidates = placing::candidates(inner, view, spec.task, spec.circle);
         placing::decide(inner, spec, &work, &candidates)
     }
 
@@ -209,6 +217,7 @@ impl Tasks {
     ) -> Result<(Decision, DeviceId, Promise), TaskError> {
         let spec = &grant.grant.spec;
         let mut refused = BTreeSet::new();
+        self.inner.ask_around(grant).await;
         for tried in 1..=limits::LEASE_TRIES {
             let view = self.inner.roster.view();
             let decision = self.decide(grant, input_bytes, &view);
@@ -250,7 +259,7 @@ impl Tasks {
     ) -> Result<(TaskMachine, Vec<Action>), TaskError> {
         let inner = &self.inner;
         let spec = &grant.grant.spec;
-        let candidates = placing::candidates(inner, &inner.roster.view(), spec.task);
+        let candidates = placing::candidates(inner, &inner.roster.view(), spec.task, spec.circle);
         let count = usize::from(spec.replicas);
         let holders = placing::holders(inner, grant, decision, &candidates, owner, count);
         let policy = match spec.policy {
