@@ -8,7 +8,7 @@
 
 mod support;
 
-use softbus_cli::control::{LinkView, PresenceView, Request};
+use softbus_cli::control::{DevicesView, LinkView, PresenceView, Request};
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use support::lab::Lab;
 use support::{How, Node, Work, home, presence};
@@ -18,7 +18,7 @@ fn long() -> Work {
     Work::primes(20_000_000)
 }
 
-fn link(node_sees: &softbus_cli::control::DevicesView, other: &Node) -> LinkView {
+fn link(node_sees: &DevicesView, other: &Node) -> LinkView {
     let device = node_sees.devices.iter().find(|d| d.id == other.id).expect("in the roster");
     device.link.clone().expect("a link")
 }
@@ -136,6 +136,45 @@ async fn a_static_peer_on_another_subnet_is_a_full_citizen() {
     phone.client.call(removal).await.unwrap();
     office.until("rid of the phone", |view| presence(view, phone.id).is_none()).await;
     phone.until("rid of the office", |view| presence(view, office.id).is_none()).await;
+}
+
+#[tokio::test]
+async fn chosen_interfaces_may_come_late_and_go() {
+    let Some(mut lab) = Lab::or_skip("late interfaces") else { return };
+    lab.segment(1).unwrap();
+    lab.segment(2).unwrap();
+    let (a, b) = (lab.bare_host("a").unwrap(), lab.bare_host("b").unwrap());
+    let home = home();
+    let chosen = |host| How::on(host).arg("--bind").arg("eth0,eth1");
+    // None of them is there: the nodes start and wait.
+    let phone = Node::start(home.path(), "phone", chosen(&a)).await;
+    let tv = Node::start(home.path(), "tv", chosen(&b)).await;
+    phone.found().await;
+    for (host, last) in [(&a, 1), (&b, 2)] {
+        lab.plug(host, "eth0", 1, last).unwrap();
+    }
+    phone.admit(&tv).await;
+    phone.until_online(&tv).await;
+    tv.until_online(&phone).await;
+
+    // The other one comes. Here the first one goes, there its cable is cut: the other one is the only way.
+    for (host, last) in [(&a, 1), (&b, 2)] {
+        lab.plug(host, "eth1", 2, last).unwrap();
+        host.only_ipv4("eth1").unwrap();
+    }
+    a.ip(["link", "del", "eth0"]).unwrap();
+    lab.cable(1, 2, false).unwrap();
+    // The phone has one address left, so whoever sees it there does so by that interface. (By which of its addresses it
+    // sees the other one is not said: a Linux host answers to all of them on any interface.)
+    tv.until("linked by the other interface", |view| {
+        presence(view, phone.id) == Some(PresenceView::Online)
+            && link(view, &phone).address.is_some_and(|a| a.starts_with("10.77.2.1:"))
+    })
+    .await;
+    phone.until_online(&tv).await;
+    let work = Work::primes(1_000);
+    let task = phone.run(&work, PolicyKind::Owner, &tv).await;
+    phone.until_done(task.id, &work).await;
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ impl Lab {
     }
 
     /// A segment: a bridge that carries multicast between its hosts, with an address of its own so that it can
-    /// route between segments (`10.77.N.254/24` and `fd77:N::fe/64`).
+    /// route between segments (`10.77.N.254/24`).
     pub fn segment(&self, n: u8) -> Result<(), String> {
         let bridge = format!("br{n}");
         // Snooping off: without a querier on the segment a bridge would stop to forward mDNS after a while.
@@ -63,17 +63,34 @@ impl Lab {
 
     /// A host with one cable to a segment, its address `10.77.N.LAST/24` and a route to the other segments.
     pub fn host(&mut self, name: &str, segment: u8, last: u8) -> Result<Host, String> {
+        let host = self.bare_host(name)?;
+        self.plug(&host, "eth0", segment, last)?;
+        Ok(host)
+    }
+
+    /// A host without a cable.
+    pub fn bare_host(&mut self, name: &str) -> Result<Host, String> {
         let namespace = format!("{}{name}", self.tag);
         ip(["netns", "add", &namespace])?;
         self.hosts.push(namespace.clone());
         let host = Host { namespace, lab: self.tag.clone() };
         host.ip(["link", "set", "lo", "up"])?;
-        self.plug(&host, "eth0", segment, last)?;
         Ok(host)
     }
 
     /// Another cable of a host.
     pub fn plug(&self, host: &Host, interface: &str, segment: u8, last: u8) -> Result<(), String> {
+        self.lay(host, interface, segment, last)?;
+        host.ip(["addr", "add", &format!("10.77.{segment}.{last}/24"), "dev", interface])?;
+        host.ip(["link", "set", interface, "up"])?;
+        let _ = host.ip(["route", "add", "10.77.0.0/16", "via", &format!("10.77.{segment}.254")]);
+        // mDNS needs a route for its groups where there is no default route.
+        let _ = host.ip(["route", "add", "224.0.0.0/4", "dev", interface]);
+        Ok(())
+    }
+
+    /// A cable between a host and a segment's bridge, its interface not yet up.
+    fn lay(&self, host: &Host, interface: &str, segment: u8, last: u8) -> Result<(), String> {
         // Interface names have at most 15 letters; the switch's end only has to be unique within it.
         let end = format!("p{segment}x{last}");
         self.in_switch([
@@ -88,13 +105,7 @@ impl Lab {
             "netns",
             &host.namespace,
         ])?;
-        self.in_switch(["link", "set", &end, "master", &format!("br{segment}"), "up"])?;
-        host.ip(["addr", "add", &format!("10.77.{segment}.{last}/24"), "dev", interface])?;
-        host.ip(["link", "set", interface, "up"])?;
-        let _ = host.ip(["route", "add", "10.77.0.0/16", "via", &format!("10.77.{segment}.254")]);
-        // mDNS needs a route for its groups where there is no default route.
-        let _ = host.ip(["route", "add", "224.0.0.0/4", "dev", interface]);
-        Ok(())
+        self.in_switch(["link", "set", &end, "master", &format!("br{segment}"), "up"])
     }
 
     /// Cuts or mends the cable of `plug(_, _, segment, last)` at the switch: the host still sees its carrier.

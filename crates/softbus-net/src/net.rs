@@ -18,7 +18,7 @@ pub enum Bind {
     All,
     /// Only loopback, IPv4 and IPv6 where the machine has it.
     Loopback,
-    /// Only these interfaces, by name.
+    /// Only these interfaces, by name, whenever they are up: none of them needs to be at the start.
     Interfaces(Vec<String>),
 }
 

@@ -47,7 +47,7 @@ pub(super) const KEYS: [Key; 29] = [
         "bind",
         "\"all\"",
         "Interfaces used, for connections and discovery alike: \"all\", \"loopback\" (this machine only), or names\n\
-         such as \"eth0,wlan0\".",
+         such as \"eth0,wlan0\", which may come and go while the node runs.",
     ),
     key(
         "network",

@@ -86,7 +86,7 @@ fn interfaces(scope: &Scope, used: &[(String, IpAddr)]) -> Finding {
             return Finding::bad(
                 CHECK,
                 format!("no interface with an address is called {}", missing.join(", ")),
-                "`ip addr` lists them; correct `bind` in the configuration",
+                "`ip addr` lists them; correct `bind` in the configuration, or bring it up: a node takes it as soon as it is there",
             );
         }
     }

@@ -217,7 +217,7 @@ async fn greet(cx: &Context, bus: &Bus) {
         cx.out.paint_err(Paint::Good, "●"),
         cx.out.paint_err(Paint::Strong, &name),
         bus.id(),
-        addresses.join(", "),
+        if addresses.is_empty() { "none yet: no interface is up".into() } else { addresses.join(", ") },
         cx.data_dir.display(),
     ));
     let waiting = bus.circles().words_waiting().await.unwrap_or_default();

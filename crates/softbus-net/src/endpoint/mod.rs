@@ -35,7 +35,7 @@ use tracing::Instrument as _;
 
 use crate::seam::{Seam, Sighting};
 use crate::tls::Tls;
-use crate::{Bind, Judge, LinkEvent, Links, NetConfig, NetError, Router};
+use crate::{Judge, LinkEvent, Links, NetConfig, NetError, Router};
 use hub::Hub;
 use load::Loads;
 
@@ -55,7 +55,7 @@ pub(crate) struct Core {
     judge: Arc<dyn Judge>,
     config: NetConfig,
     endpoint: quinn::Endpoint,
-    socket: Mutex<Arc<dyn quinn::AsyncUdpSocket>>,
+    socket: Arc<dyn quinn::AsyncUdpSocket>,
     client: quinn::ClientConfig,
     tls: Tls,
     runtime: Arc<dyn quinn::Runtime>,
@@ -107,7 +107,7 @@ impl Core {
             router,
             judge,
             endpoint,
-            socket: Mutex::new(socket),
+            socket,
             client: settings.client,
             tls,
             runtime,
@@ -248,16 +248,10 @@ impl Core {
         self.announce.notify_one();
     }
 
-    /// Makes quinn send from the new address on every connection that we dialled. A socket bound to all
-    /// interfaces needs no other socket for that; one bound to some may have lost its interface.
+    /// Makes quinn send from the new address on every connection that we dialled. It needs no other socket for that:
+    /// one bound to chosen interfaces follows them by itself.
     fn rebind(&self) {
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.config.bind != Bind::All
-            && let Ok(fresh) = self.seam.sockets.bind(&self.config.bind, self.port())
-        {
-            *socket = fresh;
-        }
-        if let Err(error) = self.endpoint.rebind_abstract(socket.clone()) {
+        if let Err(error) = self.endpoint.rebind_abstract(self.socket.clone()) {
             tracing::warn!(%error, "cannot rebind");
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use mdns_sd::ServiceInfo;
+use mdns_sd::{IfKind, ServiceInfo};
 use tokio::sync::{mpsc, watch};
 
 use super::daemon::{Daemon, Device, InSight, SERVICE};
@@ -75,9 +75,11 @@ impl MdnsDiscovery {
         let addresses = announcement.addresses.as_slice();
         let mut info =
             ServiceInfo::new(SERVICE, &self.name, &self.host, addresses, announcement.port, Txt(entries))?;
-        if addresses.is_empty() {
-            // Those of the interfaces, now and as they change.
-            info = info.enable_addr_auto();
+        // Those of the interfaces, now and as they change. Those that are named, too: the daemon looks for new
+        // interfaces now and then, and what had been registered before it found one would never be said there.
+        info = info.enable_addr_auto();
+        if !addresses.is_empty() {
+            info.set_interfaces(addresses.iter().copied().map(IfKind::Addr).collect());
         }
         info.set_requires_probe(false);
         Ok(info)
@@ -352,7 +354,7 @@ mod tests {
         };
         assert!(next().await);
         // As if killed: nothing is sent any more.
-        b.daemon.mdns.disable_interface(mdns_sd::IfKind::All).unwrap();
+        b.daemon.mdns.disable_interface(IfKind::All).unwrap();
         a.confirm(&key);
         while next().await {} // it may have been seen with one more address before
     }

@@ -3,6 +3,7 @@
 //! The truth is always read anew (getifaddrs); a netlink socket only says when to look, and where there is
 //! none we look every two seconds.
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use crate::Bind;
 
 /// How often to look without being told to.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// After a change, wait for its siblings (an interface that comes up gets several addresses in a row).
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -54,11 +55,16 @@ pub(super) fn now(bind: &Bind) -> Vec<IpAddr> {
 }
 
 /// The interfaces of `bind` that are up. Empty if they cannot be read.
-pub(super) fn chosen(bind: &Bind) -> Vec<Interface> {
-    let mut all = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+fn chosen(bind: &Bind) -> Vec<Interface> {
+    read(bind).unwrap_or_else(|error| {
         tracing::warn!(%error, "the interfaces of this machine cannot be read");
         Vec::new()
-    });
+    })
+}
+
+/// The interfaces of `bind` that are up, once for each address.
+pub(super) fn read(bind: &Bind) -> io::Result<Vec<Interface>> {
+    let mut all = if_addrs::get_if_addrs()?;
     all.retain(|interface| {
         interface.is_oper_up()
             && match bind {
@@ -67,7 +73,7 @@ pub(super) fn chosen(bind: &Bind) -> Vec<Interface> {
                 Bind::Interfaces(names) => names.contains(&interface.name),
             }
     });
-    all
+    Ok(all)
 }
 
 fn select(bind: &Bind, mut interfaces: Vec<Interface>) -> Vec<IpAddr> {
@@ -102,7 +108,7 @@ pub(super) fn is_link_local(v6: &Ipv6Addr) -> bool {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod notice {
+pub(super) mod notice {
     use std::os::fd::OwnedFd;
 
     use rustix::net::netlink::SocketAddrNetlink;
@@ -114,10 +120,10 @@ mod notice {
     const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 
     /// The kernel's notices that some interface or address changed. What they say is not read.
-    pub(super) struct Notices(Option<AsyncFd<OwnedFd>>);
+    pub(in crate::seam::real) struct Notices(Option<AsyncFd<OwnedFd>>);
 
     impl Notices {
-        pub(super) fn open() -> Self {
+        pub(in crate::seam::real) fn open() -> Self {
             let open = || -> std::io::Result<AsyncFd<OwnedFd>> {
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
                 let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
@@ -131,7 +137,7 @@ mod notice {
         }
 
         /// Returns when something changed; never, if there are no notices.
-        pub(super) async fn next(&self) {
+        pub(in crate::seam::real) async fn next(&self) {
             let Some(socket) = &self.0 else { return std::future::pending().await };
             loop {
                 let Ok(mut ready) = socket.readable().await else { return std::future::pending().await };
@@ -159,16 +165,16 @@ mod notice {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod notice {
+pub(super) mod notice {
     /// No notices here.
-    pub(super) struct Notices;
+    pub(in crate::seam::real) struct Notices;
 
     impl Notices {
-        pub(super) fn open() -> Self {
+        pub(in crate::seam::real) fn open() -> Self {
             Self
         }
 
-        pub(super) async fn next(&self) {
+        pub(in crate::seam::real) async fn next(&self) {
             std::future::pending().await
         }
     }

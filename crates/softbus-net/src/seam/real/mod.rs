@@ -5,6 +5,7 @@
 
 mod atomic;
 mod blobs;
+mod chosen;
 mod clock;
 mod composite;
 mod compute;

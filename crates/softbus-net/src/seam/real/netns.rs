@@ -89,7 +89,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// The one that serves: on its one interface, and says so by mDNS.
+/// The one that serves: on its one interface, which comes late and is another later, and says so by mDNS.
 #[test]
 #[ignore = "run by two_hosts_with_a_cable_between_them"]
 fn host_b() {
@@ -101,17 +101,6 @@ fn host_b() {
         writeln!(out, "\n@{what}").unwrap();
         out.flush().unwrap();
     };
-    answer("here");
-    order("cable");
-    for command in [
-        "ip link set lo up",
-        "ip addr add 10.7.0.2/24 dev vb",
-        "ip addr add fd07::2/64 dev vb nodad",
-        "ip link set vb up",
-    ] {
-        run(command);
-    }
-    wait_for_link_local("vb");
     runtime().block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let seam = seam(&folder);
@@ -120,6 +109,18 @@ fn host_b() {
         let mdns = MdnsDiscovery::new(bind, &*seam.entropy).unwrap();
         let announcement = Announcement { port: PORT, versions: (1, 1), ..Announcement::default() };
         mdns.announce(&announcement).unwrap();
+        // Its interface is not even there yet.
+        answer("here");
+        order("cable");
+        for command in [
+            "ip link set lo up",
+            "ip addr add 10.7.0.2/24 dev vb",
+            "ip addr add fd07::2/64 dev vb nodad",
+            "ip link set vb up",
+        ] {
+            run(command);
+        }
+        wait_for_link_local("vb");
         answer("serving");
         for _ in 0..3 {
             timeout(LONG, testing::serve(&server, 1 << 20)).await.unwrap();
@@ -128,6 +129,11 @@ fn host_b() {
         run("ip addr del 10.7.0.2/24 dev vb");
         run("ip addr add 10.7.0.3/24 dev vb");
         answer("moved");
+        timeout(LONG, testing::serve(&server, 1 << 20)).await.unwrap();
+        order("another cable");
+        run("ip addr add 10.7.0.4/24 dev vb");
+        run("ip link set vb up");
+        answer("plugged in");
         timeout(LONG, testing::serve(&server, 1 << 20)).await.unwrap();
         order("goodbye");
         mdns.goodbye().await;
@@ -196,6 +202,27 @@ fn host_a() {
         loop {
             match timeout(LONG, sightings.recv()).await.expect("the move is seen in time").unwrap() {
                 Sighting::Seen { addresses, .. } if addresses.contains(&moved) => break,
+                sighting => println!("{sighting:?}"),
+            }
+        }
+
+        // The cable is pulled and another one plugged in: the interface of that name is a new one.
+        run("ip link del va");
+        for command in [
+            "ip link add va type veth peer name vb".to_owned(),
+            format!("ip link set vb netns {}", b.id()),
+            "ip addr add 10.7.0.1/24 dev va".into(),
+            "ip link set va up".into(),
+        ] {
+            run(&command);
+        }
+        order("another cable");
+        expect("plugged in");
+        let plugged = SocketAddr::from(([10, 7, 0, 4], PORT));
+        assert_eq!(timeout(LONG, testing::dial(&client, plugged, 200_000)).await.unwrap(), 200_000);
+        loop {
+            match timeout(LONG, sightings.recv()).await.expect("the new place is seen in time").unwrap() {
+                Sighting::Seen { addresses, .. } if addresses.contains(&plugged) => break,
                 sighting => println!("{sighting:?}"),
             }
         }

@@ -1,6 +1,5 @@
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
@@ -8,23 +7,21 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
 use super::composite::{CompositeSocket, Member, Reach};
-use super::interfaces;
+use super::{chosen, interfaces};
 use crate::Bind;
 use crate::seam::Sockets;
 
 /// Kernel buffers asked for, each way, in bytes; the system may give less.
 const BUFFER_BYTES: usize = 2 << 20;
-/// Most interfaces (or addresses) one endpoint is bound to.
-const MEMBERS: usize = 16;
-/// How often to try another free port, if a port that one family gave is taken in the other.
-const PORT_TRIES: usize = 16;
+/// How often to try another free port, if one that was free for one socket is taken for another.
+pub(super) const PORT_TRIES: usize = 16;
 
 /// The system's UDP sockets.
 ///
 /// [`Bind::All`] is one dual-stack socket, or one of IPv4 on a machine without IPv6. [`Bind::Loopback`] is one
-/// per family, [`Bind::Interfaces`] one dual-stack socket per interface (bound to the device, so that it stays
-/// good when addresses change; where the system does not allow that, one per address). Several sockets have
-/// the same port and stand behind one [`CompositeSocket`].
+/// per family, [`Bind::Interfaces`] one dual-stack socket per interface that is up (bound to the device, so that it
+/// stays good when addresses change; where the system does not allow that, one per address), as they come and go.
+/// Several sockets have the same port and stand behind one [`CompositeSocket`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemSockets(());
 
@@ -40,7 +37,7 @@ impl Sockets for SystemSockets {
         match bind {
             Bind::All => bind_all(port),
             Bind::Loopback => bind_loopback(port),
-            Bind::Interfaces(names) => bind_interfaces(names, port),
+            Bind::Interfaces(names) => chosen::bind(names, port),
         }
     }
 
@@ -66,150 +63,55 @@ fn bind_all(port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
 }
 
 fn bind_loopback(port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-    let member = |ip: IpAddr| {
-        move |port| {
-            let socket = udp(SocketAddr::new(ip, port), Stack::Single, None)?;
-            Ok(Part { socket, reach: Reach::family_of(ip) })
-        }
-    };
-    let v4 = member(Ipv4Addr::LOCALHOST.into());
-    let v6 = member(Ipv6Addr::LOCALHOST.into());
-    bind_parts(&[&v4, &v6], port)
-}
-
-fn bind_interfaces(names: &[String], port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-    // By name, so that an interface with several addresses is bound once.
-    let mut found: BTreeMap<String, Vec<if_addrs::Interface>> = BTreeMap::new();
-    for interface in interfaces::chosen(&Bind::Interfaces(names.to_vec())) {
-        found.entry(interface.name.clone()).or_default().push(interface);
-    }
-    if found.is_empty() {
-        let message = format!("none of the interfaces {} is up", names.join(", "));
-        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message));
-    }
-    let by_device: Vec<_> = found
-        .iter()
-        .take(MEMBERS)
-        .map(|(name, addresses)| {
-            move |port| {
-                let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-                let device = Some(name.as_str());
-                let (socket, v6) = match udp(address, Stack::Dual, device) {
-                    Err(error) if no_such_family(&error) => {
-                        let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-                        (udp(address, Stack::Single, device)?, false)
-                    }
-                    result => (result?, true),
-                };
-                let index = addresses.iter().find_map(|a| a.index).unwrap_or(0);
-                Ok(Part { socket, reach: Reach { v4: true, v6, device: Some(index), address: None } })
-            }
-        })
-        .collect();
-    let parts: Vec<&BindPart> = by_device.iter().map(|part| part as &BindPart).collect();
-    match bind_parts(&parts, port) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-        Err(error) => {
-            tracing::debug!(%error, "sockets cannot be bound to interfaces; binding their addresses");
-            bind_addresses(found.into_values().flatten().collect(), port)
-        }
-        bound => bound,
-    }
-}
-
-fn bind_addresses(addresses: Vec<if_addrs::Interface>, port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-    let by_address: Vec<_> = addresses
-        .into_iter()
-        .take(MEMBERS)
-        .map(|interface| {
-            move |port| {
-                let index = interface.index.unwrap_or(0);
-                let address = match interface.ip() {
-                    IpAddr::V6(v6) if interfaces::is_link_local(&v6) => {
-                        SocketAddr::V6(SocketAddrV6::new(v6, port, 0, index))
-                    }
-                    ip => SocketAddr::new(ip, port),
-                };
-                let socket = udp(address, Stack::Single, None)?;
-                let family = Reach::family_of(address.ip());
-                Ok(Part {
-                    socket,
-                    reach: Reach { device: Some(index), address: Some(address.ip()), ..family },
-                })
-            }
-        })
-        .collect();
-    let parts: Vec<&BindPart> = by_address.iter().map(|part| part as &BindPart).collect();
-    bind_parts(&parts, port)
-}
-
-/// A socket bound, and what it is good for.
-struct Part {
-    socket: UdpSocket,
-    reach: Reach,
-}
-
-/// Binds one part on a port.
-type BindPart<'a> = dyn Fn(u16) -> io::Result<Part> + 'a;
-
-/// Binds all parts on the same port. A part whose family or address the machine does not have is left out, as
-/// long as one remains.
-fn bind_parts(parts: &[&BindPart<'_>], port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     let mut tries = if port == 0 { PORT_TRIES } else { 1 };
     loop {
         tries -= 1;
-        match try_bind_parts(parts, port) {
+        match try_bind_loopback(port) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
-            Err(error) => return Err(error),
-            Ok(bound) => {
-                let members = bound.into_iter().map(|part| {
-                    Ok(Member { socket: TokioRuntime.wrap_udp_socket(part.socket)?, reach: part.reach })
-                });
-                let mut members: Vec<Member> = members.collect::<io::Result<_>>()?;
-                return match members.len() {
-                    1 => Ok(members.remove(0).socket),
-                    _ => Ok(Arc::new(CompositeSocket::new(members)?)),
-                };
-            }
+            result => return result,
         }
     }
 }
 
-fn try_bind_parts(parts: &[&BindPart<'_>], port: u16) -> io::Result<Vec<Part>> {
-    let mut port = port;
-    let mut bound: Vec<Part> = Vec::new();
+/// Both families on the same port. One that the machine does not have is left out.
+fn try_bind_loopback(mut port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    let mut bound = Vec::new();
     let mut missing = None;
-    for part in parts {
-        match part(port) {
-            Ok(part) => {
-                port = part.socket.local_addr()?.port();
-                bound.push(part);
+    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+        match udp(SocketAddr::new(ip, port), Stack::Single, None) {
+            Ok(socket) => {
+                port = socket.local_addr()?.port();
+                bound.push((TokioRuntime.wrap_udp_socket(socket)?, Reach::family_of(ip)));
             }
             Err(error) if no_such_family(&error) => missing = Some(error),
             Err(error) => return Err(error),
         }
     }
-    match (bound.is_empty(), missing) {
-        (true, Some(error)) => Err(error),
-        _ => Ok(bound),
+    match (bound.len(), missing) {
+        (0, Some(error)) => Err(error),
+        (1, _) => Ok(bound.remove(0).0),
+        _ => {
+            let members = bound.into_iter().map(|(socket, reach)| Member::new(socket, reach));
+            Ok(Arc::new(CompositeSocket::new(members.collect())?))
+        }
     }
 }
 
-fn no_such_family(error: &io::Error) -> bool {
+pub(super) fn no_such_family(error: &io::Error) -> bool {
     // EAFNOSUPPORT has no kind of its own: a kernel without IPv6.
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stack {
+pub(super) enum Stack {
     /// IPv6 that takes IPv4 as well.
     Dual,
     /// The address's family alone.
     Single,
 }
 
-fn udp(address: SocketAddr, stack: Stack, device: Option<&str>) -> io::Result<UdpSocket> {
+pub(super) fn udp(address: SocketAddr, stack: Stack, device: Option<&str>) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(stack == Stack::Single)?;
@@ -223,6 +125,25 @@ fn udp(address: SocketAddr, stack: Stack, device: Option<&str>) -> io::Result<Ud
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+impl Stack {
+    /// Of a socket that takes all that there is.
+    pub(super) fn of(v6: bool) -> Self {
+        if v6 { Self::Dual } else { Self::Single }
+    }
+}
+
+/// Whether sockets such as this one may be bound to interfaces.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn may_bind_devices(socket: &UdpSocket) -> bool {
+    // To none: it asks for the same right (on Linux before 5.7 CAP_NET_RAW), and changes nothing.
+    socket2::SockRef::from(socket).bind_device(None).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn may_bind_devices(_: &UdpSocket) -> bool {
+    false
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
