@@ -1,5 +1,10 @@
 //! The program from outside, without a node: help, errors, exit codes, configuration.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // helpers of tests; the real world, from outside
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "helpers of tests; the real world, from outside"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -125,7 +125,7 @@ impl Attack {
                     timeout(Duration::from_secs(1), net.open_stranger(at, None, &service("pair/1"))).await;
             }
         };
-        tokio::select! { () = relay => {}, () = dial => {} }
+        tokio::select! { biased; () = relay => {}, () = dial => {} }
     }
 
     /// Completes its handshake, proves an id that nobody trusts, and asks for services.

@@ -1,5 +1,10 @@
 //! Two nodes on this machine's loopback, used as a person uses them: by the commands of the program.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // helpers of tests; the real world, from outside
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "helpers of tests; the real world, from outside"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

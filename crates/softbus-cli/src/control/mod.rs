@@ -6,6 +6,10 @@
 //! connection withdraws a call that still runs.
 //!
 //! The reader of either side bounds a line before it parses it, and a body before it reads it.
+#![allow(
+    clippy::disallowed_types,
+    reason = "the program is where the real world is (law 2): its control socket"
+)]
 
 mod client;
 mod frame;

@@ -1,4 +1,8 @@
 //! Interfaces, routes, ports, multicast and firewalls.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the program is where the real world is (law 2): it tries its sockets"
+)]
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};

@@ -1,4 +1,5 @@
 //! Telling systemd how the node does (sd_notify(3)): one datagram to the socket it names.
+#![allow(clippy::disallowed_types, reason = "the program is where the real world is (law 2)")]
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};

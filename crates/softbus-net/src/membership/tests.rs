@@ -213,6 +213,7 @@ async fn recovery_words_outlive_whoever_waited_for_them() {
     let password = PairPassword::pin(&shown(&a));
     let mut founded = b.watch();
     tokio::select! {
+        biased;
         () = a.answer_pairing(&mut opener, binding(&a, &b)) => panic!("the opener has the circle"),
         paired = b.enter_pairing(&mut enterer, binding(&a, &b), password, PairOptions::default()) => panic!("{paired:?}"),
         // The person goes away while the other device does not answer.
@@ -343,6 +344,7 @@ async fn a_third_device_in_the_middle_fails() {
     let middle = async {
         loop {
             tokio::select! {
+                biased;
                 Some(bytes) = m_to_a.1.recv() => drop(m_to_b.0.send(bytes).await),
                 Some(bytes) = m_to_b.1.recv() => drop(m_to_a.0.send(bytes).await),
                 else => std::future::pending::<()>().await,
@@ -350,7 +352,7 @@ async fn a_third_device_in_the_middle_fails() {
         }
     };
     let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { outcome = both => outcome, () = middle => unreachable!() };
+    let outcome = tokio::select! { biased; outcome = both => outcome, () = middle => unreachable!() };
     assert!(matches!(outcome, Err(MembershipError::ThirdDevice)), "{outcome:?}");
     assert!(trusts(&a, 2).is_none() && trusts(&a, 3).is_none() && b.circles().circles.is_empty());
     assert!(matches!(&*a.pairing().borrow(), PairingState::Failed { .. }));
@@ -418,6 +420,7 @@ async fn the_admission_is_on_disk_before_it_is_sent_and_a_lost_welcome_is_said_a
     let tap = async {
         loop {
             tokio::select! {
+                biased;
                 Some(bytes) = tap_a.1.recv() => {
                     if softbus_core::peek(&bytes).unwrap().0.kind == Welcome::KIND {
                         ha.crash();
@@ -430,6 +433,7 @@ async fn the_admission_is_on_disk_before_it_is_sent_and_a_lost_welcome_is_said_a
         }
     };
     tokio::select! {
+        biased;
         () = tap => {}
         _ = async { tokio::join!(answering, entering) } => panic!("it went through"),
     }
@@ -461,6 +465,7 @@ async fn a_joiner_killed_before_it_stored_the_circle_is_paired_by_pairing_again(
     let tap = async move {
         loop {
             tokio::select! {
+                biased;
                 Some(bytes) = tap_a.1.recv() => {
                     if softbus_core::peek(&bytes).unwrap().0.kind == Welcome::KIND {
                         power.crash();
@@ -475,6 +480,7 @@ async fn a_joiner_killed_before_it_stored_the_circle_is_paired_by_pairing_again(
     };
     let killed = async {
         tokio::select! {
+            biased;
             () = tap => {}
             _ = entering => panic!("it went through"),
         }
@@ -509,6 +515,7 @@ async fn the_words_of_a_circle_founded_on_the_way_are_never_lost() {
     let tap = async {
         loop {
             tokio::select! {
+                biased;
                 Some(bytes) = tap_a.1.recv() => drop(tap_b.0.send(bytes).await),
                 Some(bytes) = tap_b.1.recv() => {
                     if softbus_core::peek(&bytes).unwrap().0.kind != Welcome::KIND {
@@ -520,7 +527,7 @@ async fn the_words_of_a_circle_founded_on_the_way_are_never_lost() {
         }
     };
     let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { outcome = both => outcome, () = tap => unreachable!() };
+    let outcome = tokio::select! { biased; outcome = both => outcome, () = tap => unreachable!() };
     let Err(MembershipError::Alone { founded, .. }) = outcome else { panic!("{outcome:?}") };
     let b = crash(&hb, 2).await;
     b.recover(Some(founded.circle), &founded.recovery_words, vec![]).await.unwrap();
@@ -572,6 +579,7 @@ async fn cancelled_after_the_proof_admits_nobody() {
     let tap = async {
         loop {
             tokio::select! {
+                biased;
                 Some(bytes) = tap_a.1.recv() => {
                     if let Ok(Pair::Confirm(_)) = softbus_core::decode(&bytes) {
                         assert_eq!(*a.pairing().borrow(), PairingState::Settling { peer: id(2) });
@@ -585,7 +593,7 @@ async fn cancelled_after_the_proof_admits_nobody() {
         }
     };
     let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { outcome = both => outcome, () = tap => unreachable!() };
+    let outcome = tokio::select! { biased; outcome = both => outcome, () = tap => unreachable!() };
     assert!(matches!(outcome, Err(MembershipError::Cancelled)), "{outcome:?}");
     assert_eq!(*a.pairing().borrow(), PairingState::Cancelled);
     assert!(trusts(&a, 2).is_none() && b.circles().circles.is_empty());
@@ -607,6 +615,7 @@ async fn a_false_opener_cannot_give_a_circle_that_does_not_admit() {
     let tap = async {
         loop {
             tokio::select! {
+                biased;
                 Some(bytes) = tap_a.1.recv() => {
                     let bytes = match softbus_core::decode::<Welcome>(&bytes) {
                         Ok(Welcome::Part { circle, mut statements, more, secret }) => {
@@ -623,7 +632,7 @@ async fn a_false_opener_cannot_give_a_circle_that_does_not_admit() {
         }
     };
     let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { outcome = both => outcome, () = tap => unreachable!() };
+    let outcome = tokio::select! { biased; outcome = both => outcome, () = tap => unreachable!() };
     assert!(matches!(outcome, Err(MembershipError::Protocol(_))), "{outcome:?}");
     assert!(b.circles().circles.is_empty());
 }
@@ -920,6 +929,7 @@ async fn a_joiner_does_not_take_whatever_it_is_told() {
         }
     };
     tokio::select! {
+        biased;
         joined = b.join(&mut taker, id(1), Some(circle), Role::Owner, None) => {
             assert!(matches!(joined, Err(MembershipError::Timeout)), "{joined:?}");
         }

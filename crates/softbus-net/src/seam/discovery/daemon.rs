@@ -2,7 +2,10 @@
 //!
 //! A daemon has one subscription per service type, so all discoveries of one process that use the same
 //! interfaces share it.
-#![allow(clippy::disallowed_methods)] // the edge: a thread and its clock, apart from any runtime
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this adapts the real world: a thread and its clock, apart from any runtime"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
