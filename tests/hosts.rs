@@ -177,6 +177,41 @@ async fn chosen_interfaces_may_come_late_and_go() {
     phone.until_done(task.id, &work).await;
 }
 
+/// Two hosts without any IPv4 address find each other, pair, link and work.
+async fn ipv6_alone(test: &str, routed: bool) {
+    let Some(mut lab) = Lab::or_skip(test) else { return };
+    lab.segment(1).unwrap();
+    let (a, b) = (lab.bare_host("a").unwrap(), lab.bare_host("b").unwrap());
+    for (host, last) in [(&a, 1), (&b, 2)] {
+        lab.plug_ipv6(host, "eth0", 1, last, routed).unwrap();
+    }
+    let home = home();
+    let phone = Node::start(home.path(), "phone", How::on(&a)).await;
+    let tv = Node::start(home.path(), "tv", How::on(&b)).await;
+    phone.found().await;
+    phone.admit(&tv).await;
+    phone.until_online(&tv).await;
+    tv.until_online(&phone).await;
+    for (node, other) in [(&phone, &tv), (&tv, &phone)] {
+        let address = link(&node.devices().await, other).address.expect("an address");
+        let way = if routed { "[f" } else { "[fe80:" };
+        assert!(address.starts_with(way), "{address}");
+    }
+    let work = Work::primes(1_000);
+    let task = phone.run(&work, PolicyKind::Owner, &tv).await;
+    phone.until_done(task.id, &work).await;
+}
+
+#[tokio::test]
+async fn ipv6_alone_is_enough() {
+    ipv6_alone("IPv6 alone", true).await;
+}
+
+#[tokio::test]
+async fn ipv6_that_is_good_on_its_own_link_only_is_enough() {
+    ipv6_alone("IPv6 on one link", false).await;
+}
+
 #[tokio::test]
 async fn the_doctor_looks_at_the_interfaces_that_the_node_uses() {
     let Some(mut lab) = Lab::or_skip("doctor") else { return };

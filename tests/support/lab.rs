@@ -89,6 +89,24 @@ impl Lab {
         Ok(())
     }
 
+    /// A cable of a host that has no IPv4 at all: the kernel gives it an address that is good on its own link
+    /// (fe80::/10), and if `routed` it has one of `fd77:N::/64` as well.
+    pub fn plug_ipv6(
+        &self,
+        host: &Host,
+        interface: &str,
+        segment: u8,
+        last: u8,
+        routed: bool,
+    ) -> Result<(), String> {
+        self.lay(host, interface, segment, last)?;
+        if routed {
+            host.ip(["addr", "add", &format!("fd77:{segment}::{last}/64"), "dev", interface, "nodad"])?;
+        }
+        host.ip(["-4", "addr", "flush", "dev", "lo"])?;
+        host.ip(["link", "set", interface, "up"])
+    }
+
     /// A cable between a host and a segment's bridge, its interface not yet up.
     fn lay(&self, host: &Host, interface: &str, segment: u8, last: u8) -> Result<(), String> {
         // Interface names have at most 15 letters; the switch's end only has to be unique within it.
