@@ -89,6 +89,7 @@ impl Daemon {
             sights: Sights::default(),
             stale: BTreeSet::new(),
             sweep: None,
+            sweep_after: SWEEP_AFTER,
         };
         let thread = std::thread::Builder::new().name("softbus-mdns".into()).spawn(move || reader.run());
         match thread {
@@ -173,6 +174,8 @@ struct Reader {
     /// What was in sight when browsing began anew and has not been heard of since.
     stale: BTreeSet<String>,
     sweep: Option<Instant>,
+    /// [`SWEEP_AFTER`], but for tests.
+    sweep_after: Duration,
 }
 
 impl Reader {
@@ -194,7 +197,7 @@ impl Reader {
             std::thread::sleep(pause);
             pause = (pause * 2).min(REBROWSE_LAST);
             self.stale = self.sights.devices.keys().cloned().collect();
-            self.sweep = Some(Instant::now() + SWEEP_AFTER);
+            self.sweep = Some(Instant::now() + self.sweep_after);
         }
     }
 
@@ -323,6 +326,58 @@ mod tests {
         assert_eq!(sights.due, Some(later + PUBLISH_EVERY));
         let fewer = sights.publish(later + PUBLISH_EVERY).unwrap();
         assert_eq!((fewer.len(), fewer.contains_key("0")), (DEVICES - 1, false));
+    }
+
+    /// The subscription of a reader closes. It browses again: what was gone meanwhile goes out of sight, what is
+    /// still there stays, and what comes is seen.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn browsing_begins_again_when_the_subscription_closes() {
+        use crate::seam::{Discovery as _, MdnsDiscovery};
+        const LONG: Duration = Duration::from_secs(20);
+        let entropy = crate::seam::real::SystemEntropy::new().unwrap();
+        let announced = |port| {
+            let mdns = MdnsDiscovery::apart(&Bind::Loopback, &entropy).unwrap();
+            mdns.announce(&Announcement { port, versions: (1, 1), ..Announcement::default() }).unwrap();
+            mdns
+        };
+        let mdns = ServiceDaemon::new().unwrap();
+        mdns.disable_interface(IfKind::All).unwrap();
+        mdns.enable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6]).unwrap();
+        let mut reader = Reader {
+            mdns: mdns.clone(),
+            in_sight: Arc::new(watch::Sender::new(InSight::default())),
+            sights: Sights::default(),
+            stale: BTreeSet::new(),
+            sweep: None,
+            sweep_after: Duration::from_secs(2),
+        };
+        let phantom =
+            Device { addresses: vec![([127, 0, 0, 1], 1).into()], announcement: Announcement::default() };
+        reader.sights.seen(Instant::now(), "phantom".into(), phantom);
+        let mut in_sight = reader.in_sight.subscribe();
+        let mut until = async |what: &str, so: &dyn Fn(&InSight) -> bool| {
+            let seen = tokio::time::timeout(LONG, in_sight.wait_for(|seen| so(seen))).await;
+            drop(seen.unwrap_or_else(|_| panic!("never {what}")).unwrap());
+        };
+        let thread = std::thread::spawn(move || reader.run());
+        let first = announced(4441);
+        until("seen", &|seen| seen.contains_key(first.key()) && seen.contains_key("phantom")).await;
+
+        mdns.stop_browse(SERVICE).unwrap();
+        until("rid of who is gone", &|seen| !seen.contains_key("phantom")).await;
+        let second = announced(4442);
+        until("both seen", &|seen| [&first, &second].iter().all(|mdns| seen.contains_key(mdns.key()))).await;
+
+        // Its end is the reader's.
+        mdns.shutdown().unwrap();
+        tokio::time::timeout(LONG, async {
+            while !thread.is_finished() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .expect("the reader ends");
+        thread.join().unwrap();
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl MdnsDiscovery {
 
     /// With a daemon of its own, as if it were another process.
     #[cfg(test)]
-    fn apart(bind: &Bind, entropy: &dyn Entropy) -> io::Result<Self> {
+    pub(super) fn apart(bind: &Bind, entropy: &dyn Entropy) -> io::Result<Self> {
         Ok(Self::on(Arc::new(Daemon::start(bind).map_err(to_io)?), entropy))
     }
 
