@@ -255,7 +255,13 @@ async fn device_key(seam: &Seam) -> Result<DeviceKey, Error> {
     let entropy = seam.entropy.clone();
     let work = move || -> Result<DeviceKey, Error> {
         if let Some(bytes) = storage.secret(KEY_SECRET)? {
-            return Ok(DeviceKey::from_file(&bytes)?);
+            let key = DeviceKey::from_file(&bytes)?;
+            // Perhaps of a start that failed while it made the key durable: it must be before anything depends on it.
+            // What is wrong with the database is told by whoever opens it.
+            if has_database(&*storage).is_ok_and(|has| !has) {
+                storage.put_secret(KEY_SECRET, &bytes)?;
+            }
+            return Ok(key);
         }
         if has_database(&*storage)? {
             return Err(Error::KeyLost);

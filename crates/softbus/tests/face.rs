@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use softbus::KEY_SECRET;
+use softbus::net::seam::Storage as _;
 use softbus::net::seam::memory::{Host, VirtualCompute, World};
 use softbus::task::{PolicyKind, TaskState};
 use softbus::{
@@ -13,7 +15,7 @@ use softbus::{
     StepContext, SubmitOptions, Task, TaskFailure,
 };
 use softbus_core::ServiceName;
-use softbus_trust::Grant;
+use softbus_trust::{DeviceKey, Grant};
 use tokio::time::{sleep, timeout};
 
 /// Speed of a device's cores, in operations of the reference kernel per second.
@@ -138,6 +140,49 @@ async fn a_start_that_fails_half_way_leaves_nothing_running() {
         whole.unwrap_or_else(|again| panic!("after {writes} writes: {error}, then {again}"));
     }
     assert!(failed > 3, "{failed}");
+}
+
+/// Power is cut at each write of a first start in turn: at once, or after a second start that went well. There is no
+/// key or all of it, never one that keeps the device from starting, and one that was in use is never lost.
+#[tokio::test(start_paused = true)]
+async fn a_power_cut_while_the_key_is_made_leaves_all_of_it_or_none() {
+    let key = |host: &Host| {
+        let bytes = host.disk().secret(KEY_SECRET).unwrap()?;
+        Some(DeviceKey::from_file(&bytes).expect("all of it").id())
+    };
+    let (mut with, mut without) = (0, 0);
+    for (again, seed) in (0..8).flat_map(|seed| [(false, seed), (true, seed)]) {
+        for writes in 0..6 {
+            let world = World::new(seed);
+            let host = host(&world, "tv");
+            host.disk().fail_after(Some(writes));
+            let error = device(&host).start().await.err();
+            let mut used = None;
+            if again {
+                host.disk().fail_after(None);
+                sleep(Duration::from_secs(5)).await;
+                used = Some(device(&host).start().await.unwrap().id());
+            }
+            host.crash_torn(seed);
+            host.disk().fail_after(None);
+            host.restart();
+            let left = key(&host);
+            if left.is_some() {
+                with += 1
+            } else {
+                without += 1
+            }
+            let at = format!("cut at {writes}, again {again}, seed {seed}, left {left:?}, first {error:?}");
+            let bus = device(&host).start().await.unwrap_or_else(|e| panic!("{at}: {e}"));
+            assert!(used.is_none_or(|used| used == bus.id()), "another device; {at}");
+            assert!(left.is_none_or(|left| left == bus.id()), "another key; {at}");
+            let id = bus.id();
+            host.crash_torn(seed);
+            host.restart();
+            assert_eq!(device(&host).start().await.unwrap().id(), id, "{at}");
+        }
+    }
+    assert!(with > 0 && without > 0, "{with} with a key, {without} without");
 }
 
 #[tokio::test(start_paused = true)]

@@ -991,7 +991,7 @@ async fn whenever_power_is_cut_what_was_acknowledged_is_there_and_nothing_by_hal
         let b = keeper(&hb, 2).await;
         (world, ha, hb, b)
     };
-    // The making of the database itself is not cut: see the known issues.
+    // The making of the database itself is not cut here: the store's own tests do.
     let (made, total) = {
         let (_world, ha, _hb, b) = begin(0).await;
         let done = short_life(&ha, &b).await;

@@ -136,10 +136,17 @@ fn what_a_crash_left_half_written_is_removed() {
     let storage = open(temp.path()).unwrap();
     drop(storage);
     let torn = temp.path().join("secrets/device.key.0.tmp");
-    fs::write(&torn, b"half").unwrap();
-    let storage = open(temp.path()).unwrap();
-    assert!(!torn.exists());
-    assert!(storage.secret("device.key").unwrap().is_none());
+    // However much of it there is: it counts from when it has its name, and then all of it is on the disk.
+    let whole = b"the whole key";
+    for len in 0..=whole.len() {
+        fs::write(&torn, &whole[..len]).unwrap();
+        let storage = open(temp.path()).unwrap();
+        assert!(!torn.exists());
+        assert!(storage.secret("device.key").unwrap().is_none());
+        storage.put_secret("device.key", whole).unwrap();
+        assert_eq!(storage.secret("device.key").unwrap().unwrap().as_slice(), whole);
+        storage.remove_secret("device.key").unwrap();
+    }
 }
 
 #[test]
