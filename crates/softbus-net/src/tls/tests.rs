@@ -1,9 +1,14 @@
 use std::io::Cursor;
+use std::time::Duration;
 
 use rustls::{ClientConnection, ServerConnection};
 use softbus_core::{BootMs, WallMs};
+use tokio::time::timeout;
 
 use super::*;
+use crate::seam::memory::World;
+use crate::testing::FixedJudge;
+use crate::{Bind, Net, NetConfig, Router};
 
 struct Now;
 
@@ -148,6 +153,47 @@ fn another_protocol_is_refused() {
     client.alpn_protocols = vec![b"h3".to_vec()];
     let (_, server) = both(certified(2));
     assert_eq!(handshake(client, server), Err(rustls::Error::NoApplicationProtocol));
+}
+
+/// Over QUIC, against a whole net: who speaks another protocol, or none, hears that (RFC 7301, section 3.2) and gets no
+/// further, though its device is trusted.
+#[tokio::test(start_paused = true)]
+async fn another_protocol_is_refused_over_quic_and_does_no_harm() {
+    const PORT: u16 = 4000;
+    let world = World::new(1);
+    let (a, b) = (world.host("a"), world.host("b"));
+    let key = Arc::new(DeviceKey::from_seed(&[2; 32]));
+    let config = NetConfig { port: PORT, discovery: false, ..NetConfig::default() };
+    let judge = FixedJudge::new([id(1)]);
+    let net = Net::start(b.seam(), key, judge, Router::new(), config).await.unwrap();
+
+    let seam = a.seam();
+    let socket = seam.sockets.bind(&Bind::All, 0).unwrap();
+    let runtime = seam.sockets.runtime();
+    let settings = quinn::EndpointConfig::default();
+    let dialler = quinn::Endpoint::new_with_abstract_socket(settings, None, socket, runtime).unwrap();
+    let at = b.address(PORT);
+    let dial = async |offered: &[&[u8]]| {
+        let (mut client, _) = both(certified(1));
+        client.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        let client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client).unwrap()));
+        let dialled = dialler.connect_with(client, at, SERVER_NAME).unwrap();
+        timeout(Duration::from_secs(20), dialled).await.expect("an answer, not silence")
+    };
+    let no_protocol = quinn_proto::TransportErrorCode::crypto(120); // no_application_protocol
+    for offered in [&[b"h3".as_slice()][..], &[b"libp2p"], &[b"softbus/2", b"softbus"], &[]] {
+        match dial(offered).await {
+            Err(quinn::ConnectionError::ConnectionClosed(close)) => {
+                assert_eq!(close.error_code, no_protocol, "{close:?}");
+            }
+            other => panic!("{offered:?}: {other:?}"),
+        }
+    }
+    assert!(net.links().borrow().values().all(|link| link.presence != crate::Presence::Online));
+    // Beside others ours is chosen, and after all those the net still answers.
+    let connection = dial(&[b"h3", ALPN]).await.unwrap();
+    let data = connection.handshake_data().unwrap().downcast::<quinn::crypto::rustls::HandshakeData>();
+    assert_eq!(data.unwrap().protocol.as_deref(), Some(ALPN));
 }
 
 #[cfg(feature = "aws-lc")]
