@@ -65,12 +65,13 @@ pub fn two_were_alive() -> bool {
 
 #[derive(Serialize, Deserialize)]
 pub struct State {
+    /// First: what changes its length would move it, and every chunk of it would be another.
+    ballast: Buffer,
     turn: u64,
     turns: u64,
     sum: u64,
     panic_at: u64,
     emit_every: u64,
-    ballast: Buffer,
 }
 
 #[derive(Clone, Serialize, Deserialize)]

@@ -34,8 +34,8 @@ impl Actor {
             let warm = parts.warm.take();
             checkpoint.zip(parts.key.clone()).map(|(checkpoint, key)| (checkpoint, key, warm))
         };
-        let sequence = manifest::parse(&manifest.body).map(|m| m.sequence);
-        let (Some((checkpoint, key, warm)), Ok(sequence)) = (found, sequence) else {
+        let said = manifest::parse(&manifest.body).map(|m| (m.sequence, m.effects));
+        let (Some((checkpoint, key, warm)), Ok((sequence, effects))) = (found, said) else {
             let manifest = checkpoint.manifest;
             if !self.shared.parts().checkpoints.contains_key(&manifest) {
                 self.feed(Event::Lost { manifest });
@@ -45,7 +45,10 @@ impl Actor {
             return self.feed(Event::Failed { error });
         };
         tracing::info!(task = %self.shared.task, epoch = %fence.epoch, "the task runs here");
-        let released = self.let_out.filter(|(under, _)| *under == fence).map_or(0, |(_, through)| through);
+        // What it says anew after this checkpoint has to be covered anew.
+        let same_right = self.let_out.filter(|(under, _)| *under == fence);
+        self.let_out = same_right.map(|(fence, through)| (fence, through.min(effects)));
+        let released = self.let_out.map_or(0, |(_, through)| through);
         let control = Control { right: self.right(), until, paused: false, end: None, released, damage: 0 };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), warm, sequence, key, control };

@@ -105,6 +105,8 @@ pub(super) struct Device {
     pub(super) believed_lost: Vec<bool>,
     pub(super) slow_disk_us: u64,
     pub(super) failing_disk: bool,
+    /// Effects that may leave, under which right and up to which number, though their checkpoint is lost just now.
+    pub(super) let_out: Option<(softbus_core::wire::task::Fence, u64)>,
     /// Told to shut down.
     pub(super) draining: bool,
 }

@@ -56,9 +56,9 @@ fn who_stays_dead(world: &World) -> Vec<usize> {
     if decree.outcome != Outcome::Run || world.plan.seed.is_multiple_of(2) {
         return Vec::new();
     }
-    // The owner is the most interesting one to lose; but a device that alone knows of the last epoch is not lost,
-    // for its peers could not know that they are a minority of something newer.
-    let informed = |device: &&super::device::Device| {
+    // A device that alone knows of the last epoch is not lost, for its peers could not know that they are a minority of
+    // something newer.
+    let informed = |device: &super::device::Device| {
         device.disk.record.as_ref().is_some_and(|record| {
             record
                 .chain
@@ -67,16 +67,27 @@ fn who_stays_dead(world: &World) -> Vec<usize> {
                 .is_some_and(|known| known.epoch == decree.epoch)
         })
     };
-    let acceptors = decree.acceptors();
-    let others = world
+    let mut acceptors = decree.acceptors();
+    let majority = super::super::certificate::majority(acceptors.len());
+    // The owner is the most interesting one to lose; else any, and as many as may.
+    let dead: Vec<_> = match world.plan.seed / 2 % 3 {
+        0 => vec![decree.owner],
+        _ => {
+            let most = acceptors.len() - majority;
+            acceptors.rotate_left((world.plan.seed / 6) as usize % decree.acceptors().len());
+            acceptors.iter().take(most).copied().collect()
+        }
+    };
+    let left = world
         .devices
         .iter()
-        .filter(informed)
-        .filter(|device| acceptors.contains(&device.id) && device.id != decree.owner);
-    if others.count() < super::super::certificate::majority(acceptors.len()) {
+        .filter(|device| informed(device))
+        .filter(|device| acceptors.contains(&device.id) && !dead.contains(&device.id));
+    if left.count() < majority {
         return Vec::new();
     }
-    world.devices.iter().position(|device| device.id == decree.owner).into_iter().collect()
+    let all = world.devices.iter().enumerate();
+    all.filter(|(_, device)| dead.contains(&device.id)).map(|(index, _)| index).collect()
 }
 
 fn outcome(world: &World) -> Result<(), String> {
@@ -113,8 +124,24 @@ fn outcome(world: &World) -> Result<(), String> {
             }
             Ok(())
         }
-        // Crashed or restarted too often without progress: a rightful end of some schedules.
-        Outcome::Quarantined { .. } => Ok(()),
+        // Crashed or restarted too often without progress: a rightful end of schedules in which that happens.
+        Outcome::Quarantined { .. } => {
+            let dies = |fault: &Fault| {
+                matches!(
+                    fault,
+                    Fault::Crash { .. }
+                        | Fault::CrashOwner
+                        | Fault::Blink { .. }
+                        | Fault::Fail { .. }
+                        | Fault::Drain { .. }
+                        | Fault::Damage { .. }
+                )
+            };
+            let died = world.plan.schedule.iter().filter(|(_, fault)| dies(fault)).count();
+            let justified =
+                died >= 3 || world.plan.schedule.iter().any(|(_, f)| matches!(f, Fault::Damage { .. }));
+            justified.then_some(()).ok_or_else(|| format!("quarantined after {died} crashes"))
+        }
         Outcome::Run => Err("the task did not end".into()),
     }
 }

@@ -91,6 +91,7 @@ impl World {
                     believed_lost: vec![false; plan.devices],
                     slow_disk_us: 5_000,
                     failing_disk: false,
+                    let_out: None,
                     draining: false,
                 }
             })
@@ -338,6 +339,12 @@ impl World {
                     self.tell(|_| {
                         format!("{device} RUNS epoch {} from {} steps", fence.epoch, history.len())
                     });
+                    let let_out = self.devices[device].let_out.take().filter(|(under, _)| *under == fence);
+                    if let Some((_, through)) = let_out {
+                        let said = &history[..history.len().min(through as usize)];
+                        let result = self.observer.release(fence, said);
+                        self.require(result);
+                    }
                     self.next_instance += 1;
                     let id = self.next_instance;
                     self.devices[device].instance = Some(Instance {
@@ -452,6 +459,11 @@ impl World {
 
     fn release(&mut self, device: usize, fence: softbus_core::wire::task::Fence, through: u64) {
         let held = self.devices[device].machine.as_ref().unwrap().record().held.clone();
+        if held.is_none() {
+            // It is lost just now; once it is got anew, what it says leaves.
+            self.devices[device].let_out = Some((fence, through));
+            return;
+        }
         let history = held.and_then(|held| self.observer.states.get(&held.checkpoint.manifest).cloned());
         let Some(said) = history.as_deref().and_then(|history| history.get(..through as usize)) else {
             self.broken.get_or_insert(format!("device {device} releases {through} effects it does not have"));

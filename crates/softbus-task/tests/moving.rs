@@ -1,0 +1,42 @@
+//! What travels when a task moves.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Grind, Input, home, logs, options, until, until_moved, until_running_on};
+use softbus_net::seam::memory::World;
+use tokio::time::sleep;
+
+const RATE: u64 = 5_000_000;
+
+#[tokio::test(start_paused = true)]
+async fn only_chunks_that_changed_travel() {
+    logs();
+    let world = World::new(61);
+    let home = home(&world, &[("phone", RATE), ("tv", RATE)]).await;
+    // Each turn changes the next byte: within the first of many chunks, for as long as this lasts.
+    let ballast = 8 << 20;
+    let input = Input { ballast, ..Input::turns(60_000) };
+    let mut options = options("heavy");
+    options.hints.start_on = Some(home[0].id());
+    options.hints.stay = true;
+    let sent = || world.net().stats().sent_bytes;
+    let before = sent();
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until_running_on(&handle, &home[0]).await;
+    until(&handle, "checkpointed", |s| s.checkpoint > 0).await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(sent() - before > ballast as u64, "at first all of it goes to the device that keeps it");
+    for to in [1, 0, 1] {
+        let before = sent();
+        handle.move_to(Some(home[to].id()), "").await.unwrap();
+        until_moved(&handle, &home[to]).await;
+        // The first chunk and the last one with what is not ballast, perhaps both before the stop and after it; and
+        // what the devices say to each other beside.
+        assert!(sent() - before < 1 << 20, "then what changed: {}", sent() - before);
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+}
