@@ -296,7 +296,7 @@ fn circles() -> Vec<Vec<u8>> {
         step(0, 1, 0, &owner(2)),
         step(4, 2, 1, &Act::Recover { device: id(3), keeps: vec![id(2)] }),
         step(1, 2, 1, &remove(1)),
-        step(1, 2, 1, &Act::Leave),
+        step(1, 2, 0, &Act::Leave),
         step(2, 4, 200, &owner(2)),
     ];
     let orphan = [step(0, 0, 0, &owner(2)), step(0, 1, 0, &owner(2))].concat();

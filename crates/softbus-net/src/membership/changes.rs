@@ -43,7 +43,8 @@ impl Keeper {
         Ok(founded)
     }
 
-    /// Removes a device. Its links end on every device that learns of it.
+    /// Removes a device. Its links end on every device that learns of it. One that left can be removed, too: from then on
+    /// what it signs as if it had not left does not count.
     ///
     /// # Errors
     /// [`MembershipError::NotOwner`], [`MembershipError::NotMember`]; to remove oneself is to leave.

@@ -7,11 +7,12 @@
 //! 2. A statement counts if its signer was an owner by the counting statements that precede it (and its time
 //!    was not over at the statement's own date), and no counting statement that is concurrent to it disarms its signer
 //!    (removes it, or makes it less than owner). So a removal is strong: what the removed device signs later or
-//!    concurrently does not count; what it signed before stays.
+//!    concurrently does not count; what it signed before stays. Leaving disarms nobody, not even its signer: what
+//!    it signed up to then stands, and what it back-dates too, until an owner removes it by name.
 //! 3. These two rules refer to each other. Where statements disarm each other in a circle (two owners remove one
 //!    another), and none of them is struck out from outside that circle, all their removals count, and nothing else
 //!    of what they say: all of them are out.
-//! 4. The founding counts. Leaving counts if the device was ever admitted. What the recovery key signs counts
+//! 4. The founding counts. Leaving counts, once for each admission. What the recovery key signs counts
 //!    always: nobody can disarm it. A recovery removes every device that was an owner by the counting statements that
 //!    precede it, and disarms whoever signs anything concurrent to it, save those it names.
 //! 5. A device is in the circle if one of its counting admissions follows every counting removal of it. Its
@@ -73,7 +74,7 @@ pub(super) fn evaluate(entries: &[Entry], recovery: DeviceId) -> Evaluation {
         for device in entry.statement.act.touches(entry.signed.signer) {
             court.touching.entry(device).or_default().push(at);
         }
-        for device in entry.statement.act.disarms(entry.signed.signer) {
+        for device in entry.statement.act.disarms() {
             court.disarming.entry(device).or_default().push(at);
         }
     }
@@ -228,7 +229,7 @@ impl Court<'_> {
             return;
         }
         for &at in circle {
-            if !self.act(at).disarms(self.signer(at)).is_empty() {
+            if !self.act(at).disarms().is_empty() {
                 self.verdicts[at] = Verdict::TakesAway;
             }
         }

@@ -15,7 +15,7 @@ pub const PENDING: usize = 256;
 /// Of [`limits::CIRCLE_STATEMENTS`], how many are kept free for removals, leaving and recovery: a circle that
 /// is full can still get rid of whoever filled it.
 pub const RESERVED: usize = 256;
-/// Of these, how many are not for leaving: anybody who was ever admitted can sign that, as often as they like.
+/// Of these, how many are not for leaving: everybody who was ever admitted can sign that, once for each time.
 const RESERVED_FROM_MEMBERS: usize = 128;
 /// Of these, how many are not for owners either, but for the recovery key alone.
 const RESERVED_FROM_OWNERS: usize = 16;
@@ -239,7 +239,7 @@ impl CircleSet {
                 past.add(at as usize);
             }
         }
-        if !self.may_ever_sign(&signed.signer, &statement.act, &past) {
+        if !self.may_ever_sign(&signed.signer, &statement, &past) {
             return Err(InsertError::Stranger(signed.signer));
         }
         let reserved = match statement.act {
@@ -270,14 +270,22 @@ impl CircleSet {
         self.entries.push(Entry { signed, hash, statement, past, followed: false });
     }
 
-    /// Keeps strangers out of the set for good: whether the signer was ever made an owner (admitted at all, for
-    /// leaving), in the statement's past. It depends on that past only, so every device decides alike.
-    fn may_ever_sign(&self, signer: &DeviceId, act: &Act, past: &Past) -> bool {
+    /// Keeps strangers out of the set for good: whether the signer was ever made an owner, in the statement's past; for
+    /// leaving, whether its only parent admits the signer and gives it its date, so that who was admitted a few times
+    /// cannot fill the set. It depends on the past only, so every device decides alike.
+    fn may_ever_sign(&self, signer: &DeviceId, statement: &Statement, past: &Past) -> bool {
         let mut before = self.entries.iter().enumerate().take(past.extent()).filter(|(at, _)| past.has(*at));
-        match act {
+        match statement.act {
             Act::Found { .. } => false,
             Act::Recover { .. } => *signer == self.recovery,
-            Act::Leave => before.any(|(_, e)| e.statement.act.admits(e.signed.signer) == Some(*signer)),
+            Act::Leave => match statement.parents[..] {
+                [parent] => before.any(|(_, e)| {
+                    e.hash == parent
+                        && e.statement.issued == statement.issued
+                        && e.statement.act.admits(e.signed.signer) == Some(*signer)
+                }),
+                _ => false,
+            },
             _ => before.any(|(_, e)| e.statement.act.role_for(e.signed.signer, *signer) == Some(Role::Owner)),
         }
     }
@@ -442,17 +450,19 @@ impl CircleSet {
         Some(Farewell { removals: last, statements, more })
     }
 
-    /// Makes and takes in a statement that follows all that is known, if the signer may make it now.
+    /// Makes and takes in a statement that follows all that is known (leaving: the last admission), if the signer may
+    /// make it now.
     pub fn propose(&mut self, signer: &dyn Signer, now: WallMs, act: Act) -> Result<Signed, ProposeError> {
         self.check_target(&act, signer.id(), now)?;
-        let mut heads: Vec<&Entry> = self.entries.iter().filter(|e| !e.followed).collect();
-        // Prefer to build on what counts.
-        heads.sort_by_key(|e| {
-            (!self.evaluation.counts(self.index.get(&e.hash).map_or(0, |&at| at as usize)), e.hash)
-        });
-        let parents: BTreeSet<Hash> = heads.iter().take(limits::STATEMENT_PARENTS).map(|e| e.hash).collect();
-        let statement =
-            Statement { circle: Some(self.id), parents: parents.into_iter().collect(), issued: now, act };
+        let (parents, issued) = match act {
+            Act::Leave => {
+                let admission =
+                    self.last_admission(&signer.id()).ok_or(ProposeError::NotMember(signer.id()))?;
+                (vec![admission.hash], admission.statement.issued)
+            }
+            _ => (self.parents(), now),
+        };
+        let statement = Statement { circle: Some(self.id), parents, issued, act };
         let signed = statement.sign(signer).map_err(InsertError::from)?;
         let mut trial = self.clone();
         trial.insert(signed.clone()).map_err(|error| match error {
@@ -464,6 +474,32 @@ impl CircleSet {
         }
         *self = trial;
         Ok(signed)
+    }
+
+    /// What a new statement follows: the heads, those that count first.
+    fn parents(&self) -> Vec<Hash> {
+        let mut heads: Vec<&Entry> = self.entries.iter().filter(|e| !e.followed).collect();
+        heads.sort_by_key(|e| {
+            (!self.evaluation.counts(self.index.get(&e.hash).map_or(0, |&at| at as usize)), e.hash)
+        });
+        let parents: BTreeSet<Hash> = heads.iter().take(limits::STATEMENT_PARENTS).map(|e| e.hash).collect();
+        parents.into_iter().collect()
+    }
+
+    /// The counting admission of a device that stands last. One that is in did not leave after that one yet: what
+    /// admits it follows all its leaving, and so stands behind it.
+    fn last_admission(&self, device: &DeviceId) -> Option<&Entry> {
+        let admissions = self.entries.iter().enumerate().rev();
+        let mut admissions = admissions.filter(|(at, _)| self.evaluation.counts(*at)).map(|(_, entry)| entry);
+        admissions.find(|entry| entry.statement.act.admits(entry.signed.signer) == Some(*device))
+    }
+
+    /// Whether a device left, and no counting removal follows that: it may still back-date what it signs.
+    fn left_unremoved(&self, device: &DeviceId) -> bool {
+        let Some(removals) = self.evaluation.out.get(device) else { return false };
+        let leaves = |at: usize| matches!(self.entries[at].statement.act, Act::Leave);
+        let (left, removed): (Vec<usize>, Vec<usize>) = removals.iter().partition(|at| leaves(**at));
+        left.iter().any(|left| !removed.iter().any(|removal| self.entries[*removal].past.has(*left)))
     }
 
     fn check_target(&self, act: &Act, signer: DeviceId, now: WallMs) -> Result<(), ProposeError> {
@@ -500,7 +536,9 @@ impl CircleSet {
             }
             Act::Remove { device } => {
                 owner()?;
-                known(device)?;
+                if !self.left_unremoved(device) {
+                    known(device)?;
+                }
             }
             Act::Leave => drop(known(&signer)?),
             Act::Recover { keeps, .. } => {
@@ -544,21 +582,27 @@ impl CircleSet {
                 continue;
             }
             let immune = matches!(entry.statement.act, Act::Found { .. } | Act::Leave | Act::Recover { .. });
+            // In words of its own: who is named by a removal, put in another's place or given a lesser role by somebody.
+            // Who leaves is not.
+            let takes_from = |act: &Act| match act {
+                Act::Remove { device } => vec![*device],
+                Act::Admit { device, grant, replaces } => {
+                    replaces.iter().copied().chain((grant.role != Role::Owner).then_some(*device)).collect()
+                }
+                Act::ChangeRole { device, grant } if grant.role != Role::Owner => vec![*device],
+                _ => Vec::new(),
+            };
             let disarmed_by: Vec<usize> = (0..self.entries.len())
                 .filter(|other| self.evaluation.counts(*other) && concurrent(at, *other))
                 .filter(|other| {
-                    let (act, by) = (&self.entries[*other].statement.act, self.entries[*other].signed.signer);
-                    act.disarms(by).contains(&entry.signed.signer) || !act.spares(&entry.signed.signer)
+                    let act = &self.entries[*other].statement.act;
+                    takes_from(act).contains(&entry.signed.signer) || !act.spares(&entry.signed.signer)
                 })
                 .collect();
             if !immune && !disarmed_by.is_empty() {
                 // Rule 3 only: it takes away itself, and is in a circle of mutual disarming (perhaps by the
                 // hands of others).
-                assert!(
-                    !entry.statement.act.disarms(entry.signed.signer).is_empty(),
-                    "{:?}",
-                    entry.statement
-                );
+                assert!(!takes_from(&entry.statement.act).is_empty(), "{:?}", entry.statement);
             }
             // After a recovery nobody is an owner whom it does not spare, unless by a statement that follows it, or one
             // of those it spares signed meanwhile.
@@ -580,12 +624,17 @@ impl CircleSet {
                     assert!(immune || spared || !self.evaluation.counts(other), "signed beside a recovery");
                 }
             }
-            // A device that a counting removal removes, and whom nobody admits after it, is out.
-            if let Act::Remove { device } = &entry.statement.act {
+            // A device that a counting removal removes (or that left), and whom nobody admits after it, is out.
+            let gone = match &entry.statement.act {
+                Act::Remove { device } => Some(*device),
+                Act::Leave => Some(entry.signed.signer),
+                _ => None,
+            };
+            if let Some(device) = gone {
                 let back = self.entries.iter().any(|later| {
-                    later.past.has(at) && later.statement.act.admits(later.signed.signer) == Some(*device)
+                    later.past.has(at) && later.statement.act.admits(later.signed.signer) == Some(device)
                 });
-                assert!(back || !self.evaluation.members.contains_key(device));
+                assert!(back || !self.evaluation.members.contains_key(&device));
             }
         }
         for device in self.evaluation.members.keys() {

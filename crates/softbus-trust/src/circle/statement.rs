@@ -66,7 +66,8 @@ pub enum Act {
         /// Which.
         device: DeviceId,
     },
-    /// The signer leaves.
+    /// The signer leaves. Its one parent is the admission (or founding) that this ends, and its date is that one's:
+    /// so there is one for each admission, however often its signer signs.
     Leave,
     /// The recovery key makes a device an owner, without end, and removes all other owners. They are not listed:
     /// whoever stole an owner may have admitted more of them than any list holds, and than were heard of.
@@ -243,12 +244,12 @@ impl Act {
     }
 
     /// Devices from which it takes away the right to sign, by name: those it removes, and whom it makes less than
-    /// owner.
-    pub(super) fn disarms(&self, signer: DeviceId) -> Vec<DeviceId> {
+    /// owner. Leaving takes nothing away: its signer chooses what it follows, and could void by it all that it ever
+    /// signed, and what others built on that.
+    pub(super) fn disarms(&self) -> Vec<DeviceId> {
         let removed = match self {
             Self::Remove { device } => Some(*device),
             Self::Admit { replaces, .. } => *replaces,
-            Self::Leave => Some(signer),
             _ => None,
         };
         removed.into_iter().chain(self.demotes()).collect()

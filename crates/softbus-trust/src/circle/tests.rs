@@ -74,6 +74,17 @@ impl CircleSet {
         self.insert_all(other.statements().cloned());
     }
 
+    /// Every statement that ever admitted device `n`, counting or not, and its date.
+    fn admissions(&self, n: u8) -> Vec<(Hash, WallMs)> {
+        let read = self.statements().map(|signed| (signed, Statement::read(signed).unwrap()));
+        let admits = read.filter(|(signed, statement)| match &statement.act {
+            Act::Found { .. } => signed.signer == id(n),
+            Act::Admit { device, .. } | Act::Recover { device, .. } => *device == id(n),
+            _ => false,
+        });
+        admits.map(|(signed, statement)| (signed.hash(), statement.issued)).collect()
+    }
+
     fn who(&self) -> Vec<(u8, Role)> {
         let members = self.members(NOW);
         (1..=40).filter_map(|n| Some((n, members.get(&id(n))?.role))).collect()
@@ -282,6 +293,56 @@ fn two_owners_remove_each_other() {
     // The third owner may let one of them in again.
     a.says(3, admit(1, Owner));
     assert_eq!(a.who(), [(1, Owner), (3, Owner)]);
+}
+
+/// Leaving takes away its signer and nothing else: not what it signed before, and not what rests on that.
+#[test]
+fn a_founder_demoted_does_not_empty_the_circle_by_leaving() {
+    let mut set = found();
+    let founding = set.heads();
+    set.says(1, admit(2, Owner));
+    set.says(2, Act::ChangeRole { device: id(1), grant: grant(Plain) });
+    set.says(2, admit(3, Plain));
+    // As if it had left before it admitted anybody.
+    set.forge(1, &founding, NOW, Act::Leave).unwrap();
+    assert_eq!(set.who(), [(2, Owner), (3, Plain)]);
+}
+
+#[test]
+fn a_demoted_owner_that_leaves_brings_nobody_back() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    let admission = set.heads();
+    set.says(1, admit(4, Plain));
+    set.says(2, remove(4));
+    set.says(1, Act::ChangeRole { device: id(2), grant: grant(Plain) });
+    set.forge(2, &admission, NOW, Act::Leave).unwrap();
+    assert_eq!(set.who(), [(1, Owner)]);
+    assert!(set.is_out(&id(4)));
+}
+
+/// The price: an owner that left may sign as if it had not yet. To remove it by name ends that.
+#[test]
+fn an_owner_that_left_is_removed_by_name() {
+    let mut set = found();
+    set.says(1, admit(2, Owner));
+    set.says(1, admit(3, Plain));
+    let before = set.heads();
+    set.says(2, Act::Leave);
+    let mut trusting = set.clone();
+    set.says(1, remove(2));
+    for set in [&mut trusting, &mut set] {
+        set.forge(2, &before, NOW, remove(3)).unwrap();
+        set.forge(2, &before, NOW, admit(9, Owner)).unwrap();
+    }
+    assert_eq!(trusting.who(), [(1, Owner), (9, Owner)], "back-dated");
+    assert_eq!(set.who(), [(1, Owner), (3, Plain)]);
+    assert_eq!(set.propose(&key(1), NOW, remove(2)), Err(ProposeError::NotMember(id(2))), "once is enough");
+    // Back and gone again: once more.
+    set.says(1, admit(2, Owner));
+    set.says(2, Act::Leave);
+    set.says(1, remove(2));
+    assert_eq!(set.propose(&key(1), NOW, remove(2)), Err(ProposeError::NotMember(id(2))));
 }
 
 #[test]
@@ -535,7 +596,7 @@ fn a_full_circle_can_still_remove() {
 }
 
 #[test]
-fn whoever_leaves_again_and_again_leaves_room_to_remove_and_recover() {
+fn whoever_leaves_again_and_again_left_once() {
     let mut set = found();
     set.says(1, admit(2, Plain));
     let root = set.heads();
@@ -547,11 +608,20 @@ fn whoever_leaves_again_and_again_leaves_room_to_remove_and_recover() {
             statement.sign(&key(2)).unwrap()
         })
         .collect();
-    set.insert_all(flood);
-    assert!(set.len() < softbus_core::limits::CIRCLE_STATEMENTS);
-    // Another member, admitted on a device that had not heard of the flood.
-    assert_eq!(set.forge(1, &root, NOW, remove(2)), Ok(Inserted::New(1)));
+    assert_eq!(set.insert_all(flood), 1, "with the admission's date, and no other");
+    let beside = [set.statements().next().unwrap().hash(), root[0]];
+    assert_eq!(
+        set.forge(2, &beside, NOW, Act::Leave),
+        Err(InsertError::Stranger(id(2))),
+        "after it, and no other"
+    );
     assert_eq!(set.who(), [(1, Owner)]);
+    // Each admission may be ended once.
+    for left in 2..6 {
+        set.says(1, admit(2, Plain));
+        set.says(2, Act::Leave);
+        assert_eq!((set.who(), set.len()), (vec![(1, Owner)], 2 * left + 1));
+    }
 }
 
 #[test]
@@ -719,6 +789,14 @@ fn history(steps: &[Step]) -> Vec<Signed> {
                     let _ = all.insert(signed);
                 }
             }
+            Step::Forge(n, 7, _, at) => {
+                // Leaving, on top of an admission of its choice.
+                let set = &mut copies[*n as usize];
+                let admissions = set.admissions(*n);
+                if let Some((parent, issued)) = admissions.get(at % admissions.len().max(1)) {
+                    set.forge(*n, &[*parent], *issued, Act::Leave).unwrap();
+                }
+            }
             Step::Forge(n, what, on, at) => {
                 let set = &mut copies[*n as usize];
                 let hashes: Vec<Hash> = set.statements().map(Signed::hash).collect();
@@ -803,6 +881,25 @@ proptest! {
         let statements = history(&steps);
         let set = CircleSet::from_statements(statements, CircleSet::begin(found().statements().next().unwrap().clone()).unwrap().id()).unwrap();
         set.check_rules();
+    }
+
+    #[test]
+    fn leaving_concerns_its_signer_only(steps in prop::collection::vec(step(), 0..40), n in 1..=DEVICES) {
+        let mut set = CircleSet::from_statements(history(&steps), found().id()).unwrap();
+        for (parent, issued) in set.admissions(n) {
+            let before = set.clone();
+            set.forge(n, &[parent], issued, Act::Leave).unwrap();
+            let others = |set: &CircleSet| {
+                let mut members = set.view().members;
+                members.remove(&id(n));
+                members
+            };
+            prop_assert_eq!(others(&set), others(&before));
+            for signed in before.statements() {
+                prop_assert_eq!(set.counts(&signed.hash()), before.counts(&signed.hash()));
+            }
+        }
+        prop_assert!(!set.view().members.contains_key(&id(n)));
     }
 
     #[test]

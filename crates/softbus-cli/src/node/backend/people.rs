@@ -146,7 +146,11 @@ impl Backend {
 
     pub(super) async fn remove(&self, circle: Option<String>, device: &str) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
-        let device = self.member(device)?;
+        // By its whole id one that left can be removed, too: what it signs as if it had not left counts no more.
+        let device = match named(device)?.parse::<DeviceId>() {
+            Ok(id) => id,
+            Err(_) => self.member(device)?,
+        };
         if device == self.bus.id() {
             return Err(Failure::usage("this is the device itself").advise("to go: softbus circle leave"));
         }
