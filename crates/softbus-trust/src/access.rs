@@ -19,11 +19,12 @@ pub struct Rule {
     pub least: Option<Role>,
     /// Devices that may open it whatever their role (but they must be in the circle).
     pub allow: BTreeSet<DeviceId>,
-    /// Devices that may not. Stronger than all else.
+    /// Devices that may not. Stronger than all else: neither what a more exact rule allows nor a grant overrules it.
     pub deny: BTreeSet<DeviceId>,
 }
 
-/// Rules by service: by full name (`camera/1`), or by name without version (`camera`), which is asked second.
+/// Rules by service: by full name (`camera/1`), or by name without version (`camera`). The more exact one says whom it lets
+/// in; whom either denies stays out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AccessRules(BTreeMap<String, Rule>);
@@ -101,10 +102,11 @@ impl AccessRules {
             (Asker::Member(_), "circle") => return Ok(()),
             (Asker::Member(member), _) => member,
         };
-        let rule = self.0.get(service.as_str()).or_else(|| self.0.get(service.name()));
-        let (denied, allowed, least) = match rule {
-            Some(rule) => (rule.deny.contains(device), rule.allow.contains(device), rule.least),
-            None => (false, false, None),
+        let rules = [self.0.get(service.as_str()), self.0.get(service.name())];
+        let denied = rules.iter().flatten().any(|rule| rule.deny.contains(device));
+        let (allowed, least) = match rules.into_iter().flatten().next() {
+            Some(rule) => (rule.allow.contains(device), rule.least),
+            None => (false, None),
         };
         let least = least.unwrap_or(match service.name() {
             "admin" => Role::Owner,
@@ -145,6 +147,26 @@ mod tests {
                 assert_eq!(may(&rules, 1, asker, service), expected, "{asker:?} {service}");
             }
         }
+    }
+
+    #[test]
+    fn a_more_exact_rule_does_not_let_in_whom_the_other_denies() {
+        let mut rules = AccessRules::default();
+        let (tv, phone) = (DeviceId([7; 32]), DeviceId([8; 32]));
+        let deny = |device| Rule { deny: [device].into(), ..Rule::default() };
+        rules.set("camera", Rule { least: Some(Role::Owner), ..deny(tv) }).unwrap();
+        let exact = Rule { least: Some(Role::Guest), allow: [tv].into(), ..deny(phone) };
+        rules.set("camera/1", exact).unwrap();
+        let (owner, plain) = (member(Role::Owner, &[]), member(Role::Member, &[]));
+        for asker in [Asker::Member(&owner), Asker::Member(&plain)] {
+            assert!(!may(&rules, 7, asker, "camera/1") && !may(&rules, 7, asker, "camera/2"));
+            assert!(!may(&rules, 8, asker, "camera/1"));
+        }
+        assert!(may(&rules, 1, Asker::Member(&plain), "camera/1"), "the exact rule says who is let in");
+        assert!(
+            !may(&rules, 8, Asker::Member(&plain), "camera/2")
+                && may(&rules, 8, Asker::Member(&owner), "camera/2")
+        );
     }
 
     #[test]

@@ -105,6 +105,9 @@ is paired with a device of the circle.")]
   softbus circle rules deny task/1 --device tv
   softbus circle rules reset camera/1
 
+The rule of `camera/1` goes before that of `camera`, but what either denies to a
+device stays denied.
+
 By default members may open everything but `admin`, and guests what their
 membership names; beside that roster/1 (their host's name and kind) and
 circle/1 (the circle's statements), which every guest needs.")]
