@@ -519,6 +519,27 @@ async fn a_request_survives_a_lost_connection_and_is_carried_out_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_are_answered_after_trust_lapsed_on_one_side_and_returned() {
+    let world = World::new(3);
+    let (a, b) = pair(&world).await;
+    up(&a, &b).await;
+    let slow = Slow::new(ms(1));
+    b.router.answer(ask(), slow.clone());
+    let asked = || async { a.net.request(b.id(), &ask(), b"x".to_vec(), Duration::from_secs(10)).await };
+    for round in 1..4 {
+        for _ in 0..3 {
+            assert_eq!(asked().await.unwrap(), b"re: x", "round {round}");
+        }
+        assert_eq!(slow.begun.load(Ordering::SeqCst), 3 * round);
+        // B trusts A all the time, and remembers what it answered.
+        a.judge.distrust(&b.id());
+        b.until_presence(&a, Presence::Offline).await;
+        a.judge.trust(b.id(), Role::Member);
+        up(&a, &b).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_to_a_device_that_restarts_says_so() {
     let world = World::new(3);
     let (a, b) = pair(&world).await;

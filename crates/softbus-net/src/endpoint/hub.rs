@@ -48,6 +48,8 @@ pub(super) struct Hub {
     pub(super) formers: Formers,
     pub(super) next_key: ConnKey,
     pub(super) closed: bool,
+    /// Above the ids of all requests to peers that are trusted no more: they may be again.
+    first_request: u64,
     seed: u64,
     poll_at: Duration,
     publish_at: Duration,
@@ -74,6 +76,7 @@ impl Hub {
             formers: Formers::default(),
             next_key: 0,
             closed: false,
+            first_request: 0,
             seed,
             poll_at: Duration::ZERO,
             publish_at: Duration::ZERO,
@@ -124,11 +127,11 @@ impl Core {
         let now = self.now();
         let live = hub.peers.values().filter(|p| !p.carriers.is_empty()).count();
         let key = hub.key();
-        let seed = hub.seed;
+        let (seed, first_request) = (hub.seed, hub.first_request);
         let closed = hub.closed;
         if !closed && !hub.peers.contains_key(&id) && hub.peers.len() < limits::CIRCLE_DEVICES {
             // Trusted since a moment ago; the judge's news is on its way.
-            hub.peers.insert(id, Peer::new(self, id, seed));
+            hub.peers.insert(id, Peer::new(self, id, seed, first_request));
         }
         let Some(peer) = hub.peers.get_mut(&id).filter(|_| !closed) else {
             return close(&connection, ErrorCode::None);
@@ -362,6 +365,7 @@ impl Core {
             let stays = trusted.contains(id);
             if !stays {
                 tracing::info!(peer = ?id, "no longer trusted");
+                hub.first_request = hub.first_request.max(peer.outgoing.next());
                 peer.machine.end(self.untrusted(id, ErrorCode::Removed));
                 self.act(*id, peer, now);
                 self.publish(*id, None);
@@ -370,7 +374,7 @@ impl Core {
         });
         for id in &trusted {
             if !hub.peers.contains_key(id) {
-                hub.peers.insert(*id, Peer::new(self, *id, hub.seed));
+                hub.peers.insert(*id, Peer::new(self, *id, hub.seed, hub.first_request));
             }
         }
         hub.nearby.retag(&*self.judge, &*self.seam.clock, &trusted);

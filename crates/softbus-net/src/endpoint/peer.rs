@@ -76,7 +76,8 @@ pub(super) struct Ends {
 }
 
 impl Peer {
-    pub(super) fn new(core: &Core, id: DeviceId, seed: u64) -> Self {
+    /// `seed` is for its jitter; no request to it had an id from `first_request` on.
+    pub(super) fn new(core: &Core, id: DeviceId, seed: u64, first_request: u64) -> Self {
         let salt =
             u64::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3], id.0[4], id.0[5], id.0[6], id.0[7]]);
         Self {
@@ -94,7 +95,7 @@ impl Peer {
             draining: Arc::default(),
             current: watch::Sender::new(None),
             answers: Answers::default(),
-            outgoing: Outgoing::default(),
+            outgoing: Outgoing::new(first_request),
             estimate: Estimate::default(),
             heard_frames: 0,
             at: None,

@@ -16,7 +16,6 @@ use crate::channel::{read_bytes, read_message, write_error, write_message};
 use crate::{NetError, RequestError};
 
 /// Our requests to one peer on the present link.
-#[derive(Default)]
 pub(super) struct Outgoing {
     link: Option<LinkId>,
     next: u64,
@@ -24,9 +23,21 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// For a peer that may have been asked under each id below `first`. A link has its name for as long as both devices
+    /// run, and a peer that we did not trust for a while may have trusted us all the time: it still knows what it answered,
+    /// and refuses an id that comes again.
+    pub(super) fn new(first: u64) -> Self {
+        Self { link: None, next: first, open: BTreeSet::new() }
+    }
+
+    /// No id from here on was used yet.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     fn begin(&mut self, link: LinkId) -> Option<u64> {
         if self.link != Some(link) {
-            *self = Self { link: Some(link), ..Self::default() };
+            *self = Self { link: Some(link), ..Self::new(self.next) };
         }
         if self.open.len() >= limits::PEER_REQUESTS {
             return None;
