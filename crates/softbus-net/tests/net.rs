@@ -1,7 +1,7 @@
 //! The network room as a whole, under virtual time on a network in memory.
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests, too")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use softbus_net::seam::memory::{Host, World};
 use softbus_net::seam::{Announcement, BoxFuture, Discovery, Sighting};
 use softbus_net::testing::FixedJudge;
 use softbus_net::{
-    Caller, Channel, LinkEvent, LinkInfo, Net, NetConfig, NetError, Presence, RequestError, Respond, Router,
-    Service, read_message, write_message,
+    Caller, Channel, Judge, LinkEvent, LinkInfo, Net, NetConfig, NetError, Presence, RequestError, Respond,
+    Router, Service, Standing, TagSecret, read_message, write_message,
 };
 use softbus_trust::{DeviceKey, Role};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 fn ms(ms: u64) -> Duration {
@@ -128,6 +128,14 @@ async fn device(world: &World, host: &str, n: u8, trusts: &[u8], config: NetConf
     router.serve(name("echo/1"), Arc::new(Echo));
     let net = Net::start(host.seam(), key(n), judge.clone(), router.clone(), config).await.unwrap();
     Device { host, judge, router, net }
+}
+
+/// All devices of a circle so large that two of them, which come after it, keep no standing link.
+fn far_apart() -> (Vec<u8>, u8, u8) {
+    let mut all: Vec<u8> = (1..=12).collect();
+    all.sort_by_key(|n| key(*n).id());
+    let (a, b) = (all[0], all[6]);
+    (all, a, b)
 }
 
 /// Two devices that know each other's address.
@@ -611,6 +619,62 @@ async fn removal_ends_the_link_at_once() {
     b.judge.trust(a.id(), Role::Member);
     b.net.add_static(Some(a.id()), a.host.address(PORT));
     up(&a, &b).await;
+}
+
+/// A judge that takes everybody for a stranger for a moment, and does not tell that it does.
+struct Blinks {
+    judge: Arc<FixedJudge>,
+    blind: AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl Judge for Blinks {
+    fn standing(&self, peer: &DeviceId) -> Standing {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.blind.load(Ordering::SeqCst) {
+            return Standing::Stranger { pairing: false };
+        }
+        self.judge.standing(peer)
+    }
+    fn may_open(&self, peer: &DeviceId, service: &ServiceName) -> Result<(), ErrorCode> {
+        self.judge.may_open(peer, service)
+    }
+    fn peers(&self) -> Vec<DeviceId> {
+        self.judge.peers()
+    }
+    fn tag_secrets(&self) -> Vec<TagSecret> {
+        self.judge.tag_secrets()
+    }
+    fn announce_openly(&self) -> bool {
+        self.judge.announce_openly()
+    }
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.judge.changed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_ends_while_trust_flickers_is_not_the_last() {
+    let world = World::new(1);
+    let (all, a, b) = far_apart();
+    // B does not dial by itself.
+    let b = device(&world, "b", b, &all, NetConfig { link_budget: 0, ..config() }).await;
+    let judge = Arc::new(Blinks {
+        judge: FixedJudge::new([b.id()]),
+        blind: AtomicBool::new(true),
+        asked: AtomicUsize::new(0),
+    });
+    let host = world.host("a");
+    let net = Net::start(host.seam(), key(a), judge.clone(), Router::new(), config()).await.unwrap();
+    let before = judge.asked.load(Ordering::SeqCst);
+    net.add_static(Some(b.id()), b.host.address(PORT));
+    sleep(Duration::from_secs(1)).await;
+    assert!(judge.asked.load(Ordering::SeqCst) > before, "a dial went through, and was judged");
+    assert_eq!(net.links().borrow().get(&b.id()).map(|l| l.generation), Some(0), "it was turned away");
+    judge.blind.store(false, Ordering::SeqCst);
+    let mut links = net.links();
+    let up = links.wait_for(|links| links.get(&b.id()).is_some_and(|l| l.presence == Presence::Online));
+    timeout(Duration::from_secs(120), up).await.expect("it is dialled again").unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,7 +122,8 @@ impl Core {
         // Judged under the lock: whoever loses trust after this is found among the peers when the judge's news
         // comes, and parted from then.
         if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
-            return close(&connection, self.untrusted(&id, ErrorCode::NotTrusted));
+            drop(hub);
+            return self.turn_away(id, &connection, attempt, self.untrusted(&id, ErrorCode::NotTrusted));
         }
         let now = self.now();
         let live = hub.peers.values().filter(|p| !p.carriers.is_empty()).count();
@@ -140,12 +141,7 @@ impl Core {
             || peer.carriers.is_empty() && live >= limits::LINKS
         {
             drop(hub);
-            close(&connection, ErrorCode::Busy);
-            if let Some(attempt) = attempt {
-                let reason = ErrorCode::Busy.to_string();
-                self.with_peer(id, |peer, now| peer.machine.dial_failed(now, attempt, reason));
-            }
-            return;
+            return self.turn_away(id, &connection, attempt, ErrorCode::Busy);
         }
         peer.learn(canonical(connection.remote_address()), false, now, attempt.is_some());
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
@@ -170,6 +166,21 @@ impl Core {
         // A root: the link outlives whatever opened it. What serves its streams starts within.
         let span = tracing::info_span!(parent: None, "link", device = %self.me.short(), peer = %id.short());
         span.in_scope(|| self.spawn(async move { core.run_connection(ends).await }));
+    }
+
+    /// Ends a connection that cannot be adopted. Whatever came of our dial, its machine must hear of it: until then it
+    /// dials no more.
+    fn turn_away(
+        self: &Arc<Self>,
+        id: DeviceId,
+        connection: &quinn::Connection,
+        attempt: Option<u64>,
+        code: ErrorCode,
+    ) {
+        close(connection, code);
+        if let Some(attempt) = attempt {
+            self.with_peer(id, |peer, now| peer.machine.dial_failed(now, attempt, code.to_string()));
+        }
     }
 
     /// Carries out what a machine wants.
