@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use softbus_core::wire::link::{Open, Reply, Want};
 use softbus_core::{DeviceId, ErrorCode, ServiceName};
-use softbus_net::seam::memory::{Host, World};
+use softbus_net::seam::memory::{Conditions, Host, World};
 use softbus_net::seam::{Announcement, BoxFuture, Discovery, Sighting};
 use softbus_net::testing::FixedJudge;
 use softbus_net::{
@@ -941,6 +941,29 @@ async fn past_the_budget_links_open_on_demand_and_rest() {
     assert_eq!(first.presence(far), Presence::Asleep, "unused, it rests");
     assert_eq!(echo(far, first, b"and back").await.unwrap(), b"and back");
     assert_eq!(live(first), counts[0] + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_comes_to_rest_as_it_is_used_opens_again() {
+    let world = World::new(2);
+    let (all, a, b) = far_apart();
+    let config = || NetConfig { discovery: true, link_budget: 0, ..config() };
+    let a = device(&world, "a", a, &all, config()).await;
+    let b = device(&world, "b", b, &all, config()).await;
+    world.set_conditions_between(&a.host, &b.host, Conditions { latency: ms(100), ..Conditions::default() });
+    for device in [&a, &b] {
+        device.judge.set_tag_secret([1; 32]);
+    }
+    sleep(Duration::from_secs(5)).await;
+    // As long as A has its side of a channel it does not let the link rest. B has let go of it.
+    let mut channel = a.net.open(b.id(), &name("echo/1")).await.unwrap();
+    channel.finish();
+    channel.recv.read_to_end(1).await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    b.until_presence(&a, Presence::Asleep).await;
+    assert_eq!(a.presence(&b), Presence::Online, "A has not heard of it yet");
+    assert_eq!(echo(&a, &b, b"not yet").await.unwrap(), b"not yet");
+    drop(channel);
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,8 +33,11 @@ impl Core {
             let active = self.active(peer, deadline, failed).await?;
             let opening = self.open_on(peer, &active.connection, services);
             match timeout(REPLY_WAIT, opening).await {
-                // The connection broke before the peer answered: nothing was begun, so try the next one.
-                Ok(Err(NetError::Lost(_) | NetError::Refused(ErrorCode::Superseded))) => {
+                // The connection broke before the peer answered, or it let the link rest a moment before it heard of
+                // us: nothing was begun, so try the next one.
+                Ok(Err(
+                    NetError::Lost(_) | NetError::Refused(ErrorCode::Superseded | ErrorCode::Resting),
+                )) => {
                     failed = Some(active.key);
                 }
                 Ok(result) => {
