@@ -161,10 +161,7 @@ impl Keeper {
             }
             Judged::Wrong => return Err(Stop::Say(self.wrong_try(&invitation.which))),
             Judged::ThirdDevice => {
-                // Somebody is at work in this network: the PIN shown is not to be tried again.
-                self.write().gate.close();
-                self.pairing
-                    .send_replace(PairingState::Failed { reason: MembershipError::ThirdDevice.to_string() });
+                self.third_device(&invitation.which);
                 return Err(Stop::Say(Refusal::ThirdDevice));
             }
         }
@@ -297,6 +294,32 @@ impl Keeper {
             Which::Ticket { name } => {
                 let wrong = self.read().tickets.get(name).map_or(TICKET_TRIES, |ticket| ticket.wrong);
                 Refusal::WrongPassword { tries_left: TICKET_TRIES.saturating_sub(wrong) }
+            }
+        }
+    }
+
+    /// Somebody is at work in this network.
+    fn third_device(&self, which: &Which) {
+        let failed = PairingState::Failed { reason: MembershipError::ThirdDevice.to_string() };
+        match *which {
+            // A PIN can be guessed: it is not to be tried again. But one that is shown since then is another.
+            Which::Pin { opening } => {
+                let mut state = self.write();
+                if state.gate.opening() == opening {
+                    state.gate.close();
+                    self.pairing.send_replace(failed);
+                }
+            }
+            // Who was in the middle learned nothing of a link's secret; the try is counted. It has nothing to do with a PIN
+            // that is shown meanwhile.
+            Which::Ticket { .. } => {
+                self.pairing.send_if_modified(|state| {
+                    let free = state.is_over();
+                    if free {
+                        *state = failed;
+                    }
+                    free
+                });
             }
         }
     }

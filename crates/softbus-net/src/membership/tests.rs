@@ -327,20 +327,18 @@ async fn a_try_that_cannot_be_counted_is_not_judged() {
     assert_eq!(trusts(&a, 2), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_third_device_in_the_middle_fails() {
-    let world = World::new(6);
-    let (_ha, a, _hb, b) = two(&world).await;
-    a.found("home").await.unwrap();
-    a.open_pairing(PairOptions::default()).await.unwrap();
-    let pin = shown(&a);
+/// `enterer` pairs with `opener` through somebody in the middle, who hands every message through.
+async fn pair_through_the_middle(
+    opener: &Keeper,
+    enterer: &Arc<Keeper>,
+    password: PairPassword,
+) -> Result<Paired, MembershipError> {
     let (mut a_end, mut m_to_a) = pipe();
     let (mut b_end, mut m_to_b) = pipe();
-    // Each talks to the middle; it hands every message through.
-    let towards_a = Binding { opener: id(1), enterer: id(3), exporter: [1; 32] };
-    let towards_b = Binding { opener: id(3), enterer: id(2), exporter: [2; 32] };
-    let answering = a.answer_pairing(&mut a_end, towards_a);
-    let entering = b.enter_pairing(&mut b_end, towards_b, PairPassword::pin(&pin), PairOptions::default());
+    let towards_a = Binding { opener: opener.id(), enterer: id(3), exporter: [1; 32] };
+    let towards_b = Binding { opener: id(3), enterer: enterer.id(), exporter: [2; 32] };
+    let answering = opener.answer_pairing(&mut a_end, towards_a);
+    let entering = enterer.enter_pairing(&mut b_end, towards_b, password, PairOptions::default());
     let middle = async {
         loop {
             tokio::select! {
@@ -352,13 +350,49 @@ async fn a_third_device_in_the_middle_fails() {
         }
     };
     let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { biased; outcome = both => outcome, () = middle => unreachable!() };
+    tokio::select! { biased; outcome = both => outcome, () = middle => unreachable!() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_third_device_in_the_middle_fails() {
+    let world = World::new(6);
+    let (_ha, a, _hb, b) = two(&world).await;
+    a.found("home").await.unwrap();
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = shown(&a);
+    let outcome = pair_through_the_middle(&a, &b, PairPassword::pin(&pin)).await;
     assert!(matches!(outcome, Err(MembershipError::ThirdDevice)), "{outcome:?}");
     assert!(trusts(&a, 2).is_none() && trusts(&a, 3).is_none() && b.circles().circles.is_empty());
     assert!(matches!(&*a.pairing().borrow(), PairingState::Failed { .. }));
     // The PIN is burnt.
     let outcome = pair(&a, &b, &pin, PairOptions::default()).await;
     assert!(matches!(outcome, Err(MembershipError::NotOpen)), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_third_device_in_the_middle_of_a_link_leaves_the_pin_alone() {
+    let world = World::new(6);
+    let (_ha, a, _hb, b) = two(&world).await;
+    let c = keeper(&world.host("c"), 4).await;
+    a.found("home").await.unwrap();
+    let password = PairPassword::ticket(&[9; 16]);
+    let softbus_core::wire::pair::Password::Ticket(name) = password.which else { panic!() };
+    let expires = a.wall().after(Duration::from_secs(600));
+    let (circle, grant) = (None, None);
+    let record = shelf::TicketRecord { secret: [9; 16], expires, wrong: 0, circle, grant, join: false };
+    a.write().tickets.insert(name, record);
+    // Nothing else is shown: its user is told.
+    let outcome = pair_through_the_middle(&a, &b, password.clone()).await;
+    assert!(matches!(outcome, Err(MembershipError::ThirdDevice)), "{outcome:?}");
+    assert!(matches!(&*a.pairing().borrow(), PairingState::Failed { .. }));
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    let pin = shown(&a);
+    let outcome = pair_through_the_middle(&a, &b, password).await;
+    assert!(matches!(outcome, Err(MembershipError::ThirdDevice)), "{outcome:?}");
+    assert_eq!(a.read().tickets[&name].wrong, 2, "each try is counted");
+    assert!(trusts(&a, 2).is_none() && trusts(&a, 3).is_none() && b.circles().circles.is_empty());
+    assert_eq!(shown(&a), pin, "it is another device's");
+    pair(&a, &c, &pin, PairOptions::default()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
