@@ -605,7 +605,7 @@ async fn who_leaves_tells_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trust_is_as_it_was_after_every_crash() {
+async fn trust_is_as_it_was_when_all_lose_power_at_rest() {
     let world = World::new(8);
     let (phone, tv, car) = home(&world).await;
     let before = (phone.view(), tv.view(), car.view());

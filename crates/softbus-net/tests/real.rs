@@ -58,7 +58,8 @@ async fn two_devices_link_over_loopback() {
     let total = channel.recv.read_to_end(8).await.unwrap();
     assert_eq!(total, (16u64 << 20).to_le_bytes());
 
-    // A change of the network is survived by the same connection: the sockets are bound again under it.
+    // Waking is survived by the same connection: its socket is handed to quinn anew. (A change of addresses under real
+    // sockets is the business of the tests in namespaces.)
     let generation = a.links().borrow()[&b.id()].generation;
     a.wake();
     let mut channel = a.open(b.id(), &count).await.unwrap();
