@@ -43,13 +43,16 @@ owner only, until this command has shown them.")]
     /// Give a member another role
     #[command(after_help = "Examples:
   softbus circle set-role laptop owner
-  softbus circle set-role visitor guest --service camera/1 --expires 2d")]
+  softbus circle set-role visitor guest --service camera/1 --expires 2d
+
+Without --expires its membership ends when it would have ended anyway. (A guest's
+must end: one that had no end gets 1d.)")]
     SetRole {
         /// Name, id or end of the id of the device
         device: String,
         /// owner, member or guest
         role: Role,
-        /// Until when: 30d (at least 1d), never
+        /// Until when: 30d (at least 1d), never; without it the end stays as it is
         #[arg(long, value_parser = parse_expiry)]
         expires: Option<Expiry>,
         /// A service that a guest may open; may be given more than once
@@ -165,7 +168,8 @@ A PIN counts for 60 seconds and three tries. PIN and link are secrets: on a
 command line other users of the machine may see them, and the shell keeps them.
 `-` in their place asks for them, or reads them from standard input.
 
---circle, --role, --expires and
+A membership lasts a year unless --expires says otherwise, a guest's a day; who
+founds a circle is its owner without end. --circle, --role, --expires and
 --service say on which terms the other device is admitted, if it is this one
 that admits.")]
 pub struct PairArgs {
@@ -196,7 +200,7 @@ pub struct Terms {
     /// What the other device becomes: owner, member (the default) or guest
     #[arg(long)]
     pub role: Option<Role>,
-    /// Until when: 365d (the default), 1d (the least), never
+    /// Until when: 365d (the default; for guests 1d), 1d (the least), never (not for guests)
     #[arg(long, value_parser = parse_expiry)]
     pub expires: Option<Expiry>,
     /// A service that a guest may open; may be given more than once

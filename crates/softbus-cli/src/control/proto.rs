@@ -124,7 +124,7 @@ pub enum Request {
         device: String,
         /// The new role.
         role: Role,
-        /// Until when; left out: as the role has it by default.
+        /// Until when; left out: as it was. (For a guest that had no end, a day.)
         expires: Option<Expiry>,
         /// For a guest: the services it may open.
         #[serde(default)]

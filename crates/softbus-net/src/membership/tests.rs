@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::pair::{Pair, Refusal, Welcome};
-use softbus_core::{DeviceId, Message};
+use softbus_core::{DeviceId, Message, WallMs};
 use softbus_trust::pairing::{Binding, PairPassword};
 use softbus_trust::{DeviceKey, Grant, PairingState, Pin, Role};
 use tokio::sync::mpsc;
@@ -732,6 +732,14 @@ async fn the_persons_wishes_and_their_errors() {
     assert!(matches!(a.renew(None, id(2), short).await, Err(MembershipError::BadGrant(_))));
     a.renew(None, id(2), None).await.unwrap();
     let owner = Grant { role: Role::Owner, expires: None, services: Default::default() };
+    let soon = a.wall().after(SHORTEST_GRANT);
+    let ends = |role, expires| Grant { role, expires: Some(expires), services: Default::default() };
+    a.set_role(None, id(2), ends(Role::Member, soon)).await.unwrap();
+    ha.clock().jump_wall(12 * 3_600_000);
+    let nearer = ends(Role::Owner, WallMs(soon.0 - 1));
+    assert!(matches!(a.set_role(None, id(2), nearer).await, Err(MembershipError::BadGrant(_))));
+    a.set_role(None, id(2), ends(Role::Guest, soon)).await.expect("an end that is there may stay");
+    ha.clock().jump_wall(-12 * 3_600_000);
     a.set_role(None, id(2), owner.clone()).await.unwrap();
     assert_eq!(trusts(&a, 2), Some(Role::Owner));
     a.replace(None, id(2), id(5), owner).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use softbus::core::{CircleId, DeviceId, ServiceName, WallMs};
 use softbus::net::NetError;
 use softbus::net::membership::MembershipError;
-use softbus::trust::{Grant, Rule};
+use softbus::trust::{Grant, Member, Rule};
 use softbus::{Bus, Founded, Opening, PairOptions, Paired, PairingState, Role};
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::control::{
 use crate::failure::{Failure, Kind};
 use crate::output::clean;
 
-/// A membership without a word about its end.
+/// A member's or an owner's membership without a word about its end. (Who founds a circle is its owner without end.)
 const MEMBER_LIVES: Duration = Duration::from_secs(365 * 86_400);
 /// A guest's, likewise.
 const GUEST_LIVES: Duration = Duration::from_secs(86_400);
@@ -138,6 +138,14 @@ impl Backend {
         resolve::device(text, &among, "of a common circle")
     }
 
+    /// What a device is in a circle (or the only one).
+    fn membership(&self, circle: Option<CircleId>, device: &DeviceId) -> Result<Member, Failure> {
+        let view = self.bus.circles().circles();
+        let mut circles = view.circles.values().filter(|c| circle.is_none_or(|id| c.id == id));
+        let member = circles.find_map(|c| c.members.get(device).cloned());
+        member.ok_or_else(|| Failure::not_found(format!("…{} is not in that circle", device.short())))
+    }
+
     pub(super) async fn leave(&self, circle: Option<String>, force: bool) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
         self.bus.circles().leave(circle, force).await.map_err(failed)?;
@@ -169,7 +177,11 @@ impl Backend {
     ) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
         let device = self.member(device)?;
-        let grant = grant(role, expires, services)?;
+        let mut grant = grant(role, expires, services)?;
+        if expires.is_none() {
+            let before = self.membership(circle, &device)?.expires;
+            grant.expires = kept_end(role, before, grant.expires);
+        }
         self.bus.circles().set_role(circle, device, grant).await.map_err(failed)?;
         Ok(Response::Done)
     }
@@ -208,14 +220,8 @@ impl Backend {
             })?,
         };
         // The new device gets what the lost one had.
-        let view = self.bus.circles().circles();
-        let member = view
-            .circles
-            .values()
-            .filter(|c| circle.is_none_or(|id| c.id == id))
-            .find_map(|c| c.members.get(&old))
-            .ok_or_else(|| Failure::not_found(format!("…{} is not in that circle", old.short())))?;
-        let grant = Grant { role: member.role, expires: member.expires, services: member.services.clone() };
+        let Member { role, expires, services } = self.membership(circle, &old)?;
+        let grant = Grant { role, expires, services };
         self.bus.circles().replace(circle, old, new, grant).await.map_err(failed)?;
         Ok(Response::Done)
     }
@@ -522,10 +528,15 @@ fn grant(role: Role, expires: Option<Expiry>, services: &[String]) -> Result<Gra
         Some(Expiry::Never) => None,
         Some(Expiry::InS(seconds)) => after(Duration::from_secs(seconds)),
         None if role == Role::Guest => after(GUEST_LIVES),
-        None if role == Role::Owner => None,
         None => after(MEMBER_LIVES),
     };
     Ok(Grant { role, expires, services })
+}
+
+/// The end that goes with another role when nobody spoke of it: the one there was. A guest must have one: if there was
+/// none, `fresh`.
+fn kept_end(role: Role, before: Option<WallMs>, fresh: Option<WallMs>) -> Option<WallMs> {
+    if role == Role::Guest { before.or(fresh) } else { before }
 }
 
 #[cfg(test)]
@@ -539,12 +550,27 @@ mod tests {
         };
         assert_eq!(end(Role::Member, None), Some(365));
         assert_eq!(end(Role::Guest, None), Some(1));
-        assert_eq!(end(Role::Owner, None), None);
+        assert_eq!(
+            end(Role::Owner, None),
+            Some(365),
+            "only who founds a circle has no end unless somebody says so"
+        );
+        assert_eq!(end(Role::Owner, Some(Expiry::Never)), None);
         assert_eq!(end(Role::Member, Some(Expiry::Never)), None);
         assert_eq!(end(Role::Member, Some(Expiry::InS(2 * 86_400))), Some(2));
         assert!(grant(Role::Guest, Some(Expiry::Never), &[]).is_err());
         assert!(grant(Role::Member, None, &["camera/1".into()]).is_err());
         assert!(grant(Role::Guest, None, &["camera".into()]).is_err());
         assert_eq!(grant(Role::Guest, None, &["camera/1".into()]).unwrap().services.len(), 1);
+    }
+
+    #[test]
+    fn another_role_keeps_the_end() {
+        let (before, fresh) = (Some(WallMs(7)), Some(WallMs(9)));
+        for role in [Role::Owner, Role::Member, Role::Guest] {
+            assert_eq!(kept_end(role, before, fresh), before, "{role}");
+        }
+        assert_eq!(kept_end(Role::Owner, None, fresh), None, "nobody's membership ends who did not say so");
+        assert_eq!(kept_end(Role::Guest, None, fresh), fresh, "but a guest's does");
     }
 }
