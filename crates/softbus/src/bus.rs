@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use softbus_core::{DeviceId, ErrorCode, ServiceName};
+use softbus_core::{DeviceId, ErrorCode, ServiceName, limits};
 use softbus_net::membership::{Founded, Keeper, Opening, PairOptions, Paired};
 use softbus_net::seam::Sighting;
 use softbus_net::seam::store::Store;
@@ -157,8 +157,8 @@ impl Bus {
     /// members of a common circle may call it, guests only where a rule names it.
     ///
     /// # Errors
-    /// If that is no service name, or the service is offered already: by this program ([`Bus::withdraw`] it first), or
-    /// by the bus itself, as `task/1` is.
+    /// If that is no service name; if the service is offered already: by this program ([`Bus::withdraw`] it first), or
+    /// by the bus itself, as `task/1` is; or if this program offers 64 already, which is all that a profile tells of.
     pub fn answer<F, Fut>(&self, service: &str, answer: F) -> Result<(), Error>
     where
         F: Fn(Caller, Vec<u8>) -> Fut + Send + Sync + 'static,
@@ -204,6 +204,12 @@ impl Bus {
             let whose = if offered.contains(&name) { "this program" } else { "the bus itself" };
             return Err(Error::Config(format!("the service {name} is offered already, by {whose}")));
         }
+        if offered.len() >= limits::PROFILE_ENTRIES {
+            return Err(Error::Config(format!(
+                "the service {name} cannot be offered: {} are, and no profile tells of more; withdraw one first",
+                limits::PROFILE_ENTRIES
+            )));
+        }
         put(router, name.clone());
         offered.insert(name);
         drop(offered);
@@ -221,7 +227,8 @@ impl Bus {
         Ok(self.rooms.net.request(device, &name, request, REQUEST_TIMEOUT).await?)
     }
 
-    /// Opens a byte stream to a service of a device. The other side hears of it with the first byte.
+    /// Opens a byte stream to a service of a device. When this returns, the other side has let it in and its handler
+    /// runs.
     ///
     /// # Errors
     /// As [`Bus::request`].

@@ -233,6 +233,30 @@ async fn services_are_offered_called_told_and_withdrawn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_more_services_are_offered_than_a_profile_tells() {
+    let world = World::new(9);
+    let tv = device(&host(&world, "tv")).start().await.unwrap();
+    let most = softbus_core::limits::PROFILE_ENTRIES;
+    let offer = |n: usize| tv.answer(&format!("s{n}/1"), |_, request| async move { Ok(request) });
+    for n in 0..most {
+        offer(n).unwrap();
+    }
+    let error = offer(most).unwrap_err();
+    assert!(matches!(error, Error::Config(_)) && error.to_string().contains("withdraw"), "{error}");
+    assert!(tv.serve("shout/1", |_| async {}).is_err());
+    tv.withdraw("s0/1").unwrap();
+    offer(most).unwrap();
+    let told = |name: String| {
+        let view = tv.roster().view();
+        let profile = view.get(&tv.id()).and_then(|entry| entry.profile.clone());
+        let service: ServiceName = name.parse().unwrap();
+        profile.is_some_and(|p| p.services.len() == most && p.services.iter().any(|o| o.service == service))
+    };
+    until("told", async || told(format!("s{most}/1")).then_some(())).await;
+    tv.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guest_is_stopped_before_the_handler_runs() {
     let world = World::new(2);
     let phone = device(&host(&world, "phone")).start().await.unwrap();
