@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use softbus::KEY_SECRET;
 use softbus::net::seam::Storage as _;
 use softbus::net::seam::memory::{Host, VirtualCompute, World};
+use softbus::roster::{Event, Numbered, Source, Update};
 use softbus::task::{PolicyKind, TaskState};
 use softbus::{
     Bus, Capability, Declared, DeviceKind, Error, ErrorCode, PairOptions, PairingState, Presence, Role, Step,
@@ -296,14 +297,38 @@ async fn changes_are_told_in_order() {
     let (phone, tv) = two(&world).await;
     let mut events = phone.events();
     let id = tv.id();
+    let presence = || phone.roster().view().get(&id).map(|entry| entry.presence);
+    let owner = Grant { role: Role::Owner, expires: None, services: Default::default() };
+    phone.circles().set_role(None, id, owner).await.unwrap();
+    until("an owner", async || {
+        let role = phone.roster().view().get(&id).and_then(|entry| entry.role);
+        (role == Some(Role::Owner)).then_some(())
+    })
+    .await;
     tv.shutdown().await;
-    let gone = async || {
-        let event = events.next().await?;
-        format!("{event:?}").contains("Offline").then_some(())
-    };
-    until("an event of the TV's end", gone).await;
-    assert_eq!(phone.roster().view().get(&id).unwrap().presence, Presence::Offline);
-    assert_eq!(phone.devices().len(), 2);
+    until("offline", async || (presence() == Some(Presence::Offline)).then_some(())).await;
+    phone.circles().remove(None, id).await.unwrap();
+    until("gone", async || presence().is_none().then_some(())).await;
+    assert_eq!(phone.devices().len(), 1);
+
+    let (mut seq, mut told) = (events.start().seq, Vec::new());
+    while told.last() != Some(&Event::Left { id }) {
+        let update = timeout(Duration::from_secs(1), events.next()).await.expect("more").unwrap();
+        let Update::Event(Numbered { seq: number, event }) = update else { panic!("{update:?}") };
+        assert_eq!(number, seq + 1, "none is missing and none comes twice");
+        seq = number;
+        // What is measured changes at any time.
+        if !matches!(
+            event,
+            Event::ProfileChanged { .. } | Event::NowChanged { .. } | Event::LinkChanged { .. }
+        ) {
+            told.push(event);
+        }
+    }
+    let role = Event::RoleChanged { id, role: Some(Role::Owner) };
+    let (from, to, source) = (Presence::Online, Presence::Offline, Source::Direct);
+    let offline = Event::PresenceChanged { id, from, to, source };
+    assert_eq!(told, [role, offline, Event::Left { id }]);
 }
 
 #[tokio::test(start_paused = true)]
