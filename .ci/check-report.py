@@ -19,6 +19,13 @@ for move in moves:
     need(move["from"] != move["to"], "a hand-over to the same device")
     need(move["reason"], "a hand-over without a reason")
     need(move["downtime_ms"] >= 0 and move["bytes"] > 0, "a hand-over that moved nothing")
+# The first move is a person's, the second the bus's own, with what placement says of it.
+asked, decided = moves[0]["reason"], moves[1]["reason"]
+need(asked.startswith("the person "), "the first hand-over was not asked for by a person")
+need(decided.startswith(f"moves to {moves[1]['to']}: "), "the bus does not say where it moves the task")
+here = moves[1]["from"]
+need(f"; {here} would take " in decided or f"; {here} cannot: " in decided, "the bus does not say what was wrong")
+need("verdict" in decided and all(who in decided for who in ("phone", "tv", "car", "sensor")), "a device is not weighed")
 failover = report["failover"]
 need(failover["killed"] != failover["resumed_on"], "fail-over to the killed device")
 need(failover["gap_ms"] > 0, "fail-over without a gap")
