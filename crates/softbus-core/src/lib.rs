@@ -2,7 +2,8 @@
 //! much of anything is allowed.
 //!
 //! This room is `no_std` + `alloc`. No I/O, no clock and no randomness may enter it: every other room
-//! stands on it, from a sensor's firmware to the simulator.
+//! stands on it, from a sensor's firmware to the simulator. That nothing brings std in with it is checked by
+//! `no_std/`, a crate that does not build then.
 #![no_std]
 #![warn(missing_docs)]
 
