@@ -8,7 +8,8 @@ use softbus_core::{DeviceId, ErrorCode, Message, decode};
 
 use crate::link::{Action, Control, LinkConfig, LinkMachine};
 
-pub use crate::membership::read_stored as membership_record;
+pub use crate::membership::{read_stored as membership_record, read_words as recovery_words_file};
+pub use crate::seam::real::{read_segment as segment, write_segment};
 
 /// Feeds a link machine with what a hostile peer and a hostile network may do to it. Each step of the script is one
 /// byte for what happens, one for the connection it happens to, and, for a message, one for its length and the

@@ -8,6 +8,7 @@ mod roster;
 mod task;
 mod trust;
 mod wire;
+mod work;
 
 use softbus_core::{DeviceId, Hash, Signed, TaskId, WallMs};
 use softbus_trust::DeviceKey;
@@ -64,6 +65,8 @@ pub const TARGETS: &[Target] = &[
     net::TXT,
     net::LINK,
     net::MEMBERSHIP_RECORD,
+    net::SEGMENT,
+    net::WORDS_FILE,
     // roster
     roster::PROFILE,
     roster::BELIEVED,
@@ -91,6 +94,10 @@ pub const TARGETS: &[Target] = &[
     program::PICTURE,
     program::PICTURE_INPUT,
     program::PICTURE_STATE,
+    work::PRIMES_INPUT,
+    work::PRIMES_STATE,
+    work::CHECKSUM_INPUT,
+    work::CHECKSUM_STATE,
 ];
 
 /// The moment at which harnesses live.

@@ -8,7 +8,7 @@ use softbus_trust::pairing::GateRecord;
 use softbus_trust::{AccessRules, Role, Rule};
 
 use super::trust::circle_secret;
-use super::{id, signed, with_nasty};
+use super::{id, signed, with_nasty, with_nasty_text};
 use crate::Target;
 
 pub const CERTIFICATE: Target =
@@ -60,6 +60,34 @@ fn links() -> Vec<Vec<u8>> {
     let again = up.repeat(3);
     let clock = [6, 255].repeat(100);
     vec![up, again, [0, 1, 0, 1, 1, 2, 3, 0, 7, 0, 5, 255].repeat(6), clock]
+}
+
+/// Many blobs in one file, as a power cut or a bad disk leaves it.
+pub const SEGMENT: Target = Target { name: "segment", run: harness::segment, cost: 40, seeds: segments };
+
+fn segments() -> Vec<Vec<u8>> {
+    let salt = [3; 16];
+    let whole = harness::write_segment(salt, &[&b"one blob"[..], &[], &[9; 200]]);
+    // A segment in a segment's blob, once under the same salt; torn, and with a head that is damaged.
+    let nested = harness::write_segment(salt, &[&whole[..], &b"behind it"[..]]);
+    let mut damaged = nested.clone();
+    damaged[40] ^= 1;
+    // A head that promises more than there is.
+    let mut long = whole.clone();
+    long[48..56].fill(0xff);
+    let torn = whole[..whole.len() - 7].to_vec();
+    vec![whole, nested, damaged, long, torn, Vec::new()]
+}
+
+/// Words that wait for a person, in a file.
+pub const WORDS_FILE: Target =
+    Target { name: "recovery-words-file", run: harness::recovery_words_file, cost: 1, seeds: words_files };
+
+fn words_files() -> Vec<Vec<u8>> {
+    let line = |n: u8| format!("{} abandon ability able about above absent\n", CircleId([n; 32]));
+    let many: String = (0..12).map(line).collect();
+    let odd = format!("{}\r\n  x\n{} \n{}", line(1), CircleId([2; 32]), line(1));
+    with_nasty_text(&[&line(1), &many, &odd])
 }
 
 /// What membership reads from its database.

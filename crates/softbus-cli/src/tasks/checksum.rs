@@ -48,7 +48,8 @@ impl Task for Checksum {
     }
 
     fn resume(state: State) -> Result<Self, TaskFailure> {
-        if state.at as usize >= state.file.0.len() || state.rounds > ROUNDS_MAX {
+        let rounds = (1..=ROUNDS_MAX).contains(&state.rounds) && state.round <= state.rounds;
+        if state.at >= state.file.0.len() as u64 || !rounds {
             return Err(TaskFailure::new("a state of checksum/1 that it never saved"));
         }
         Ok(Self(state))
@@ -119,6 +120,21 @@ mod tests {
         let (whole, (moved, steps)) = (finish(false).0, finish(true));
         assert_eq!(moved, whole);
         assert_eq!(steps, 8, "three rounds of three blocks, the last of which ends it");
+    }
+
+    #[test]
+    fn a_state_that_was_never_saved_is_refused() {
+        let good = State { file: Buffer(vec![1; 9]), rounds: 3, round: 2, at: 4, digest: [0; 32] };
+        assert!(Checksum::resume(good.clone()).is_ok());
+        for bad in [
+            State { at: 9, ..good.clone() },
+            State { at: u64::MAX, ..good.clone() },
+            State { rounds: 0, round: 0, ..good.clone() },
+            State { rounds: ROUNDS_MAX + 1, ..good.clone() },
+            State { round: u32::MAX, ..good.clone() },
+        ] {
+            assert!(Checksum::resume(bad.clone()).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

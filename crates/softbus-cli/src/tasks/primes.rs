@@ -53,7 +53,10 @@ impl Task for Primes {
     }
 
     fn resume(state: State) -> Result<Self, TaskFailure> {
-        if state.upto > UPTO_MAX || state.next < 2 {
+        let State { upto, next, count, last, sum } = state;
+        let range = (2..=UPTO_MAX).contains(&upto) && (2..=upto + 1).contains(&next);
+        // There are fewer primes than numbers, and none of them is larger.
+        if !range || count >= next || last >= next || sum > u128::from(next) * u128::from(next) {
             return Err(TaskFailure::new("a state of primes/1 that it never saved"));
         }
         Ok(Self { small: small_primes(state.upto.isqrt()), state })
@@ -165,6 +168,23 @@ mod tests {
     fn moving_changes_nothing() {
         let whole = finish(Primes::start(job(500_000)).unwrap(), u64::MAX, false);
         assert_eq!(finish(Primes::start(job(500_000)).unwrap(), 1, true), whole);
+    }
+
+    #[test]
+    fn a_state_that_was_never_saved_is_refused() {
+        let good = State { upto: 100, next: 51, count: 15, last: 47, sum: 328 };
+        assert!(Primes::resume(good.clone()).is_ok());
+        for bad in [
+            State { upto: 1, next: 2, count: 0, last: 0, sum: 0 },
+            State { upto: UPTO_MAX + 1, ..good.clone() },
+            State { next: 0, ..good.clone() },
+            State { next: 102, ..good.clone() },
+            State { count: u64::MAX, ..good.clone() },
+            State { last: 51, ..good.clone() },
+            State { sum: u128::MAX, ..good.clone() },
+        ] {
+            assert!(Primes::resume(bad.clone()).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub use keeper::Keeper;
 pub use pairing::{Opening, default_end};
 pub use shelf::read_stored;
 pub use sync::read_exchange;
+pub use words::read_words;
 
 /// Most circles of one device; most have one.
 pub const CIRCLES: usize = softbus_core::wire::pair::OFFER_CIRCLES;

@@ -87,6 +87,17 @@ fn parse(bytes: &[u8]) -> Waiting {
     lines.filter_map(|(id, words)| Some((id.parse().ok()?, Zeroizing::new(words.to_owned())))).collect()
 }
 
+/// For harnesses: reads bytes as the file of waiting words, and says whether there were any.
+///
+/// # Panics
+/// If a circle is lost when what was read is written and read again, or if there are more than a device may be in.
+pub fn read_words(bytes: &[u8]) -> bool {
+    let waiting = parse(bytes);
+    assert!(waiting.len() <= CIRCLES, "more circles than there can be");
+    assert!(parse(&to_file(&waiting)).keys().eq(waiting.keys()), "words were lost on the way");
+    !waiting.is_empty()
+}
+
 fn to_file(waiting: &Waiting) -> Zeroizing<Vec<u8>> {
     // In one piece from the beginning: a copy that grew would leave its predecessors behind.
     let size = waiting.values().map(|words| words.len() + 80).sum();

@@ -24,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use blobs::{read_segment, write_segment};
 pub use clock::SystemClock;
 pub use composite::CompositeSocket;
 pub use compute::ThreadCompute;

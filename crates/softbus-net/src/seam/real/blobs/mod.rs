@@ -22,6 +22,7 @@ use super::atomic;
 use super::folder::Folder;
 use crate::seam::Blobs;
 use segment::{HEAD_BYTES, RECORD_HEAD_BYTES, Record, Salt};
+pub use segment::{read_segment, write_segment};
 
 /// Longest blob, in bytes.
 const BLOB_BYTES: u64 = 512 << 20;

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::FileExt;
 
 use softbus_core::Hash;
 
@@ -101,9 +101,39 @@ fn first(hash: Hash) -> [u8; 8] {
     first
 }
 
+/// What a segment is read from.
+pub(super) trait Source {
+    fn len(&self) -> io::Result<u64>;
+    fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()>;
+}
+
+impl Source for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, into, at)
+    }
+}
+
+/// For harnesses and tests: a segment in memory.
+impl Source for [u8] {
+    fn len(&self) -> io::Result<u64> {
+        Ok(<[u8]>::len(self) as u64)
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        let rest = usize::try_from(at).ok().and_then(|at| self.get(at..));
+        let read = rest.and_then(|rest| rest.get(..into.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        into.copy_from_slice(read);
+        Ok(())
+    }
+}
+
 /// Finds the records of a segment. What is torn or damaged is passed over. `None` if it is no segment.
-pub(super) fn scan(file: &File) -> io::Result<Option<Vec<Record>>> {
-    let file_len = file.metadata()?.len();
+pub(super) fn scan(file: &(impl Source + ?Sized)) -> io::Result<Option<Vec<Record>>> {
+    let file_len = file.len()?;
     let mut head = [0; HEAD_BYTES as usize];
     if file_len < HEAD_BYTES {
         return Ok(None);
@@ -135,7 +165,12 @@ pub(super) fn scan(file: &File) -> io::Result<Option<Vec<Record>>> {
 }
 
 /// Where a mark stands next, from `offset` on.
-fn search(file: &File, salt: &Salt, mut offset: u64, file_len: u64) -> io::Result<Option<u64>> {
+fn search(
+    file: &(impl Source + ?Sized),
+    salt: &Salt,
+    mut offset: u64,
+    file_len: u64,
+) -> io::Result<Option<u64>> {
     let mut window = vec![0; SEARCH_BYTES];
     while offset.saturating_add(RECORD_HEAD_BYTES) <= file_len {
         let len = usize::try_from(file_len - offset).unwrap_or(usize::MAX).min(SEARCH_BYTES);
@@ -150,31 +185,52 @@ fn search(file: &File, salt: &Salt, mut offset: u64, file_len: u64) -> io::Resul
     Ok(None)
 }
 
+/// For harnesses: scans bytes as a segment, and says whether there was a record in it.
+///
+/// # Panics
+/// If a record that was found does not lie whole in the segment, behind the one before it.
+pub fn read_segment(bytes: &[u8]) -> bool {
+    let Ok(Some(records)) = scan(bytes) else { return false };
+    let mut end = HEAD_BYTES;
+    for record in &records {
+        assert!(record.at >= end + RECORD_HEAD_BYTES, "a record lies in another one");
+        end = record.end();
+        assert!(end <= bytes.len() as u64, "a record ends behind the file");
+    }
+    !records.is_empty()
+}
+
+/// For harnesses: a segment that holds these blobs.
+pub fn write_segment(salt: [u8; 16], blobs: &[&[u8]]) -> Vec<u8> {
+    let salt = Salt::new(salt);
+    let mut bytes = salt.head().to_vec();
+    for blob in blobs {
+        let offset = bytes.len() as u64;
+        salt.write(&mut bytes, offset, &Hash::of(blob), blob);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use proptest::prelude::*;
 
     use super::*;
 
     fn segment(blobs: &[Vec<u8>]) -> (Vec<u8>, Vec<Record>) {
-        let salt = Salt::new([7; 16]);
-        let mut bytes = salt.head().to_vec();
-        let mut records = Vec::new();
-        for blob in blobs {
-            let offset = bytes.len() as u64;
-            let name = Hash::of(blob);
-            salt.write(&mut bytes, offset, &name, blob);
-            records.push(Record { name, at: offset + RECORD_HEAD_BYTES, len: blob.len() as u64 });
-        }
-        (bytes, records)
+        let parts: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
+        let mut end = HEAD_BYTES;
+        let record = |blob: &Vec<u8>| {
+            let record = Record { name: Hash::of(blob), at: end + RECORD_HEAD_BYTES, len: blob.len() as u64 };
+            end = record.end();
+            record
+        };
+        let records = blobs.iter().map(record).collect();
+        (write_segment([7; 16], &parts), records)
     }
 
     fn found(bytes: &[u8]) -> Option<Vec<Record>> {
-        let temp = tempfile::NamedTempFile::new().unwrap();
-        fs::write(temp.path(), bytes).unwrap();
-        scan(&File::open(temp.path()).unwrap()).unwrap()
+        scan(bytes).unwrap()
     }
 
     fn blobs() -> impl Strategy<Value = Vec<Vec<u8>>> {
