@@ -28,7 +28,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "up",
     "down",
     "status",
@@ -41,6 +41,7 @@ const COMMANDS: [&str; 19] = [
     "tasks",
     "move",
     "adopt",
+    "release",
     "cancel",
     "result",
     "place",
@@ -49,6 +50,8 @@ const COMMANDS: [&str; 19] = [
     "completions",
     "demo",
 ];
+/// For hooks and demonstrations: not in the help of the program.
+const HIDDEN: [&str; 3] = ["sleep", "wake", "inject-load"];
 
 #[test]
 fn help_of_every_command() {
@@ -62,7 +65,10 @@ fn help_of_every_command() {
         assert!(stdout(&help).contains("Usage: softbus"), "{command}");
         assert!(!stdout(&help).contains('\x1b'), "no colours without a terminal");
     }
-    assert!(!stdout(&top).contains("inject-load"), "it is for demonstrations only");
+    for command in HIDDEN {
+        assert!(!stdout(&top).contains(&format!("  {command} ")), "{command} is not for everybody");
+        assert_eq!(softbus(dir.path(), &[command, "--help"]).status.code(), Some(0), "{command}");
+    }
     let nothing = softbus(dir.path(), &[]);
     assert_eq!(nothing.status.code(), Some(2));
     assert!(stderr(&nothing).contains("First steps:"), "a newcomer who types `softbus` sees where to begin");
@@ -104,6 +110,85 @@ fn commands_without_a_node_say_so() {
     assert_eq!(error["exit_code"], 3);
     assert_eq!(error["error"]["kind"], "not-running");
     assert!(error["error"]["advice"].as_str().unwrap().contains("softbus up"));
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("nowhere/x");
+    let nowhere = nowhere.to_str().unwrap();
+    let commands: [&[&str]; 47] = [
+        &["up", "--config", nowhere],
+        &["down"],
+        &["status"],
+        &["devices"],
+        &["devices", "--watch"],
+        &["circle"],
+        &["circle", "found", "home"],
+        &["circle", "words"],
+        &["circle", "leave"],
+        &["circle", "set-role", "tv", "owner"],
+        &["circle", "rules"],
+        &["circle", "rules", "reset", "camera/1"],
+        &["pair"],
+        &["pair", "--qr"],
+        &["pair", "tv"],
+        &["pair", "tv", "--pin", "123456"],
+        &["pair", "-"],
+        &["unpair", "tv"],
+        &["key"],
+        &["key", "backup", nowhere],
+        &["key", "restore", nowhere],
+        &["run", "primes/1"],
+        &["run", "picture/1", "--input", nowhere],
+        &["tasks"],
+        &["tasks", "--watch"],
+        &["tasks", "abc", "--preview", "so-far.png"],
+        &["move", "abc"],
+        &["adopt", "abc"],
+        &["adopt", "abc", "--force"],
+        &["release", "abc"],
+        &["cancel", "abc"],
+        &["result", "abc", "--out", "result"],
+        &["place", "--explain"],
+        &["doctor"],
+        &["config"],
+        &["config", "--check", nowhere],
+        &["config", "--systemd"],
+        &["config", "--sleep-hook"],
+        &["completions", "bash"],
+        &["completions", "zsh"],
+        &["completions", "cobol"],
+        &["demo", "--input", nowhere],
+        &["sleep"],
+        &["wake"],
+        &["inject-load", "--load", "900"],
+        &["fly"],
+        &["devices", "--fast"],
+    ];
+    for name in COMMANDS.iter().chain(&HIDDEN) {
+        assert!(commands.iter().any(|args| args[0] == *name), "{name} is not asked");
+    }
+    for args in commands {
+        let output = softbus(dir.path(), &[args, &["--json"]].concat());
+        let (out, err) = (stdout(&output), stderr(&output));
+        let text = if output.status.success() {
+            &out
+        } else if out.is_empty() {
+            &err
+        } else {
+            &out
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(text).unwrap_or_else(|e| panic!("{args:?}: {e}: {out:?} {err:?}"));
+        // Only what finds something out may fail and still have found it.
+        let failed = !output.status.success() && args[0] != "doctor";
+        assert_eq!(value["error"]["message"].is_string(), failed, "{args:?}: {value}");
+        assert!(failed || err.is_empty() || args[0] == "doctor", "{args:?}: nothing beside it: {err}");
+    }
+    let script = softbus(dir.path(), &["completions", "fish", "--json"]);
+    let script: serde_json::Value = serde_json::from_str(&stdout(&script)).unwrap();
+    assert!(script["script"].as_str().unwrap().contains("complete -c softbus"), "{script}");
 }
 
 #[test]

@@ -187,6 +187,9 @@ async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
 fn completions(out: Out, shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "softbus", &mut script);
+    if out.json {
+        return out.json(&serde_json::json!({ "script": String::from_utf8_lossy(&script) }));
+    }
     out.raw(&script)
 }
 
