@@ -1,6 +1,6 @@
 //! `softbus place`.
 
-use super::run::work_request;
+use super::run::{sending, work_request};
 use super::{Context, unexpected};
 use crate::args::PlaceArgs;
 use crate::control::{PlaceRequest, Request, Response};
@@ -11,7 +11,10 @@ use crate::output::{clean, clean_lines};
 pub(super) async fn place(cx: Context, args: PlaceArgs) -> Result<(), Failure> {
     let (work, input) = work_request(args.task_type, args.work)?;
     let request = PlaceRequest { work };
-    let view = match cx.client().call_with(Request::Place(request), &input).await?.response {
+    let bar = sending(&cx, &input);
+    let answer = cx.client().call_with(Request::Place(request), &input).await;
+    drop(bar);
+    let view = match answer?.response {
         Response::Placement(view) => view,
         other => return Err(unexpected(&other)),
     };

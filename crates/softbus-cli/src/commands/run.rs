@@ -40,7 +40,10 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         name: args.name.or(named),
         share: args.share,
     };
-    let reply = cx.client().call_with(Request::Run(request), &input).await?;
+    let bar = sending(&cx, &input);
+    let answer = cx.client().call_with(Request::Run(request), &input).await;
+    drop(bar);
+    let reply = answer?;
     let submitted = match reply.response {
         Response::Submitted(submitted) => submitted,
         other => return Err(unexpected(&other)),
@@ -58,6 +61,14 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         Some(out) => write_result(&cx, &task.id.to_string(), &out).await,
         None if cx.out.json => cx.out.json(&task),
         None => cx.out.line(format!("done; its result: softbus result {} --out FILE", short(&task))),
+    }
+}
+
+/// Shown while the node gets an input and finds a place for it.
+pub(super) fn sending(cx: &Context, input: &[u8]) -> Bar {
+    match input.len() as u64 {
+        0 => Bar::spinner(&cx.out, "looking for a place…"),
+        len => Bar::spinner(&cx.out, &format!("sending {}…", crate::output::bytes(len))),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::args::{DownArgs, InjectArgs};
 use crate::clock::wall;
 use crate::control::{Load, Request, Response};
 use crate::failure::Failure;
-use crate::output::{Paint, ago, clean, duration};
+use crate::output::{Bar, Paint, ago, clean, duration};
 
 /// Who this node is and how it does.
 pub(super) async fn status(cx: Context) -> Result<(), Failure> {
@@ -62,12 +62,18 @@ pub(super) async fn down(cx: Context, args: DownArgs) -> Result<(), Failure> {
         Response::Stopping { within_s } => Duration::from_secs(within_s),
         other => return Err(unexpected(&other)),
     };
+    let bar = Bar::spinner(&cx.out, "the node stops…");
+    if !args.now {
+        bar.note(&format!("its tasks move away first, which may take {}", duration(within)));
+    }
     let gone = async {
         while client.is_running().await {
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(within + SPARE, gone).await.map_err(|_| {
+    let ended = tokio::time::timeout(within + SPARE, gone).await;
+    drop(bar);
+    ended.map_err(|_| {
         Failure::timeout(format!(
             "the node said it would stop within {}, but it still answers",
             duration(within)

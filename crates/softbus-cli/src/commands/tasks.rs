@@ -253,7 +253,7 @@ async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(
 
 /// Hands a task over.
 pub(super) async fn move_task(cx: Context, args: MoveArgs) -> Result<(), Failure> {
-    let bar = crate::output::Bar::spinner(&cx.out, "moving…");
+    let bar = Bar::spinner(&cx.out, "moving…");
     let answer =
         cx.client().call(Request::Move { task: args.task, device: args.device, reason: args.reason }).await;
     drop(bar);
@@ -304,7 +304,10 @@ pub(super) async fn result(cx: Context, args: ResultArgs) -> Result<(), Failure>
 
 /// Fetches a result into a file, whole or not at all.
 pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result<(), Failure> {
-    let reply = cx.client().call_with(Request::Result { task: task.to_string() }, &[]).await?;
+    let bar = Bar::spinner(&cx.out, "fetching the result…");
+    let answer = cx.client().call_with(Request::Result { task: task.to_string() }, &[]).await;
+    drop(bar);
+    let reply = answer?;
     let Response::Result(view) = reply.response else { return Err(unexpected(&reply.response)) };
     result_file::write(out, &reply.body)?;
     let size = reply.body.len();

@@ -74,9 +74,11 @@ pub async fn tell(
     let output = args.out.join("softbus-demo.png");
     std::fs::write(&output, &result).map_err(|e| Failure::io(format!("picture {}", output.display()), &e))?;
     timeline.line("demo", "computes the same picture in one go, without moving");
+    timeline.show_spinner("computing…");
     let start = Instant::now();
     let unmoved = unmoved(picture).await?;
     let unmoved_ms = millis(start.elapsed());
+    timeline.clear();
     if unmoved != result {
         return Err(Failure::failed("the picture differs from the one computed without moving"));
     }

@@ -45,6 +45,11 @@ impl Timeline {
         *self.bar.borrow_mut() = Some(Bar::new(&self.out, "picture"));
     }
 
+    /// Shows that something goes on whose length nobody knows, where there is a terminal to show it on.
+    pub fn show_spinner(&self, what: &str) {
+        *self.bar.borrow_mut() = Some(Bar::spinner(&self.out, what));
+    }
+
     /// Moves the bar.
     pub fn progress(&self, permille: u16, note: &str) {
         if let Some(bar) = self.bar.borrow().as_ref() {
