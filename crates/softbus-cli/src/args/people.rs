@@ -159,14 +159,15 @@ pub struct RuleArgs {
   softbus pair                          show a PIN here, and wait for the other device
   softbus pair tv                       enter the PIN that the tv shows
   softbus pair 192.168.1.20:4433        the same, where discovery does not reach
-  softbus pair --qr                     draw a QR code that the other device reads
-  softbus pair -                        enter the link of a QR code
+  softbus pair --qr                     draw a link as a QR code, and print it
+  softbus pair -                        enter the link that another device drew
   softbus pair --role guest --service camera/1 --expires 2d
   softbus pair --cancel
 
 A PIN counts for 60 seconds and three tries. PIN and link are secrets: on a
 command line other users of the machine may see them, and the shell keeps them.
-`-` in their place asks for them, or reads them from standard input.
+`-` in their place asks for them, or reads them from standard input. A QR code
+carries the link: softbus reads none itself, any phone's camera app shows it.
 
 A membership lasts a year unless --expires says otherwise, a guest's a day; who
 founds a circle is its owner without end. --circle, --role, --expires and

@@ -195,7 +195,8 @@ async fn invite(cx: Context, lives: Duration, terms: PairTerms) -> Result<(), Fa
         cx.out.note("\nThe code is drawn without colours: it can be read where the background is dark.");
     }
     cx.out.note(format!(
-        "\nOn the other device, within {}: read the code, or  softbus pair -  (it asks for the link)\n\
+        "\nOn the other device, within {}:  softbus pair -  (it asks for the link, which the code carries, too: a phone's \
+         camera app shows it)\n\
          It pairs one device, once. Whoever has it may join: show it to nobody else. `softbus pair --cancel` ends it.",
         duration(Duration::from_secs(invitation.seconds))
     ));
