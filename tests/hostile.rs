@@ -309,7 +309,11 @@ async fn two_hundred_hostile_connections() {
     );
     assert!(count(&attack.datagrams) > 5_000 && count(&attack.refused) > 50, "an attack worth the name");
     assert!(count(&opened) > 0 && count(&attack.streamed) > 0, "pairing was open, and crowded");
-    assert!(tasks >= TASKS && online * 2 > looks, "{tasks} tasks done, online at {online} of {looks} looks");
+    // Links outlast the attack: at nine of ten looks the other one is there.
+    assert!(
+        tasks >= TASKS && online * 10 >= looks * 9,
+        "{tasks} tasks done, online at {online} of {looks} looks"
+    );
     assert!(peak.saturating_sub(before) <= GROWTH, "{before} bytes before, {peak} at most");
 
     // And afterwards all is well.
