@@ -1,5 +1,7 @@
 //! The softbus program: a node (`softbus up`), the commands that talk to it over its control socket, and the
 //! demo. It stands on the face (`softbus::Bus`) and knows nothing that the face does not tell.
+//!
+//! What may not enter here: what another app would need, too. That belongs on the face.
 
 mod args;
 pub mod clock;

@@ -1,4 +1,7 @@
-//! Who may talk: device keys, pairing, circles and access rules. Pure: no I/O, clock or randomness of its own.
+//! Who may talk: device keys, pairing, circles and access rules.
+//!
+//! What may not enter here: I/O, clocks and randomness (time and random bytes come in as arguments), and what a device
+//! is or does (profiles, tasks). Everything is a pure function or a plain state machine.
 
 pub mod access;
 pub mod circle;

@@ -28,6 +28,9 @@
 //!
 //! The rooms behind this face are crates of their own; [`net`], [`roster`], [`task`], [`trust`] and [`placement`]
 //! name them for those who need more. Firmware with a world of its own gives the builder a [`Seam`].
+//!
+//! What may not enter here: logic of a protocol or a decision. The face wires rooms together, and says nothing that one
+//! of them does not.
 
 mod builder;
 mod bus;
