@@ -420,7 +420,7 @@ fn spawn(data: &Path, config: &Path, how: &How) -> Child {
         .arg("--config")
         .arg(config)
         // Should the test die without a word, the kernel ends its nodes too.
-        .arg("--die-with-parent")
+        .args(["--die-with-parent", &std::process::id().to_string()])
         .args(&how.args)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))

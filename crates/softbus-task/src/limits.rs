@@ -96,6 +96,10 @@ pub const KNOW_ENDED: Duration = Duration::from_secs(60);
 /// How long a device at least knows of an ended task if others did not say that they know of its end: they may be asleep,
 /// or gone for good.
 pub const KNOW_UNSETTLED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// For how long at least an ended task is known after the last who had a part in it heard of its end.
+pub const FETCH_GRACE: Duration = Duration::from_secs(4 * 3600);
+/// How long a task that took its last step waits for its last effects to leave, before it ends without.
+pub const LAST_EFFECTS: Duration = Duration::from_secs(60);
 /// Traces of forgotten tasks that one device keeps, in number; the oldest go first. A trace keeps a device from voting twice
 /// about an epoch.
 pub const TRACES: usize = 16_384;

@@ -198,9 +198,9 @@ pub struct UpArgs {
     /// Neither announce this device nor look for others
     #[arg(long)]
     pub no_discovery: bool,
-    /// End at once when the process that started this one ends (Linux): for demos and tests
-    #[arg(long, hide = true)]
-    pub die_with_parent: bool,
+    /// End at once when the process of this id, which started this one, ends (Linux): for demos and tests
+    #[arg(long, hide = true, value_name = "PID")]
+    pub die_with_parent: Option<i32>,
 }
 
 /// Options of `down`.

@@ -130,7 +130,7 @@ impl Home {
             .arg("--config")
             .arg(&config)
             // Should this process die without a word, the kernel ends the devices too.
-            .args(["--bind", "loopback", "--die-with-parent"])
+            .args(["--bind", "loopback", "--die-with-parent", &std::process::id().to_string()])
             .stdin(Stdio::null())
             .stdout(output(&log)?)
             .stderr(output(&log)?)
@@ -186,7 +186,12 @@ impl Home {
     /// Ends all devices, politely at first, and removes the folder.
     pub async fn close(mut self, out: &Out) {
         let asked = self.devices.iter().map(|device| async {
-            let _ = tokio::time::timeout(END, device.client.call(Request::Down { now: true })).await;
+            let down = tokio::time::timeout(END, device.client.call(Request::Down { now: true })).await;
+            let pid = device.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+            // One that does not listen yet.
+            if let (false, Some(pid)) = (matches!(down, Ok(Ok(_))), pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
         });
         futures_util::future::join_all(asked).await;
         for device in &mut self.devices {

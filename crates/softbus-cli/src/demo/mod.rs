@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 pub use args::DemoArgs;
 
 use crate::failure::{Failure, Kind};
+use crate::node::Signals;
 use crate::output::Out;
 use home::Home;
 use timeline::Timeline;
@@ -36,12 +37,14 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
         made.folder(parent)?;
     }
 
+    // Before anything is started, so that nothing is left behind whenever it is stopped.
+    let mut signals = Signals::new()?;
     let mut home = Home::new(args.verbose)?;
     let timeline = Timeline::new(*out);
     let told = tokio::select! {
         biased;
+        () = signals.next() => Err(Failure::new(Kind::Interrupted, "the demo was stopped")),
         told = story::tell(&mut home, &timeline, picture, &args) => told,
-        () = stopped() => Err(Failure::new(Kind::Interrupted, "the demo was stopped")),
     };
     timeline.clear();
     if told.as_ref().is_err_and(|failure| failure.kind != Kind::Interrupted) {
@@ -74,23 +77,6 @@ impl Drop for Made {
         for dir in &self.0 {
             // Fails if something is in it, which is as it should be.
             let _ = std::fs::remove_dir(dir);
-        }
-    }
-}
-
-/// Ctrl-C, or a polite end from outside.
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                biased;
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
         }
     }
 }

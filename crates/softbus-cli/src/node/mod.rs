@@ -44,10 +44,14 @@ pub(crate) fn ends_within(config: &Config, how: Ending) -> Duration {
 
 /// Runs a node until a signal or `softbus down`.
 pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
-    if args.die_with_parent {
+    if let Some(parent) = args.die_with_parent {
         let signal = Some(rustix::process::Signal::KILL);
         rustix::process::set_parent_process_death_signal(signal)
             .map_err(|e| Failure::io("end with the parent process", &e.into()))?;
+        // It may have ended before that was said.
+        if rustix::process::getppid().is_none_or(|pid| pid.as_raw_nonzero().get() != parent) {
+            return Err(Failure::new(Kind::Interrupted, "the process that started this one has ended"));
+        }
     }
     let config_file =
         args.config.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
@@ -226,22 +230,29 @@ async fn greet(cx: &Context, bus: &Bus) {
     }
 }
 
-/// Ctrl-C and SIGTERM.
-struct Signals {
+/// Ctrl-C, SIGTERM, and the end of the terminal.
+pub(crate) struct Signals {
+    hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    /// Heard from here on.
+    pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|e| Failure::io("cannot listen for signals", &e));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     /// The next of them.
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             biased;
+            _ = self.hangup.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }

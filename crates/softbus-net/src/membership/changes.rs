@@ -121,6 +121,13 @@ impl Keeper {
         grant: Grant,
     ) -> Result<(), MembershipError> {
         let circle = self.which(circle)?;
+        let (now, view) = (self.wall(), self.circles());
+        let owners = view.circles.get(&circle).map(|view| {
+            view.members.iter().filter(|(_, m)| m.counts_at(now) && m.role == Role::Owner).map(|(id, _)| *id)
+        });
+        if grant.role != Role::Owner && owners.is_some_and(|owners| owners.eq([device])) {
+            return Err(MembershipError::LastOwner);
+        }
         let present = self.circles().circles.get(&circle).and_then(|view| view.members.get(&device)?.expires);
         if present.is_none() || grant.expires != present {
             self.check_end(grant.expires)?;

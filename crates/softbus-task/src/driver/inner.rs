@@ -351,7 +351,14 @@ impl Inner {
 
     /// A device's role in a task's circle; `None`: it, or this device, is not in it.
     pub fn role(&self, grant: &OpenGrant, device: &DeviceId) -> Option<Role> {
-        self.role_in(grant.circle(), device)
+        // Whatever became of its membership: a task stays its submitter's own where that is.
+        let own = *device == self.me && *device == grant.submitter();
+        self.role_in(grant.circle(), device).or(own.then_some(Role::Member))
+    }
+
+    /// Whether another device is in a task's circle, even if this device's own time there is over just now.
+    pub fn is_of_circle(&self, grant: &OpenGrant, device: &DeviceId) -> bool {
+        grant.circle().is_some_and(|circle| self.judge.role_in(&circle, device).is_some())
     }
 
     /// A device's role in a circle with us. Without any, each device is its own owner, and nobody else's.

@@ -178,6 +178,8 @@ struct Instance {
     last: Instant,
     cost: Duration,
     retry: Option<Duration>,
+    /// When it took its last step, or began as one that had.
+    over_since: Option<Instant>,
     /// The damage that was seen to.
     damage: u64,
 }
@@ -262,6 +264,7 @@ impl Instance {
             last: Instant::now(),
             cost: Duration::ZERO,
             retry: None,
+            over_since: ended.map(|_| Instant::now()),
             damage: 0,
             program,
             kind,
@@ -301,7 +304,8 @@ impl Instance {
                 self.rest(Duration::from_millis(20)).await;
                 continue;
             }
-            let last_ones_wait = self.meta.ended.is_some() && control.released < self.meta.effects;
+            let patient = self.over_since.is_some_and(|since| since.elapsed() < limits::LAST_EFFECTS);
+            let last_ones_wait = patient && control.released < self.meta.effects;
             if last_ones_wait || self.is_clogged(control.released) {
                 // Nothing more comes out of it until what came out before may leave.
                 self.harvest(false).await;

@@ -212,7 +212,6 @@ impl Inner {
         Ok(Answer::Promised(Promise { inner: self.clone(), device, task, lease, used: false }))
     }
 
-    /// Hears how a device is now, if it says so in time; then the roster's view tells.
     /// Asks those that could run a task how they are, as far as that is not known: they are no neighbours of ours, past
     /// the link budget.
     pub async fn ask_around(&self, grant: &OpenGrant) {
@@ -236,6 +235,7 @@ impl Inner {
         let _ = timeout(limits::ASKED_WAIT, asked).await;
     }
 
+    /// Hears how a device is now, if it says so in time; then the roster's view tells.
     pub async fn ask_now(&self, device: DeviceId) {
         if let Err(error) = self.roster.ask_now(device).await {
             tracing::debug!(device = %device.short(), %error, "it does not say how it is");

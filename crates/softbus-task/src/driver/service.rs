@@ -96,11 +96,11 @@ fn visible(inner: &Inner, caller: Caller, task: TaskId) -> Result<Arc<TaskShared
     let shared = inner.shared(task).ok_or(TaskError::NoSuchTask(task))?;
     let may = {
         let parts = shared.parts();
-        let part = parts.members.contains(&caller.device);
-        part || parts
-            .grant
-            .as_ref()
-            .is_some_and(|g| g.may(&caller.device, inner.role(g, &caller.device), Right::See))
+        parts.grant.as_ref().is_some_and(|grant| {
+            // Whoever is out of the task's circle has no part in it any more, whatever else it shares with us.
+            let part = parts.members.contains(&caller.device) && inner.is_of_circle(grant, &caller.device);
+            part || grant.may(&caller.device, inner.role(grant, &caller.device), Right::See)
+        })
     };
     // Who may not see it does not learn that it exists.
     if may { Ok(shared) } else { Err(TaskError::NoSuchTask(task)) }

@@ -49,6 +49,10 @@ impl Actor {
                 self.interest = true;
                 self.follow_runner();
             }
+            Input::Drain { left } if self.shared.status.borrow().state.is_final() => {
+                // There is nothing of it to move. Who asked may have gone.
+                let _ = left.send(());
+            }
             Input::Drain { left } => {
                 self.draining = Some(left);
                 self.look();
@@ -72,7 +76,9 @@ impl Actor {
         let members: Vec<DeviceId> = self.shared.parts().members.iter().copied().collect();
         let me = self.inner.me;
         for peer in members.into_iter().filter(|peer| *peer != me) {
-            let now = is_present(&view, &peer);
+            // Whoever is out of the circle is lost for the task, whatever else it shares with us.
+            let ours = self.shared.grant().is_none_or(|grant| self.inner.is_of_circle(&grant, &peer));
+            let now = ours && is_present(&view, &peer);
             if self.present.insert(peer, now) != Some(now) {
                 self.feed(if now { Event::PeerBack { peer } } else { Event::PeerLost { peer } });
             }
@@ -164,13 +170,21 @@ impl Actor {
         let view = self.view();
         let ended = matches!(view.status, Status::Done { .. } | Status::Cancelled { .. });
         let over = ended || (view.settled && !part);
+        if !view.settled {
+            self.settled = None;
+        } else if self.settled.is_none() {
+            self.settled = Some(Instant::now());
+        }
         let count = self.retention.count(over, self.inner.seam.clock.boot());
         let keep = match part {
             _ if !view.settled => self.inner.config.keep_results.max(limits::KNOW_UNSETTLED),
             true => self.inner.config.keep_results,
             false => limits::KNOW_ENDED,
         };
-        if self.retention.over_for().is_some_and(|over| over >= keep) {
+        // Whoever has only just heard of the end has a while to fetch the result.
+        let grace = keep.min(limits::FETCH_GRACE);
+        let fetchable = self.settled.is_some_and(|since| since.elapsed() < grace);
+        if self.retention.over_for().is_some_and(|over| over >= keep) && !fetchable {
             self.forget();
         } else if let Some(over_ms) = count {
             self.shared.parts().over_ms = over_ms;
@@ -185,8 +199,7 @@ impl Actor {
         let ours = decree.submitter == self.inner.me;
         let known = decree.members().into_iter().chain([decree.submitter]);
         let Some(grant) = self.shared.grant() else { return };
-        let trusted =
-            known.filter(|id| *id != self.inner.me).any(|id| self.inner.role(&grant, &id).is_some());
+        let trusted = known.filter(|id| *id != self.inner.me).any(|id| self.inner.is_of_circle(&grant, &id));
         if !ours && !trusted {
             tracing::info!(task = %self.shared.task, "nobody of the task is trusted any more: it is erased here");
             self.forget();

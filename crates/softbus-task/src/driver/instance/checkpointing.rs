@@ -183,10 +183,12 @@ impl Instance {
     /// After the last step. A result carries no effects: so the last of them leave before, and until then the task goes on
     /// as one that is over.
     pub(super) async fn end(&mut self, how: Ended, output: Vec<u8>) -> Option<Report> {
-        let may_wait = output.len() as u64 <= self.inner.config.state_bytes;
+        let room = self.inner.config.state_bytes.saturating_sub(2 * limits::EFFECT_BYTES as u64);
+        let may_wait = output.len() as u64 <= room && self.over_since.is_none();
         if may_wait && self.control.borrow().released < self.meta.effects {
             self.program = Box::new(Over(how, output));
             (self.meta.ended, self.stepped) = (Some(how), true);
+            self.over_since = Some(Instant::now());
             return None;
         }
         let kind = match how {

@@ -81,7 +81,7 @@ pub(crate) async fn store_snapshot(
             Ok(true) => {
                 let image = back.image(kind).ok_or(TaskError::Limit("chunks of a state"));
                 if let Ok(image) = &image
-                    && matches!(image.kind, ImageKind::State(_))
+                    && !matches!(image.kind, ImageKind::Input)
                 {
                     shared.parts().snapshot = Some(Arc::new(image.clone()));
                 }
