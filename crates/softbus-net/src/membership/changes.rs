@@ -122,7 +122,8 @@ impl Keeper {
     ) -> Result<(), MembershipError> {
         let circle = self.which(circle)?;
         let (now, view) = (self.wall(), self.circles());
-        let owners = view.circles.get(&circle).map(|view| {
+        let ours = view.circles.get(&circle).filter(|view| view.is_owner(&self.id(), now));
+        let owners = ours.map(|view| {
             view.members.iter().filter(|(_, m)| m.counts_at(now) && m.role == Role::Owner).map(|(id, _)| *id)
         });
         if grant.role != Role::Owner && owners.is_some_and(|owners| owners.eq([device])) {

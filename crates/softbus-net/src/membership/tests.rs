@@ -728,6 +728,9 @@ async fn the_persons_wishes_and_their_errors() {
     assert!(matches!(b.remove(None, id(1)).await, Err(MembershipError::NotOwner)));
     assert!(matches!(a.remove(None, id(7)).await, Err(MembershipError::NotMember(_))));
     assert!(matches!(a.leave(None, false).await, Err(MembershipError::LastOwner)));
+    let member = Grant { role: Role::Member, expires: None, services: Default::default() };
+    assert!(matches!(a.set_role(None, id(1), member.clone()).await, Err(MembershipError::LastOwner)));
+    assert!(matches!(b.set_role(None, id(1), member).await, Err(MembershipError::NotOwner)));
     let short = Some(Duration::from_secs(3600));
     assert!(matches!(a.renew(None, id(2), short).await, Err(MembershipError::BadGrant(_))));
     a.renew(None, id(2), None).await.unwrap();
