@@ -5,13 +5,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Grind, Input, LINK_BUDGET, config, logs, options, start, until_running_on};
+use common::{FAST, Grind, Input, LINK_BUDGET, config, logs, options, start, until_running_on};
 use softbus_net::Presence;
 use softbus_net::seam::memory::World;
 use softbus_task::TaskError;
 use tokio::time::{sleep, timeout};
-
-const RATE: u64 = 5_000_000;
 
 #[tokio::test(start_paused = true)]
 async fn work_goes_to_a_device_that_is_no_neighbour_and_it_stays_in_sight() {
@@ -21,7 +19,7 @@ async fn work_goes_to_a_device_that_is_no_neighbour_and_it_stays_in_sight() {
     let names: Vec<String> = (0..8).map(|n| format!("device-{n}")).collect();
     let mut home = Vec::new();
     for name in &names {
-        home.push(start(&world, name, RATE, &names, config()).await);
+        home.push(start(&world, name, FAST, &names, config()).await);
     }
     let all_in_sight = |device: &common::Device| {
         let mut view = device.roster.watch();

@@ -11,8 +11,6 @@ use softbus_net::seam::memory::{Conditions, World};
 use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskHandle, TaskState};
 use tokio::time::{Instant, sleep, timeout};
 
-const SLOW: u64 = 2_000_000;
-const FAST: u64 = 10_000_000;
 /// The lease (1.5 s) and ε are 1.55 s; a candidate's turn, the ballots, the new lease and one fetch of a state of
 /// [`BALLAST`] bytes come on top.
 const BOUND: Duration = Duration::from_secs(4);

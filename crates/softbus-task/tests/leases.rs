@@ -13,9 +13,6 @@ use softbus_net::seam::memory::World;
 use softbus_task::{PolicyKind, SubmitOptions, TaskError, TasksConfig};
 use tokio::time::timeout;
 
-const SLOW: u64 = 2_000_000;
-const FAST: u64 = 10_000_000;
-
 fn promised(by: &Device, at: &Device) -> Promised {
     let view = by.roster.view();
     view.get(&at.id()).and_then(|entry| entry.now.as_ref()).unwrap().profile.promised

@@ -15,9 +15,6 @@ use softbus_roster::SampleOverride;
 use softbus_task::{MoveReason, PolicyKind, SubmitOptions, TaskError, TaskEvent, TaskState, TasksConfig};
 use tokio::time::{sleep, timeout};
 
-const SLOW: u64 = 2_000_000;
-const FAST: u64 = 10_000_000;
-
 #[tokio::test(start_paused = true)]
 async fn a_task_runs_on_the_best_device_and_its_output_comes_back() {
     logs();

@@ -5,17 +5,15 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Grind, Input, home, logs, options, until, until_moved, until_running_on};
+use common::{FAST, Grind, Input, home, logs, options, until, until_moved, until_running_on};
 use softbus_net::seam::memory::World;
 use tokio::time::sleep;
-
-const RATE: u64 = 5_000_000;
 
 #[tokio::test(start_paused = true)]
 async fn only_chunks_that_changed_travel() {
     logs();
     let world = World::new(61);
-    let home = home(&world, &[("phone", RATE), ("tv", RATE)]).await;
+    let home = home(&world, &[("phone", FAST), ("tv", FAST)]).await;
     // Each turn changes the next byte: within the first of many chunks, for as long as this lasts.
     let ballast = 8 << 20;
     let input = Input { ballast, ..Input::turns(60_000) };

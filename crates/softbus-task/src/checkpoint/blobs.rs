@@ -6,8 +6,7 @@ use softbus_core::Hash;
 use softbus_core::wire::task_control::Image;
 use softbus_net::seam::Blobs;
 
-use super::assemble::Assembly;
-use super::key::{TaskKey, check};
+use super::key::check;
 use crate::TaskError;
 
 /// Sealed chunks on disk. All calls block: run them on `Lane::Disk`.
@@ -36,16 +35,6 @@ impl BlobKeeper {
             }
             None => Err(TaskError::Damaged(*name)),
         }
-    }
-
-    /// Reads a whole image into memory.
-    pub fn load(&self, key: &TaskKey, image: &Image) -> Result<Vec<u8>, TaskError> {
-        let mut assembly = Assembly::new(image.clone());
-        for (index, name) in image.chunks.iter().enumerate() {
-            let mut sealed = self.get(name)?;
-            assembly.put(key, index, &mut sealed).map_err(|_| TaskError::Damaged(*name))?;
-        }
-        assembly.finish().map(|whole| whole.bytes).ok_or(TaskError::Damaged(image.root()))
     }
 
     /// The chunks of an image that are damaged or missing, all of them: so that one fetch mends them.

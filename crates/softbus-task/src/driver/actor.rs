@@ -123,8 +123,6 @@ pub(crate) struct Actor {
     doomed: BTreeSet<Hash>,
     /// Checkpoints that are being put together in memory.
     warming: BTreeSet<Hash>,
-    /// Since when all who need to know it know where the task is.
-    settled: Option<Instant>,
     /// Whether there may be something to erase.
     sweep: bool,
 
@@ -203,7 +201,6 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         next_fetch: None,
         doomed: BTreeSet::new(),
         warming: BTreeSet::new(),
-        settled: None,
         sweep: false,
         roster: inner.roster.watch(),
         present: BTreeMap::new(),

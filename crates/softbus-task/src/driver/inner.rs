@@ -326,11 +326,7 @@ impl Inner {
         let others: Vec<Arc<TaskShared>> =
             lock(&self.known).actors.values().map(|actor| actor.shared.clone()).collect();
         for other in others.iter().filter(|other| other.task != shared.task) {
-            if names.is_empty() {
-                break;
-            }
-            let parts = other.parts();
-            names = &parts.unneeded(names) - &parts.staged;
+            names = other.parts().without_own(names);
         }
         names
     }

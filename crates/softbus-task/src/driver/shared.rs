@@ -170,6 +170,11 @@ impl Parts {
         names
     }
 
+    /// Leaves those of another task's chunks that this one has no use for, not even to go on with a transfer.
+    pub fn without_own(&self, names: BTreeSet<Hash>) -> BTreeSet<Hash> {
+        &self.unneeded(names) - &self.staged
+    }
+
     /// The task's file, with its key wrapped as `key`.
     pub fn file(&self, key: Vec<u8>) -> Option<TaskFile> {
         let grant = self.grant.as_ref()?.signed.clone();
@@ -211,5 +216,31 @@ impl Parts {
             Some(((manifest.epoch, manifest.sequence), (*hash, checkpoint.clone())))
         });
         all.max_by_key(|(order, _)| *order).map(|(_, found)| found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use softbus_core::wire::task_control::ImageKind;
+
+    use super::*;
+
+    #[test]
+    fn what_a_task_needs_for_any_reason_is_not_erased_for_another() {
+        let hash = |n: u8| Hash([n; 32]);
+        let image = |n: u8| Image { kind: ImageKind::Output, len: 1, chunks: vec![hash(n)] };
+        let mut parts = Parts { snapshot: Some(Arc::new(image(2))), ..Parts::default() };
+        let manifest = softbus_core::Signed::new(
+            &softbus_trust::DeviceKey::from_seed(&[1; 32]),
+            softbus_core::Domain::GRANT,
+            Vec::new(),
+        );
+        parts.checkpoints.insert(hash(9), Arc::new(Checkpoint { manifest, image: image(1) }));
+        parts.pinned.insert(0, [hash(3)].into());
+        parts.staged.insert(hash(4));
+        let names: BTreeSet<Hash> = (1..=5).map(hash).collect();
+        assert_eq!(parts.without_own(names.clone()), [hash(5)].into());
+        // Of its own, what is only staged may go.
+        assert_eq!(parts.unneeded(names), [hash(4), hash(5)].into());
     }
 }

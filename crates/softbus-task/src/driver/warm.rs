@@ -130,16 +130,21 @@ impl Warm {
         key: &TaskKey,
     ) -> Result<Assembled, TaskError> {
         let mut slot = self.state.lock().await;
-        let mut assembly = match slot.take() {
-            Some(state) => state.assembly,
+        let begun = slot.take();
+        drop(slot);
+        let assembly = match begun {
+            Some(State { mut assembly, .. }) => {
+                assembly.retarget(image.clone());
+                let missing = assembly.missing().len();
+                tracing::debug!(
+                    missing,
+                    chunks = image.chunks.len(),
+                    "the state was put together beforehand"
+                );
+                assembly
+            }
             None => Assembly::new(image.clone()),
         };
-        drop(slot);
-        assembly.retarget(image.clone());
-        let missing = assembly.missing().len();
-        if missing > 0 {
-            tracing::debug!(missing, chunks = image.chunks.len(), "not all of the state was in memory");
-        }
         let (assembly, result) = read_missing(inner, assembly, key).await?;
         result?;
         assembly.finish().ok_or(TaskError::Damaged(image.root()))

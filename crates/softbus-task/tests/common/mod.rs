@@ -21,6 +21,10 @@ use softbus_trust::{DeviceKey, Role};
 use tokio::time::timeout;
 
 pub const PORT: u16 = 4000;
+/// Speed of a slow device's cores, in operations per second.
+pub const SLOW: u64 = 2_000_000;
+/// And of a fast one's.
+pub const FAST: u64 = 10_000_000;
 
 thread_local! {
     /// Live links that each device of this test keeps.

@@ -7,6 +7,7 @@ use softbus_core::wire::task::{EpochBody, Outcome};
 use softbus_core::wire::task_control::{TaskState, WatchNote};
 use tokio::time::Instant;
 
+use super::retention::End;
 use super::{Actor, Done, Input, is_present};
 use crate::driver::follow::{self, Heard};
 use crate::driver::placing;
@@ -169,22 +170,14 @@ impl Actor {
         let part = decree.submitter == me || decree.members().contains(&me);
         let view = self.view();
         let ended = matches!(view.status, Status::Done { .. } | Status::Cancelled { .. });
-        let over = ended || (view.settled && !part);
-        if !view.settled {
-            self.settled = None;
-        } else if self.settled.is_none() {
-            self.settled = Some(Instant::now());
-        }
-        let count = self.retention.count(over, self.inner.seam.clock.boot());
-        let keep = match part {
-            _ if !view.settled => self.inner.config.keep_results.max(limits::KNOW_UNSETTLED),
-            true => self.inner.config.keep_results,
-            false => limits::KNOW_ENDED,
+        let end = match ended || !part {
+            true if view.settled => End::Settled,
+            true if ended => End::Untold,
+            _ => End::No,
         };
-        // Whoever has only just heard of the end has a while to fetch the result.
-        let grace = keep.min(limits::FETCH_GRACE);
-        let fetchable = self.settled.is_some_and(|since| since.elapsed() < grace);
-        if self.retention.over_for().is_some_and(|over| over >= keep) && !fetchable {
+        let count = self.retention.count(end, self.inner.seam.clock.boot());
+        let keep = if part { self.inner.config.keep_results } else { limits::KNOW_ENDED };
+        if self.retention.is_past(keep) {
             self.forget();
         } else if let Some(over_ms) = count {
             self.shared.parts().over_ms = over_ms;

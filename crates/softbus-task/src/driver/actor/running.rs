@@ -199,7 +199,7 @@ impl Actor {
         }
         // What a checkpoint said that the task began from is told once more, perhaps after it was let out.
         if let Some((fence, through)) = self.let_out.filter(|(fence, _)| *fence == self.machine.fence()) {
-            self.release(fence, through);
+            self.let_go(fence, through);
         }
     }
 
@@ -208,6 +208,10 @@ impl Actor {
         if let Some(instance) = &self.instance {
             instance.set(|control| control.released = control.released.max(through));
         }
+        self.let_go(fence, through);
+    }
+
+    fn let_go(&mut self, fence: Fence, through: u64) {
         while let Some(effect) = self.withheld.release(through) {
             self.effect(fence, effect);
         }

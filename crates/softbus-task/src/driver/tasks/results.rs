@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use softbus_core::wire::task_control::{ImageKind, TaskState};
 use softbus_core::{DeviceId, Hash, TaskId};
-use softbus_net::seam::Lane;
 
 use super::Tasks;
 use crate::TaskError;
 use crate::driver::shared::TaskShared;
+use crate::driver::warm::Warm;
 use crate::driver::{proof, transfer};
 
 impl Tasks {
@@ -89,10 +89,9 @@ impl Tasks {
         if image.len > self.inner.config.state_bytes {
             return Err(TaskError::Limit("memory for a task's state or result on this device"));
         }
-        let (blobs, ops) = (self.inner.blobs.clone(), 20_000 * image.chunks.len() as u64);
-        let loaded = self.inner.seam.compute.run(Lane::Disk, ops, move || blobs.load(&key, &image)).await;
-        match loaded.ok_or(TaskError::Closed)? {
-            Ok(bytes) => Ok(Some((checkpoint.image.kind.clone(), bytes))),
+        match Warm::begin().finish(&self.inner, &image, &key).await {
+            Ok(whole) => Ok(Some((image.kind, whole.bytes))),
+            Err(TaskError::Closed) => Err(TaskError::Closed),
             Err(error) => {
                 if let TaskError::Damaged(name) = &error {
                     transfer::forget_chunk(&self.inner, shared, name).await;

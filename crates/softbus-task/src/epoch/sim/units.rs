@@ -555,3 +555,34 @@ fn a_state_that_travels_for_minutes_while_the_task_runs_on_is_not_given_up() {
         assert_eq!(world.owner(), Some(to), "quorum: {quorum}");
     }
 }
+
+/// Of a task that went from one owner to the next, and never back, no link can be left out.
+#[test]
+fn a_chain_that_cannot_be_shortened_is_read_back_after_a_restart_up_to_its_limit() {
+    let world = world(3, false, 1_000_000);
+    let owner = world.owner().unwrap();
+    let device = &world.devices[owner];
+    let root = device.machine.as_ref().unwrap().record().chain[0].clone();
+    let mut link = certificate::verify_chain(std::slice::from_ref(&root)).unwrap();
+    let (mut links, mut voter) = (vec![root], device.key.clone());
+    while links.len() <= certificate::CHAIN_MOST {
+        let next = Key::of(100 + links.len());
+        let mut decree = link.decree.clone();
+        (decree.branch, decree.previous, decree.epoch) = (link.branch, link.hash, decree.epoch.next());
+        (decree.owner, decree.why, decree.holders) = (next.id(), Why::HandOver, Vec::new());
+        let bytes = certificate::encode_decree(&decree).unwrap();
+        let ballot = Ballot { round: 0, proposer: voter.id() };
+        let votes = vec![certificate::vote(&*voter, &link, ballot, &bytes).unwrap()];
+        link = certificate::Link { branch: link.branch, hash: Decree::hash(&bytes), decree };
+        links.push(Certificate::Voted { decree: bytes, votes });
+        voter = next;
+    }
+    let mut pruned = links[..=CHAIN_LINKS].to_vec();
+    assert!(certificate::prune(&mut pruned).is_err());
+    assert_eq!(pruned, links[..=CHAIN_LINKS]);
+    // Others are not asked to believe so long a one; the record of this device is read whatever it came to.
+    assert!(certificate::verify_chain(&links[..CHAIN_LINKS]).is_ok());
+    assert!(certificate::verify_chain(&links[..=CHAIN_LINKS]).is_err());
+    assert!(certificate::verify_own_chain(&links[..certificate::CHAIN_MOST]).is_ok());
+    assert!(certificate::verify_own_chain(&links).is_err());
+}
