@@ -90,7 +90,7 @@ async fn roles_ends_and_places_change_and_an_orphaned_circle_is_taken_back() {
     // Another role leaves the end as it is.
     works(&owner, &["circle", "set-role", &of_visitor, "owner"]);
     let is_owner = |m: &MemberView| m.role == Role::Owner && ends_in(m, 5);
-    until(&owner, "aware of the owner", |circle| member(circle, visitor.id).is_some_and(is_owner)).await;
+    until(&heir, "aware of the owner", |circle| member(circle, visitor.id).is_some_and(is_owner)).await;
     works(&owner, &["circle", "set-role", &of_visitor, "guest", "--service", "camera/1"]);
     until(&heir, "aware of the guest again", |circle| {
         member(circle, visitor.id)

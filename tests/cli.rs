@@ -65,6 +65,14 @@ fn help_of_every_command() {
         assert!(stdout(&help).contains("Usage: softbus"), "{command}");
         assert!(!stdout(&help).contains('\x1b'), "no colours without a terminal");
     }
+    // A new command has to be in the list, and so in every test that goes through it.
+    let listed = stdout(&top);
+    let listed = listed.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| !line.is_empty()).filter_map(|line| {
+        let name = line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?;
+        name.split_whitespace().next().filter(|name| *name != "help")
+    });
+    assert_eq!(listed.collect::<Vec<_>>(), COMMANDS);
     for command in HIDDEN {
         assert!(!stdout(&top).contains(&format!("  {command} ")), "{command} is not for everybody");
         assert_eq!(softbus(dir.path(), &[command, "--help"]).status.code(), Some(0), "{command}");
@@ -117,7 +125,7 @@ fn every_command_speaks_json() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = dir.path().join("nowhere/x");
     let nowhere = nowhere.to_str().unwrap();
-    let commands: [&[&str]; 47] = [
+    let commands: [&[&str]; 56] = [
         &["up", "--config", nowhere],
         &["down"],
         &["status"],
@@ -128,15 +136,24 @@ fn every_command_speaks_json() {
         &["circle", "words"],
         &["circle", "leave"],
         &["circle", "set-role", "tv", "owner"],
+        &["circle", "show"],
+        &["circle", "renew", "tv"],
+        &["circle", "replace", "tv", "radio"],
+        &["circle", "recover", "-"],
         &["circle", "rules"],
+        &["circle", "rules", "show"],
+        &["circle", "rules", "allow", "camera/1", "--role", "guest"],
+        &["circle", "rules", "deny", "camera/1", "--device", "tv"],
         &["circle", "rules", "reset", "camera/1"],
         &["pair"],
         &["pair", "--qr"],
+        &["pair", "--cancel"],
         &["pair", "tv"],
         &["pair", "tv", "--pin", "123456"],
         &["pair", "-"],
         &["unpair", "tv"],
         &["key"],
+        &["key", "show"],
         &["key", "backup", nowhere],
         &["key", "restore", nowhere],
         &["run", "primes/1"],
@@ -172,13 +189,7 @@ fn every_command_speaks_json() {
     for args in commands {
         let output = softbus(dir.path(), &[args, &["--json"]].concat());
         let (out, err) = (stdout(&output), stderr(&output));
-        let text = if output.status.success() {
-            &out
-        } else if out.is_empty() {
-            &err
-        } else {
-            &out
-        };
+        let text = if output.status.success() || !out.is_empty() { &out } else { &err };
         let value: serde_json::Value =
             serde_json::from_str(text).unwrap_or_else(|e| panic!("{args:?}: {e}: {out:?} {err:?}"));
         // Only what finds something out may fail and still have found it.

@@ -194,7 +194,7 @@ async fn ipv6_alone(test: &str, routed: bool) {
     tv.until_online(&phone).await;
     for (node, other) in [(&phone, &tv), (&tv, &phone)] {
         let address = link(&node.devices().await, other).address.expect("an address");
-        let way = if routed { "[f" } else { "[fe80:" };
+        let way = if routed { "[fd77:" } else { "[fe80:" };
         assert!(address.starts_with(way), "{address}");
     }
     let work = Work::primes(1_000);

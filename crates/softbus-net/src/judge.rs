@@ -16,6 +16,16 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// The role of a trusted device.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Trusted(role) => Some(role),
+            Self::Stranger { .. } => None,
+        }
+    }
+}
+
 /// The devices of one circle and their roles in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Group {
@@ -86,23 +96,21 @@ pub trait Judge: Send + Sync + 'static {
     /// Our circles: devices that share none must not learn of each other through us. One of all [`Judge::peers`]
     /// unless the judge knows better.
     fn groups(&self) -> Vec<Group> {
-        let role = |id: &DeviceId| match self.standing(id) {
-            Standing::Trusted(role) => Some(role),
-            Standing::Stranger { .. } => None,
-        };
-        let roles = self.peers().into_iter().filter_map(|id| Some((id, role(&id)?))).collect();
+        let roles =
+            self.peers().into_iter().filter_map(|id| Some((id, self.standing(&id).role()?))).collect();
         vec![Group { own: self.own_role().unwrap_or(Role::Member), roles }]
     }
     /// Our circles, with our own role in each.
     fn circles(&self) -> BTreeMap<CircleId, Role> {
         BTreeMap::new()
     }
+    /// Our own role in one of our circles.
+    fn own_role_in(&self, circle: &CircleId) -> Option<Role> {
+        self.circles().get(circle).copied()
+    }
     /// The role of another device in one of our circles. What [`Judge::standing`] says unless the judge knows better.
     fn role_in(&self, _circle: &CircleId, peer: &DeviceId) -> Option<Role> {
-        match self.standing(peer) {
-            Standing::Trusted(role) => Some(role),
-            Standing::Stranger { .. } => None,
-        }
+        self.standing(peer).role()
     }
     /// Changes whenever any of the answers above may have changed. Links of those who lost trust end at once.
     fn changed(&self) -> watch::Receiver<u64>;

@@ -30,6 +30,8 @@ pub struct LinkInfo {
     pub generation: u64,
     /// Whether it answers.
     pub presence: Presence,
+    /// It shows as asleep only because the link rests, as neither side needs it; others may know that it is there.
+    pub resting: bool,
     /// Where the peer is now.
     pub address: Option<SocketAddr>,
     /// Whether we dialled the present connection.

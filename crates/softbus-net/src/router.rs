@@ -86,10 +86,7 @@ impl Router {
         request: bool,
     ) -> Result<(u8, Handler, Caller), ErrorCode> {
         let standing = judge.standing(peer);
-        let role = match standing {
-            Standing::Trusted(role) => Some(role),
-            Standing::Stranger { .. } => None,
-        };
+        let role = standing.role();
         let mut refusal = None;
         for (place, name) in choices.iter().enumerate() {
             // A stranger learns nothing of what else is offered, whatever the judge says.

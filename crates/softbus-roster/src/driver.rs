@@ -11,7 +11,7 @@ use softbus_core::{
 };
 use softbus_net::seam::store::{Store, StoreError};
 use softbus_net::seam::{Hardware, Lane, Sample, Seam};
-use softbus_net::{Judge, Links, Net, Standing};
+use softbus_net::{Judge, Links, Net};
 use softbus_trust::DeviceKey;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -423,13 +423,9 @@ impl Driver {
 
     fn follow_trust(&mut self) {
         let service = service();
-        let role = |id: &DeviceId| match self.judge.standing(id) {
-            Standing::Trusted(role) => Some(role),
-            Standing::Stranger { .. } => None,
-        };
         let devices = self.judge.peers().into_iter().filter_map(|id| {
             let speaks = self.judge.may_open(&id, &service).is_ok();
-            Some((id, Member { role: role(&id)?, speaks }))
+            Some((id, Member { role: self.judge.standing(&id).role()?, speaks }))
         });
         let trust = Trust {
             own_role: self.judge.own_role(),

@@ -83,6 +83,7 @@ pub fn machine(bytes: &[u8]) -> bool {
         id: LinkId([0; 16]),
         generation: 1,
         presence: Presence::Online,
+        resting: false,
         address: None,
         dialled: true,
         rtt: std::time::Duration::from_millis(1),

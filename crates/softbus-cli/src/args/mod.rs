@@ -80,7 +80,7 @@ moving bars.",
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Run a node until Ctrl-C or `softbus down`
+    /// Run a node until Ctrl-C, `softbus down` or the end of its terminal
     Up(UpArgs),
     /// Shut the node down; its tasks move to other devices first
     Down(DownArgs),

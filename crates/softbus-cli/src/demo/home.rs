@@ -185,12 +185,11 @@ impl Home {
 
     /// Ends all devices, politely at first, and removes the folder.
     pub async fn close(mut self, out: &Out) {
-        let asked = self.devices.iter().map(|device| async {
+        let asked = self.devices.iter_mut().map(|device| async {
             let down = tokio::time::timeout(END, device.client.call(Request::Down { now: true })).await;
-            let pid = device.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-            // One that does not listen yet.
-            if let (false, Some(pid)) = (matches!(down, Ok(Ok(_))), pid) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            if !matches!(down, Ok(Ok(_))) {
+                // It does not listen yet. If it has ended, there is nothing to kill.
+                let _ = device.child.start_kill();
             }
         });
         futures_util::future::join_all(asked).await;

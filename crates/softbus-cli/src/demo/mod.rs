@@ -28,7 +28,7 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
         }
         None => SAMPLE.to_vec(),
     };
-    // Told now and not after a minute: an unreadable picture or an unwritable place for what comes out.
+    // Told now and not after a minute: an unreadable picture, or a folder that cannot be made for what comes out.
     crate::tasks::picture::check(&picture)?;
     let mut made = Made::default();
     made.folder(&args.out)?;

@@ -232,7 +232,9 @@ async fn greet(cx: &Context, bus: &Bus) {
 
 /// Ctrl-C, SIGTERM, and the end of the terminal.
 pub(crate) struct Signals {
-    hangup: Signal,
+    /// `None` once it was heard (the kernel and a shell may both say it), or if whoever started this had it ignored:
+    /// `nohup softbus up &`.
+    hangup: Option<Signal>,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -242,7 +244,7 @@ impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|e| Failure::io("cannot listen for signals", &e));
         Ok(Self {
-            hangup: listen(SignalKind::hangup())?,
+            hangup: (!ignores_hangup()).then(|| listen(SignalKind::hangup())).transpose()?,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
@@ -250,13 +252,26 @@ impl Signals {
 
     /// The next of them.
     pub(crate) async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            _ = self.hangup.recv() => {}
+            _ = hung_up => self.hangup = None,
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// Whether SIGHUP is ignored. Told by Linux only; elsewhere it counts as heeded.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Why the data folder could not be opened, with the exit code it has.

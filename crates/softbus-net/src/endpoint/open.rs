@@ -12,7 +12,7 @@ use super::Core;
 use super::dial::Search;
 use super::peer::Active;
 use crate::channel::{Lease, read_message, write_message};
-use crate::{Caller, Channel, NetError, Standing};
+use crate::{Caller, Channel, NetError};
 
 /// How long to wait for a link that is not there yet.
 const LINK_WAIT: Duration = Duration::from_secs(5);
@@ -34,7 +34,8 @@ impl Core {
             let opening = self.open_on(peer, &active.connection, services);
             match timeout(REPLY_WAIT, opening).await {
                 // The connection broke before the peer answered, or it let the link rest a moment before it heard of
-                // us: nothing was begun, so try the next one.
+                // us: nothing was begun, so try the next one. (One that goes to sleep is not woken for it: only a request
+                // waits, as long as its own deadline, for the link after that.)
                 Ok(Err(
                     NetError::Lost(_) | NetError::Refused(ErrorCode::Superseded | ErrorCode::Resting),
                 )) => {
@@ -116,11 +117,7 @@ impl Core {
     }
 
     pub(super) fn caller(&self, device: DeviceId) -> Caller {
-        let role = match self.judge.standing(&device) {
-            Standing::Trusted(role) => Some(role),
-            Standing::Stranger { .. } => None,
-        };
-        Caller { device, role }
+        Caller { device, role: self.judge.standing(&device).role() }
     }
 
     async fn open_on(

@@ -158,6 +158,7 @@ impl Peer {
             id: link,
             generation,
             presence: self.machine.presence(),
+            resting: self.machine.is_resting(),
             address: self.at,
             dialled: current.as_ref().is_some_and(|a| a.connection.side() == quinn::Side::Client),
             rtt: self.estimate.rtt(),

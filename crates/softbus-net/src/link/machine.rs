@@ -178,6 +178,11 @@ impl LinkMachine {
         self.presence.state()
     }
 
+    /// Whether only the link rests.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.presence.is_resting()
+    }
+
     pub(crate) fn current(&self) -> Option<ConnKey> {
         self.current
     }
@@ -303,7 +308,10 @@ impl LinkMachine {
             self.conns.remove(&conn);
             self.actions.push(Action::Close { conn, code });
             self.note_down(code.to_string());
-            self.presence.asleep(now, REST);
+            match code {
+                ErrorCode::Resting => self.presence.rest(now, REST),
+                _ => self.presence.asleep(now, REST),
+            }
         }
     }
 
@@ -399,7 +407,7 @@ impl LinkMachine {
                 }
                 Some(ErrorCode::Resting) => {
                     // If we count it among our neighbours and it does not, views of the circle differ just now.
-                    self.presence.asleep(now, REST);
+                    self.presence.rest(now, REST);
                     self.next_dial = Some((now + BACKOFF_RESTED, false));
                 }
                 // It says goodbye: it is gone, and tells when it is back.

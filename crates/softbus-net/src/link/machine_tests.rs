@@ -336,6 +336,7 @@ fn goodbye_sleep_and_rest_show() {
         home.settle(ms(500));
         home.machines[0].lost(home.now, 0, Some(code), "x".into());
         assert_eq!(home.machines[0].presence(), presence, "{code:?}");
+        assert_eq!(home.machines[0].is_resting(), code == ErrorCode::Resting, "{code:?}");
     }
 }
 

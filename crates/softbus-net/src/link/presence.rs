@@ -25,6 +25,8 @@ pub(super) struct PresenceTracker {
     /// Asleep until then; later it counts as offline.
     asleep_until: Duration,
     state: Presence,
+    /// Not the peer sleeps, only the link rests.
+    resting: bool,
 }
 
 impl PresenceTracker {
@@ -37,6 +39,7 @@ impl PresenceTracker {
             interval: Duration::ZERO,
             asleep_until: Duration::ZERO,
             state: Presence::Offline,
+            resting: false,
         }
     }
 
@@ -70,6 +73,17 @@ impl PresenceTracker {
     pub(super) fn asleep(&mut self, now: Duration, interval: Duration) {
         self.asleep_until = now.saturating_add(interval.saturating_mul(SLEEP_INTERVALS)) + SLEEP_GRACE;
         self.state = Presence::Asleep;
+        self.resting = false;
+    }
+
+    /// The link rests, as neither side needs it. For about `interval` that says nothing against the peer.
+    pub(super) fn rest(&mut self, now: Duration, interval: Duration) {
+        self.asleep(now, interval);
+        self.resting = true;
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting && self.state == Presence::Asleep
     }
 
     /// The peer said goodbye, or it is known by other means that it is not there.

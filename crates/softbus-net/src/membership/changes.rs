@@ -113,7 +113,7 @@ impl Keeper {
     /// as it is.
     ///
     /// # Errors
-    /// As [`Keeper::renew`].
+    /// As [`Keeper::renew`]; [`MembershipError::LastOwner`] if nobody would own the circle after it.
     pub async fn set_role(
         &self,
         circle: Option<CircleId>,
@@ -121,16 +121,8 @@ impl Keeper {
         grant: Grant,
     ) -> Result<(), MembershipError> {
         let circle = self.which(circle)?;
-        let (now, view) = (self.wall(), self.circles());
-        let ours = view.circles.get(&circle).filter(|view| view.is_owner(&self.id(), now));
-        let owners = ours.map(|view| {
-            view.members.iter().filter(|(_, m)| m.counts_at(now) && m.role == Role::Owner).map(|(id, _)| *id)
-        });
-        if grant.role != Role::Owner && owners.is_some_and(|owners| owners.eq([device])) {
-            return Err(MembershipError::LastOwner);
-        }
         let present = self.circles().circles.get(&circle).and_then(|view| view.members.get(&device)?.expires);
-        if present.is_none() || grant.expires != present {
+        if grant.expires != present {
             self.check_end(grant.expires)?;
         }
         self.act(circle, Act::ChangeRole { device, grant }).await
@@ -140,7 +132,7 @@ impl Keeper {
     /// member, or if it is in the circle already.)
     ///
     /// # Errors
-    /// As [`Keeper::renew`].
+    /// As [`Keeper::renew`]; [`MembershipError::LastOwner`] if nobody would own the circle after it.
     pub async fn replace(
         &self,
         circle: Option<CircleId>,
@@ -290,6 +282,7 @@ impl From<ProposeError> for MembershipError {
             ProposeError::NotOwner => Self::NotOwner,
             ProposeError::NotMember(device) => Self::NotMember(device),
             ProposeError::BadGrant(why) => Self::BadGrant(why.into()),
+            ProposeError::LastOwner => Self::LastOwner,
             ProposeError::TooManyDevices => Self::Limit("a circle has at most 1024 devices"),
             ProposeError::Insert(error) => Self::BadGrant(error.to_string()),
         }

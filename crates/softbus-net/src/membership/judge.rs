@@ -131,6 +131,12 @@ impl Judge for Keeper {
         own.collect()
     }
 
+    fn own_role_in(&self, circle: &CircleId) -> Option<Role> {
+        let now = self.wall();
+        let state = self.read();
+        state.view.circles.get(circle)?.member(&state.view.me, now).map(|member| member.role)
+    }
+
     fn role_in(&self, circle: &CircleId, peer: &DeviceId) -> Option<Role> {
         let now = self.wall();
         let state = self.read();

@@ -90,11 +90,16 @@ fn parse(bytes: &[u8]) -> Waiting {
 /// For harnesses: reads bytes as the file of waiting words, and says whether there were any.
 ///
 /// # Panics
-/// If a circle is lost when what was read is written and read again, or if there are more than a device may be in.
+/// If words are lost or changed when what was read is written and read again, or if there are more than a device may be in.
 pub fn read_words(bytes: &[u8]) -> bool {
     let waiting = parse(bytes);
     assert!(waiting.len() <= CIRCLES, "more circles than there can be");
-    assert!(parse(&to_file(&waiting)).keys().eq(waiting.keys()), "words were lost on the way");
+    let again = parse(&to_file(&waiting));
+    assert!(again.len() == waiting.len(), "words were lost on the way");
+    assert!(
+        again.iter().zip(&waiting).all(|(a, b)| a.0 == b.0 && **a.1 == **b.1),
+        "words were changed on the way"
+    );
     !waiting.is_empty()
 }
 

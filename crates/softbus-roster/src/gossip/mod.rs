@@ -384,7 +384,8 @@ impl RosterMachine {
                 continue;
             }
             self.touched.insert(id);
-            let was = old.is_some_and(|link| link.presence != Presence::Offline);
+            // That a link rests for long is no loss.
+            let was = old.is_some_and(|link| link.presence != Presence::Offline && !link.resting);
             let is = new.is_some_and(|link| link.presence != Presence::Offline);
             let book = self.book(id);
             if was && !is {

@@ -15,15 +15,14 @@ impl RosterMachine {
         if *id == self.me {
             return (Presence::Online, Source::Oneself);
         }
-        let direct = self.links.get(id).map(|link| link.presence).filter(|seen| *seen != Presence::Offline);
-        match direct {
+        match self.links.get(id).filter(|link| link.presence != Presence::Offline) {
             None => self.hearsay(id),
-            // A link that only rests, as we need not have one, tells less than those who have one.
-            Some(Presence::Asleep) => match self.hearsay(id) {
-                (Presence::Online, through) => (Presence::Online, through),
-                _ => (Presence::Asleep, Source::Direct),
+            // Those who have a link that does not rest know better.
+            Some(link) if link.resting => match self.hearsay(id) {
+                (Presence::Offline, _) => (link.presence, Source::Direct),
+                known => known,
             },
-            Some(seen) => (seen, Source::Direct),
+            Some(link) => (link.presence, Source::Direct),
         }
     }
 

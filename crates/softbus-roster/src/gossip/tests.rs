@@ -58,6 +58,8 @@ struct Home {
     now: Instant,
     ms: u64,
     links: BTreeMap<(usize, usize), u64>,
+    /// What a link shows that is not online: its presence, and whether it only rests.
+    still: BTreeMap<(usize, usize), (Presence, bool)>,
     generation: u64,
     boots: u64,
     mail: Vec<Mail>,
@@ -79,6 +81,7 @@ fn link(peer: usize, generation: u64) -> LinkInfo {
         id: LinkId([0; 16]),
         generation,
         presence: Presence::Online,
+        resting: false,
         address: None,
         dialled: true,
         rtt: Duration::from_millis(1),
@@ -107,6 +110,7 @@ impl Home {
             now: Instant::now(),
             ms: 0,
             links: BTreeMap::new(),
+            still: BTreeMap::new(),
             generation: 0,
             boots: 0,
             mail: Vec::new(),
@@ -204,7 +208,11 @@ impl Home {
         for ((a, b), generation) in &self.links {
             let other = if *a == i { *b } else { *a };
             if *a == i || *b == i {
-                links.insert(id(other), link(other, *generation));
+                let mut link = link(other, *generation);
+                if let Some((presence, resting)) = self.still.get(&(*a, *b)) {
+                    (link.presence, link.resting) = (*presence, *resting);
+                }
+                links.insert(id(other), link);
             }
         }
         let actions = self.devices[i].machine.links(Arc::new(links), self.now);
@@ -564,6 +572,32 @@ fn in_a_full_mesh_a_lost_device_is_offline_at_once() {
     let (presence, source) = home.present(0, 1);
     assert_eq!(presence, Presence::Online);
     assert!(matches!(source, Source::Via { neighbour, hops: 0, .. } if neighbour == id(2)), "{source:?}");
+}
+
+#[test]
+fn a_link_that_rests_hides_nobody_whom_others_see_and_a_sleeper_sleeps() {
+    let mut home = Home::new(3);
+    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+        home.set_link(a, b, true);
+    }
+    home.calm(3);
+    let mut show = |home: &mut Home, presence, resting| {
+        home.still.insert((0, 2), (presence, resting));
+        (home.tell_links(0), home.tell_links(2));
+        home.present(0, 2)
+    };
+    // It says that it sleeps, and 1 has not heard of it yet.
+    assert_eq!(show(&mut home, Presence::Asleep, false), (Presence::Asleep, Source::Direct));
+    let (presence, source) = show(&mut home, Presence::Asleep, true);
+    assert_eq!(presence, Presence::Online);
+    assert!(matches!(source, Source::Via { neighbour, .. } if neighbour == id(1)), "{source:?}");
+    // It rests for longer than that tells anything: it was not lost by that.
+    assert_eq!(show(&mut home, Presence::Offline, false).0, Presence::Online);
+    // Nobody else sees it either.
+    assert_eq!(show(&mut home, Presence::Asleep, true).0, Presence::Online);
+    home.set_link(1, 2, false);
+    home.calm(5);
+    assert_eq!(home.present(0, 2), (Presence::Asleep, Source::Direct));
 }
 
 #[test]

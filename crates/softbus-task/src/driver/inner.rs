@@ -360,7 +360,7 @@ impl Inner {
     /// A device's role in a circle with us. Without any, each device is its own owner, and nobody else's.
     pub fn role_in(&self, circle: Option<CircleId>, device: &DeviceId) -> Option<Role> {
         let Some(circle) = circle else { return (*device == self.me).then_some(Role::Owner) };
-        let own = self.judge.circles().get(&circle).copied()?;
+        let own = self.judge.own_role_in(&circle)?;
         if *device == self.me { Some(own) } else { self.judge.role_in(&circle, device) }
     }
 

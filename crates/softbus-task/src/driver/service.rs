@@ -245,14 +245,15 @@ fn try_note(inner: &Arc<Inner>, from: DeviceId, note: EpochNote) -> Result<(), T
 /// Whether a device may be told how far a task is: it has a part in it or may get one, or may see it.
 fn may_know(inner: &Inner, shared: &TaskShared, device: DeviceId) -> bool {
     let parts = shared.parts();
-    parts.members.contains(&device)
-        || parts.invited.contains(&device)
-        || parts.grant.as_ref().is_some_and(|grant| {
-            let role = inner.role(grant, &device);
-            grant.submitter() == device
-                || grant.may_run(&device, role)
-                || grant.may(&device, role, Right::See)
-        })
+    parts.grant.as_ref().is_some_and(|grant| {
+        let part =
+            parts.members.contains(&device) || parts.invited.contains(&device) || grant.submitter() == device;
+        let role = inner.role(grant, &device);
+        // Whoever is out of the task's circle has no part in it any more, whatever else it shares with us.
+        part && inner.is_of_circle(grant, &device)
+            || grant.may_run(&device, role)
+            || grant.may(&device, role, Right::See)
+    })
 }
 
 /// Checks that whoever began a branch, or ended the task, may. Gives the grant that came along if it is new here.

@@ -100,6 +100,9 @@ pub enum ProposeError {
     /// The circle has as many devices as it may have.
     #[error("the circle has {} devices, more cannot be admitted", limits::CIRCLE_DEVICES)]
     TooManyDevices,
+    /// The circle would be left without any owner whose time is not over.
+    #[error("this is the circle's last owner: make another device owner first")]
+    LastOwner,
     /// It does not fit into the set.
     #[error(transparent)]
     Insert(#[from] InsertError),
@@ -279,9 +282,10 @@ impl CircleSet {
             Act::Found { .. } => false,
             Act::Recover { .. } => *signer == self.recovery,
             Act::Leave => match statement.parents[..] {
-                [parent] => before.any(|(_, e)| {
-                    e.hash == parent
-                        && e.statement.issued == statement.issued
+                // The only parent is in the statement's past.
+                [parent] => self.index.get(&parent).is_some_and(|&at| {
+                    let e = &self.entries[at as usize];
+                    e.statement.issued == statement.issued
                         && e.statement.act.admits(e.signed.signer) == Some(*signer)
                 }),
                 _ => false,
@@ -451,7 +455,7 @@ impl CircleSet {
     }
 
     /// Makes and takes in a statement that follows all that is known (leaving: the last admission), if the signer may
-    /// make it now.
+    /// make it now. Only by leaving can a device leave the circle without an owner.
     pub fn propose(&mut self, signer: &dyn Signer, now: WallMs, act: Act) -> Result<Signed, ProposeError> {
         self.check_target(&act, signer.id(), now)?;
         let (parents, issued) = match act {
@@ -462,6 +466,7 @@ impl CircleSet {
             }
             _ => (self.parents(), now),
         };
+        let leaves = matches!(act, Act::Leave);
         let statement = Statement { circle: Some(self.id), parents, issued, act };
         let signed = statement.sign(signer).map_err(InsertError::from)?;
         let mut trial = self.clone();
@@ -471,6 +476,9 @@ impl CircleSet {
         })?;
         if !trial.counts(&signed.hash()) {
             return Err(ProposeError::NotOwner);
+        }
+        if !leaves && trial.view().is_orphaned(now) {
+            return Err(ProposeError::LastOwner);
         }
         *self = trial;
         Ok(signed)

@@ -103,6 +103,14 @@ fn founding_admitting_leaving() {
     assert_eq!(set.propose(&key(2), NOW, admit(4, Plain)), Err(ProposeError::NotOwner));
     assert_eq!(set.propose(&key(9), NOW, admit(4, Plain)), Err(ProposeError::NotOwner));
     assert_eq!(set.propose(&key(1), NOW, remove(9)), Err(ProposeError::NotMember(id(9))));
+    // Nobody would be an owner any more.
+    let demoted = Act::ChangeRole { device: id(1), grant: grant(Plain) };
+    let replaced = Act::Admit { device: id(2), grant: grant(Plain), replaces: Some(id(1)) };
+    for orphaning in [demoted, replaced, remove(1)] {
+        assert_eq!(set.propose(&key(1), NOW, orphaning), Err(ProposeError::LastOwner));
+        assert_eq!(set.who(), [(1, Owner), (2, Plain), (3, Guest)]);
+    }
+    assert!(set.clone().propose(&key(1), NOW, Act::Leave).is_ok(), "whoever leaves means it");
     set.says(3, Act::Leave);
     set.says(1, remove(2));
     assert_eq!(set.who(), [(1, Owner)]);

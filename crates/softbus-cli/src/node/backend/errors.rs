@@ -95,7 +95,9 @@ fn membership(e: &MembershipError, text: String) -> Failure {
         | MembershipError::Pin(_)
         | MembershipError::Access(_) => failure(Kind::Usage),
         MembershipError::LastOwner => {
-            failure(Kind::Conflict).advise("softbus circle set-role DEVICE owner; or, for good: --force")
+            failure(Kind::Conflict).advise(
+                "softbus circle set-role DEVICE owner; or, to leave the others without one: softbus circle leave --force",
+            )
         }
         MembershipError::AlreadyMember | MembershipError::AlreadyInCircle | MembershipError::PeerInCircle => {
             failure(Kind::Conflict)

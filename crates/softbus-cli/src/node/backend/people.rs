@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use softbus::core::{CircleId, DeviceId, ServiceName, WallMs};
 use softbus::net::NetError;
-use softbus::net::membership::MembershipError;
+use softbus::net::membership::{DEFAULT_GRANT, MembershipError};
 use softbus::trust::{Grant, Member, Rule};
 use softbus::{Bus, Founded, Opening, PairOptions, Paired, PairingState, Role};
 use tokio::time::Instant;
@@ -21,9 +21,7 @@ use crate::control::{
 use crate::failure::{Failure, Kind};
 use crate::output::clean;
 
-/// A member's or an owner's membership without a word about its end. (Who founds a circle is its owner without end.)
-const MEMBER_LIVES: Duration = Duration::from_secs(365 * 86_400);
-/// A guest's, likewise.
+/// A guest's membership without a word about its end.
 const GUEST_LIVES: Duration = Duration::from_secs(86_400);
 /// How long discovery may take to see a device that a person names.
 const SEE: Duration = Duration::from_secs(5);
@@ -146,6 +144,11 @@ impl Backend {
         member.ok_or_else(|| Failure::not_found(format!("…{} is not in that circle", device.short())))
     }
 
+    /// By its whole id any device, by its name or the end of its id one of a common circle.
+    fn id_or_member(&self, text: &str) -> Result<DeviceId, Failure> {
+        named(text)?.parse().or_else(|_| self.member(text))
+    }
+
     pub(super) async fn leave(&self, circle: Option<String>, force: bool) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
         self.bus.circles().leave(circle, force).await.map_err(failed)?;
@@ -155,10 +158,7 @@ impl Backend {
     pub(super) async fn remove(&self, circle: Option<String>, device: &str) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
         // By its whole id one that left can be removed, too: what it signs as if it had not left counts no more.
-        let device = match named(device)?.parse::<DeviceId>() {
-            Ok(id) => id,
-            Err(_) => self.member(device)?,
-        };
+        let device = self.id_or_member(device)?;
         if device == self.bus.id() {
             return Err(Failure::usage("this is the device itself").advise("to go: softbus circle leave"));
         }
@@ -211,14 +211,11 @@ impl Backend {
         let circle = self.circle(circle.as_deref())?;
         let old = self.member(old)?;
         // A name seen nearby proves nothing: whoever announces it would be admitted, with no PIN asked.
-        let new = match named(new)?.parse::<DeviceId>() {
-            Ok(id) => id,
-            Err(_) => self.member(new).map_err(|failure| {
-                failure.advise(
-                    "a device that is not in the circle yet: its whole id, which `softbus key` shows on it",
-                )
-            })?,
-        };
+        let new = self.id_or_member(new).map_err(|failure| {
+            failure.advise(
+                "a device that is not in the circle yet: its whole id, which `softbus key` shows on it",
+            )
+        })?;
         // The new device gets what the lost one had.
         let Member { role, expires, services } = self.membership(circle, &old)?;
         let grant = Grant { role, expires, services };
@@ -528,7 +525,7 @@ fn grant(role: Role, expires: Option<Expiry>, services: &[String]) -> Result<Gra
         Some(Expiry::Never) => None,
         Some(Expiry::InS(seconds)) => after(Duration::from_secs(seconds)),
         None if role == Role::Guest => after(GUEST_LIVES),
-        None => after(MEMBER_LIVES),
+        None => after(DEFAULT_GRANT),
     };
     Ok(Grant { role, expires, services })
 }

@@ -88,10 +88,7 @@ impl Backend {
             }
         }
         let qos = QoS { privacy: work.privacy, latency: work.latency, ..QoS::default() };
-        let circle = match &work.circle {
-            Some(text) => self.circle(Some(named(text)?))?,
-            None => None,
-        };
+        let circle = self.circle(work.circle.as_deref())?;
         Ok(SubmitOptions { qos, hints, circle, ..SubmitOptions::default() })
     }
 
