@@ -8,6 +8,7 @@ use softbus_core::{ErrorCode, HEADER_LEN, Header, Message, ServiceName, encode};
 use crate::endpoint::Core;
 use crate::halves::{RecvHalf, Right, SendHalf, Sink, Source};
 use crate::link::ConnKey;
+pub(crate) use crate::seam::canonical;
 use crate::{Caller, NetError};
 
 /// Foreign bytes are read in pieces of at most this many, so that a length alone reserves no memory.
@@ -285,15 +286,4 @@ pub(crate) fn frames(rx: &quinn::FrameStats) -> u64 {
         + rx.streams_blocked_uni
         + rx.stop_sending
         + rx.stream
-}
-
-/// An address in its plain form: an IPv4 address that a dual-stack socket shows as `::ffff:a.b.c.d` is IPv4.
-pub(crate) fn canonical(addr: std::net::SocketAddr) -> std::net::SocketAddr {
-    match addr {
-        std::net::SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(v4) => (v4, v6.port()).into(),
-            None => addr,
-        },
-        std::net::SocketAddr::V4(_) => addr,
-    }
 }

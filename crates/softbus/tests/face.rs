@@ -12,8 +12,8 @@ use softbus::net::seam::memory::{Host, VirtualCompute, World};
 use softbus::roster::{Event, Numbered, Source, Update};
 use softbus::task::{PolicyKind, TaskState};
 use softbus::{
-    Bus, Capability, Declared, DeviceKind, Error, ErrorCode, PairOptions, PairingState, Presence, Role, Step,
-    StepContext, SubmitOptions, Task, TaskFailure,
+    Bus, Capability, Declared, DeviceKind, Error, ErrorCode, PairOptions, Paired, PairingState, Presence,
+    Role, Step, StepContext, SubmitOptions, Task, TaskFailure,
 };
 use softbus_core::ServiceName;
 use softbus_trust::{DeviceKey, Grant};
@@ -106,13 +106,18 @@ fn pin(state: &tokio::sync::watch::Receiver<PairingState>) -> String {
 
 /// The second shows a PIN, the first finds it nearby and enters it.
 async fn pair(owner: &Bus, other: &Bus, options: PairOptions) {
-    let opening = other.open_pairing(PairOptions::default()).await.unwrap();
+    pair_opened(owner, other, PairOptions::default(), options).await;
+}
+
+async fn pair_opened(owner: &Bus, other: &Bus, opening: PairOptions, options: PairOptions) -> Paired {
+    let opening = other.open_pairing(opening).await.unwrap();
     let pin = pin(&opening.state);
     until("nearby", async || (!owner.addresses_nearby(other.id()).is_empty()).then_some(())).await;
     let paired = owner.pair_with(other.id(), &pin, options).await.unwrap();
     assert_eq!(paired.peer, other.id());
     online(owner, other).await;
     online(other, owner).await;
+    paired
 }
 
 async fn two(world: &World) -> (Bus, Bus) {
@@ -433,13 +438,9 @@ async fn a_task_is_of_one_circle_and_the_owners_of_another_have_no_part_in_it() 
     // The phone is in a second circle, too: as a member of one that the desk owns.
     let desk = device(&host(&world, "desk")).start().await.unwrap();
     let work = desk.found_circle("work").await.unwrap().circle;
-    let opening = phone.open_pairing(PairOptions { join: true, ..PairOptions::default() }).await.unwrap();
-    let pin = pin(&opening.state);
-    until("nearby", async || (!desk.addresses_nearby(phone.id()).is_empty()).then_some(())).await;
+    let opening = PairOptions { join: true, ..PairOptions::default() };
     let options = PairOptions { circle: Some(work), ..PairOptions::default() };
-    assert!(!desk.pair_with(phone.id(), &pin, options).await.unwrap().joined);
-    online(&desk, &phone).await;
-    online(&phone, &desk).await;
+    assert!(!pair_opened(&desk, &phone, opening, options).await.joined);
 
     let long = || (1_000_000_000, 0);
     let at_home = phone.submit::<Count>(&long(), SubmitOptions::default()).await.unwrap();

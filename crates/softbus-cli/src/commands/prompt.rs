@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// Longest answer, in bytes.
 const ANSWER_BYTES: usize = 4096;
 
-/// Asks a question on standard error and reads one line from standard input, shown as it is typed.
+/// Asks a question on standard error, if somebody sits there, and reads one line from standard input, shown as it is typed.
 pub(super) async fn line(question: &str) -> Result<Secret, Failure> {
     ask(question, false).await
 }
@@ -34,7 +34,8 @@ pub(super) async fn secret(what: &str, file: Option<&Path>) -> Result<Secret, Fa
 /// Reads in a thread of its own: waiting for a keyboard must not stop what else goes on, Ctrl-C least of all.
 async fn ask(question: &str, hidden: bool) -> Result<Secret, Failure> {
     let (done, answer) = tokio::sync::oneshot::channel();
-    {
+    // A script that pipes the answer in is asked nothing: what it reads on standard error is the outcome.
+    if std::io::stdin().is_terminal() {
         let mut stderr = std::io::stderr().lock();
         let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
     }

@@ -327,30 +327,56 @@ async fn a_try_that_cannot_be_counted_is_not_judged() {
     assert_eq!(trusts(&a, 2), None);
 }
 
+/// A link that `opener` has made, and its name there.
+fn link(opener: &Keeper) -> (PairPassword, [u8; 8]) {
+    let password = PairPassword::ticket(&[9; 16]);
+    let softbus_core::wire::pair::Password::Ticket(name) = password.which else { panic!() };
+    let expires = opener.wall().after(Duration::from_secs(600));
+    let (circle, grant) = (None, None);
+    let record = shelf::TicketRecord { secret: [9; 16], expires, wrong: 0, circle, grant, join: false };
+    opener.write().tickets.insert(name, record);
+    (password, name)
+}
+
+/// Both sides over a channel on which each message is what `tap` makes of it, if anything; the enterer's outcome. The
+/// tap is told whether the opener says it. Each side has a channel of its own, so each its binding, the opener's first.
+async fn pair_tapped(
+    opener: &Keeper,
+    enterer: &Arc<Keeper>,
+    password: PairPassword,
+    bindings: [Binding; 2],
+    mut tap: impl AsyncFnMut(bool, Vec<u8>) -> Option<Vec<u8>>,
+) -> Result<Paired, MembershipError> {
+    let (mut there, mut tap_a) = pipe();
+    let (mut here, mut tap_b) = pipe();
+    let answering = opener.answer_pairing(&mut there, bindings[0]);
+    let entering = enterer.enter_pairing(&mut here, bindings[1], password, PairOptions::default());
+    let tapping = async {
+        loop {
+            let (says, bytes) = tokio::select! {
+                biased;
+                Some(bytes) = tap_a.1.recv() => (true, bytes),
+                Some(bytes) = tap_b.1.recv() => (false, bytes),
+                else => std::future::pending().await,
+            };
+            if let Some(bytes) = tap(says, bytes).await {
+                drop(if says { &tap_b } else { &tap_a }.0.send(bytes).await);
+            }
+        }
+    };
+    let both = async { tokio::join!(answering, entering).1 };
+    tokio::select! { biased; outcome = both => outcome, () = tapping => unreachable!() }
+}
+
 /// `enterer` pairs with `opener` through somebody in the middle, who hands every message through.
 async fn pair_through_the_middle(
     opener: &Keeper,
     enterer: &Arc<Keeper>,
     password: PairPassword,
 ) -> Result<Paired, MembershipError> {
-    let (mut a_end, mut m_to_a) = pipe();
-    let (mut b_end, mut m_to_b) = pipe();
     let towards_a = Binding { opener: opener.id(), enterer: id(3), exporter: [1; 32] };
     let towards_b = Binding { opener: id(3), enterer: enterer.id(), exporter: [2; 32] };
-    let answering = opener.answer_pairing(&mut a_end, towards_a);
-    let entering = enterer.enter_pairing(&mut b_end, towards_b, password, PairOptions::default());
-    let middle = async {
-        loop {
-            tokio::select! {
-                biased;
-                Some(bytes) = m_to_a.1.recv() => drop(m_to_b.0.send(bytes).await),
-                Some(bytes) = m_to_b.1.recv() => drop(m_to_a.0.send(bytes).await),
-                else => std::future::pending::<()>().await,
-            }
-        }
-    };
-    let both = async { tokio::join!(answering, entering).1 };
-    tokio::select! { biased; outcome = both => outcome, () = middle => unreachable!() }
+    pair_tapped(opener, enterer, password, [towards_a, towards_b], async |_, bytes| Some(bytes)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,12 +401,7 @@ async fn a_third_device_in_the_middle_of_a_link_leaves_the_pin_alone() {
     let (_ha, a, _hb, b) = two(&world).await;
     let c = keeper(&world.host("c"), 4).await;
     a.found("home").await.unwrap();
-    let password = PairPassword::ticket(&[9; 16]);
-    let softbus_core::wire::pair::Password::Ticket(name) = password.which else { panic!() };
-    let expires = a.wall().after(Duration::from_secs(600));
-    let (circle, grant) = (None, None);
-    let record = shelf::TicketRecord { secret: [9; 16], expires, wrong: 0, circle, grant, join: false };
-    a.write().tickets.insert(name, record);
+    let (password, name) = link(&a);
     // Nothing else is shown: its user is told.
     let outcome = pair_through_the_middle(&a, &b, password.clone()).await;
     assert!(matches!(outcome, Err(MembershipError::ThirdDevice)), "{outcome:?}");
@@ -539,29 +560,13 @@ async fn the_words_of_a_circle_founded_on_the_way_are_never_lost() {
     let world = World::new(13);
     let (_ha, a, hb, b) = two(&world).await;
     a.open_pairing(PairOptions::default()).await.unwrap();
-    let pin = shown(&a);
-    let (mut there, mut tap_a) = pipe();
-    let (mut tap_b, mut here) = pipe();
-    let bound = binding(&a, &b);
-    let answering = a.answer_pairing(&mut there, bound);
-    let entering = b.enter_pairing(&mut here, bound, PairPassword::pin(&pin), PairOptions::default());
     // The circle that the enterer founds never arrives.
-    let tap = async {
-        loop {
-            tokio::select! {
-                biased;
-                Some(bytes) = tap_a.1.recv() => drop(tap_b.0.send(bytes).await),
-                Some(bytes) = tap_b.1.recv() => {
-                    if softbus_core::peek(&bytes).unwrap().0.kind != Welcome::KIND {
-                        drop(tap_a.0.send(bytes).await);
-                    }
-                }
-                else => std::future::pending::<()>().await,
-            }
-        }
+    let tap = async |opener: bool, bytes: Vec<u8>| {
+        let welcome = softbus_core::peek(&bytes).unwrap().0.kind == Welcome::KIND;
+        (opener || !welcome).then_some(bytes)
     };
-    let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { biased; outcome = both => outcome, () = tap => unreachable!() };
+    let bindings = [binding(&a, &b); 2];
+    let outcome = pair_tapped(&a, &b, PairPassword::pin(&shown(&a)), bindings, tap).await;
     let Err(MembershipError::Alone { founded, .. }) = outcome else { panic!("{outcome:?}") };
     let b = crash(&hb, 2).await;
     b.recover(Some(founded.circle), &founded.recovery_words, vec![]).await.unwrap();
@@ -577,12 +582,7 @@ async fn a_link_tried_by_two_at_once_pairs_one() {
     let (_ha, a, _hb, b) = two(&world).await;
     let c = keeper(&world.host("c"), 3).await;
     a.found("home").await.unwrap();
-    let password = PairPassword::ticket(&[9; 16]);
-    let softbus_core::wire::pair::Password::Ticket(name) = password.which else { panic!() };
-    let expires = a.wall().after(Duration::from_secs(600));
-    let (circle, grant) = (None, None);
-    let record = shelf::TicketRecord { secret: [9; 16], expires, wrong: 0, circle, grant, join: false };
-    a.write().tickets.insert(name, record);
+    let (password, _) = link(&a);
 
     let ((mut a1, mut b1), (mut a2, mut c1)) = (pipe(), pipe());
     let (first, second) = (binding(&a, &b), binding(&a, &c));
@@ -603,31 +603,16 @@ async fn cancelled_after_the_proof_admits_nobody() {
     let (_ha, a, _hb, b) = two(&world).await;
     a.found("home").await.unwrap();
     a.open_pairing(PairOptions::default()).await.unwrap();
-    let pin = shown(&a);
-    let (mut there, mut tap_a) = pipe();
-    let (mut tap_b, mut here) = pipe();
-    let bound = binding(&a, &b);
-    let answering = a.answer_pairing(&mut there, bound);
-    let entering = b.enter_pairing(&mut here, bound, PairPassword::pin(&pin), PairOptions::default());
     // Right after the opener has proven itself, its user cancels.
-    let tap = async {
-        loop {
-            tokio::select! {
-                biased;
-                Some(bytes) = tap_a.1.recv() => {
-                    if let Ok(Pair::Confirm(_)) = softbus_core::decode(&bytes) {
-                        assert_eq!(*a.pairing().borrow(), PairingState::Settling { peer: id(2) });
-                        a.close_pairing(false).await.unwrap();
-                    }
-                    drop(tap_b.0.send(bytes).await);
-                }
-                Some(bytes) = tap_b.1.recv() => drop(tap_a.0.send(bytes).await),
-                else => std::future::pending::<()>().await,
-            }
+    let tap = async |opener: bool, bytes: Vec<u8>| {
+        if opener && let Ok(Pair::Confirm(_)) = softbus_core::decode(&bytes) {
+            assert_eq!(*a.pairing().borrow(), PairingState::Settling { peer: id(2) });
+            a.close_pairing(false).await.unwrap();
         }
+        Some(bytes)
     };
-    let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { biased; outcome = both => outcome, () = tap => unreachable!() };
+    let bindings = [binding(&a, &b); 2];
+    let outcome = pair_tapped(&a, &b, PairPassword::pin(&shown(&a)), bindings, tap).await;
     assert!(matches!(outcome, Err(MembershipError::Cancelled)), "{outcome:?}");
     assert_eq!(*a.pairing().borrow(), PairingState::Cancelled);
     assert!(trusts(&a, 2).is_none() && b.circles().circles.is_empty());
@@ -639,34 +624,16 @@ async fn a_false_opener_cannot_give_a_circle_that_does_not_admit() {
     let (_ha, a, _hb, b) = two(&world).await;
     a.found("home").await.unwrap();
     a.open_pairing(PairOptions::default()).await.unwrap();
-    let pin = shown(&a);
-    let (mut there, mut tap_a) = pipe();
-    let (mut tap_b, mut here) = pipe();
-    let bound = binding(&a, &b);
-    let answering = a.answer_pairing(&mut there, bound);
-    let entering = b.enter_pairing(&mut here, bound, PairPassword::pin(&pin), PairOptions::default());
     // The statements that admit are left out on the way.
-    let tap = async {
-        loop {
-            tokio::select! {
-                biased;
-                Some(bytes) = tap_a.1.recv() => {
-                    let bytes = match softbus_core::decode::<Welcome>(&bytes) {
-                        Ok(Welcome::Part { circle, mut statements, more, secret }) => {
-                            statements.truncate(1);
-                            softbus_core::encode(&Welcome::Part { circle, statements, more, secret }).unwrap()
-                        }
-                        _ => bytes,
-                    };
-                    drop(tap_b.0.send(bytes).await);
-                }
-                Some(bytes) = tap_b.1.recv() => drop(tap_a.0.send(bytes).await),
-                else => std::future::pending::<()>().await,
-            }
+    let tap = async |opener: bool, bytes: Vec<u8>| match softbus_core::decode::<Welcome>(&bytes) {
+        Ok(Welcome::Part { circle, mut statements, more, secret }) if opener => {
+            statements.truncate(1);
+            Some(softbus_core::encode(&Welcome::Part { circle, statements, more, secret }).unwrap())
         }
+        _ => Some(bytes),
     };
-    let both = async { tokio::join!(answering, entering).1 };
-    let outcome = tokio::select! { biased; outcome = both => outcome, () = tap => unreachable!() };
+    let bindings = [binding(&a, &b); 2];
+    let outcome = pair_tapped(&a, &b, PairPassword::pin(&shown(&a)), bindings, tap).await;
     assert!(matches!(outcome, Err(MembershipError::Protocol(_))), "{outcome:?}");
     assert!(b.circles().circles.is_empty());
 }

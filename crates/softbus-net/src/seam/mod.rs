@@ -76,6 +76,23 @@ pub struct Announcement {
     pub tags: Vec<[u8; 8]>,
 }
 
+/// An address in its plain form: an IPv4 address that a dual-stack socket shows as `::ffff:a.b.c.d` is IPv4. Scope ids
+/// stay.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// An address as a dual-stack socket shows it: IPv4 is mapped into IPv6 (RFC 4291, section 2.5.5.2).
+pub(crate) fn mapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        v6 => v6,
+    }
+}
+
 /// What discovery saw.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Sighting {

@@ -53,7 +53,13 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn endpoint(seam: &Seam, bind: &Bind, port: u16, server: Option<quinn::ServerConfig>) -> quinn::Endpoint {
+/// One that has no configuration to dial with yet.
+pub(crate) fn endpoint(
+    seam: &Seam,
+    bind: &Bind,
+    port: u16,
+    server: Option<quinn::ServerConfig>,
+) -> quinn::Endpoint {
     let socket = seam.sockets.bind(bind, port).unwrap();
     let config = quinn::EndpointConfig::default();
     quinn::Endpoint::new_with_abstract_socket(config, server, socket, seam.sockets.runtime()).unwrap()

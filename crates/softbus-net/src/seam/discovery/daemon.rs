@@ -69,28 +69,9 @@ impl Daemon {
 
     /// One more daemon.
     pub(super) fn start(bind: &Bind) -> Result<Self, mdns_sd::Error> {
-        let mdns = ServiceDaemon::new()?;
-        match bind {
-            Bind::All => {}
-            Bind::Loopback => {
-                mdns.disable_interface(IfKind::All)?;
-                mdns.enable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
-            }
-            Bind::Interfaces(names) => {
-                mdns.disable_interface(IfKind::All)?;
-                mdns.enable_interface(names.iter().map(IfKind::from).collect::<Vec<_>>())?;
-            }
-        }
-        mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;
+        let mdns = listen(bind)?;
         let in_sight = Arc::new(watch::Sender::new(InSight::default()));
-        let reader = Reader {
-            mdns: mdns.clone(),
-            in_sight: in_sight.clone(),
-            sights: Sights::default(),
-            stale: BTreeSet::new(),
-            sweep: None,
-            sweep_after: SWEEP_AFTER,
-        };
+        let reader = Reader::new(mdns.clone(), in_sight.clone());
         let thread = std::thread::Builder::new().name("softbus-mdns".into()).spawn(move || reader.run());
         match thread {
             Ok(_) => Ok(Self { mdns, in_sight }),
@@ -104,6 +85,24 @@ impl Daemon {
     pub(super) fn in_sight(&self) -> watch::Receiver<InSight> {
         self.in_sight.subscribe()
     }
+}
+
+/// Speaks mDNS on these interfaces.
+fn listen(bind: &Bind) -> Result<ServiceDaemon, mdns_sd::Error> {
+    let mdns = ServiceDaemon::new()?;
+    match bind {
+        Bind::All => {}
+        Bind::Loopback => {
+            mdns.disable_interface(IfKind::All)?;
+            mdns.enable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
+        }
+        Bind::Interfaces(names) => {
+            mdns.disable_interface(IfKind::All)?;
+            mdns.enable_interface(names.iter().map(IfKind::from).collect::<Vec<_>>())?;
+        }
+    }
+    mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;
+    Ok(mdns)
 }
 
 impl Drop for Daemon {
@@ -179,6 +178,17 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(mdns: ServiceDaemon, in_sight: Arc<watch::Sender<InSight>>) -> Self {
+        Self {
+            mdns,
+            in_sight,
+            sights: Sights::default(),
+            stale: BTreeSet::new(),
+            sweep: None,
+            sweep_after: SWEEP_AFTER,
+        }
+    }
+
     fn run(mut self) {
         let mut pause = REBROWSE_FIRST;
         loop {
@@ -340,31 +350,24 @@ mod tests {
             mdns.announce(&Announcement { port, versions: (1, 1), ..Announcement::default() }).unwrap();
             mdns
         };
-        let mdns = ServiceDaemon::new().unwrap();
-        mdns.disable_interface(IfKind::All).unwrap();
-        mdns.enable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6]).unwrap();
-        let mut reader = Reader {
-            mdns: mdns.clone(),
-            in_sight: Arc::new(watch::Sender::new(InSight::default())),
-            sights: Sights::default(),
-            stale: BTreeSet::new(),
-            sweep: None,
-            sweep_after: Duration::from_secs(2),
-        };
+        let mdns = listen(&Bind::Loopback).unwrap();
+        let mut reader = Reader::new(mdns.clone(), Arc::new(watch::Sender::new(InSight::default())));
+        reader.sweep_after = Duration::from_secs(2);
         let phantom =
             Device { addresses: vec![([127, 0, 0, 1], 1).into()], announcement: Announcement::default() };
         reader.sights.seen(Instant::now(), "phantom".into(), phantom);
         let mut in_sight = reader.in_sight.subscribe();
         let mut until = async |what: &str, so: &dyn Fn(&InSight) -> bool| {
             let seen = tokio::time::timeout(LONG, in_sight.wait_for(|seen| so(seen))).await;
-            drop(seen.unwrap_or_else(|_| panic!("never {what}")).unwrap());
+            seen.unwrap_or_else(|_| panic!("never {what}")).unwrap().clone()
         };
         let thread = std::thread::spawn(move || reader.run());
         let first = announced(4441);
         until("seen", &|seen| seen.contains_key(first.key()) && seen.contains_key("phantom")).await;
 
         mdns.stop_browse(SERVICE).unwrap();
-        until("rid of who is gone", &|seen| !seen.contains_key("phantom")).await;
+        let seen = until("rid of who is gone", &|seen| !seen.contains_key("phantom")).await;
+        assert!(seen.contains_key(first.key()), "what is still there stays");
         let second = announced(4442);
         until("both seen", &|seen| [&first, &second].iter().all(|mdns| seen.contains_key(mdns.key()))).await;
 

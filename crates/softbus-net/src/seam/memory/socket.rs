@@ -15,7 +15,7 @@ use super::life::Life;
 use super::lock;
 use super::net::{Datagram, HostId, MemoryNet};
 use crate::Bind;
-use crate::seam::Sockets;
+use crate::seam::{Sockets, mapped};
 
 /// Most datagrams on the way to one socket; further ones are lost, as in a kernel's buffer.
 const INBOX_DATAGRAMS: usize = 8192;
@@ -227,14 +227,6 @@ impl AsyncUdpSocket for MemorySocket {
 
     fn may_fragment(&self) -> bool {
         false
-    }
-}
-
-/// A dual-stack socket shows IPv4 peers as IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2).
-fn mapped(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
-        v6 => v6,
     }
 }
 

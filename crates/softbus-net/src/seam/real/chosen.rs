@@ -2,7 +2,7 @@
 //! as soon as it is, and one that went gives it back.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::{Arc, Weak};
 
 use if_addrs::Interface;
@@ -11,21 +11,13 @@ use tokio::sync::oneshot;
 
 use super::composite::{CompositeSocket, MEMBERS, Member, Reach};
 use super::interfaces::{self, notice::Notices};
-use super::sockets::{PORT_TRIES, Stack, may_bind_devices, no_such_family, udp};
+use super::sockets::{Stack, may_bind_devices, no_such_family, on_free_port, udp, udp_any, udp_best};
 use crate::Bind;
 
 /// One socket on each of these interfaces that is up, now and from now on; none of them needs to be up now.
 pub(super) fn bind(names: &[String], port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     let names = Bind::Interfaces(names.to_vec());
-    let mut tries = if port == 0 { PORT_TRIES } else { 1 };
-    loop {
-        tries -= 1;
-        match start(&names, port) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
-            Err(error) => return Err(error),
-            Ok(socket) => return Ok(socket),
-        }
-    }
+    on_free_port(port, || start(&names, port))
 }
 
 fn start(names: &Bind, port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -74,14 +66,7 @@ impl Chosen {
     /// With the composite that has no members yet, and a receiver that closes when it is dropped.
     fn new(port: u16) -> io::Result<(Self, CompositeSocket, oneshot::Receiver<()>)> {
         // A socket that is good for nothing but to see what this machine can do, and which port is free.
-        let any = |v6: bool| {
-            let ip: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-            Ok::<_, io::Error>((udp(SocketAddr::new(ip, 0), Stack::of(v6), None)?, v6))
-        };
-        let (trial, v6) = match any(true) {
-            Err(error) if no_such_family(&error) => any(false)?,
-            result => result?,
-        };
+        let (trial, v6) = udp_best(0)?;
         let mut local = trial.local_addr()?;
         if port != 0 {
             local.set_port(port);
@@ -147,8 +132,7 @@ impl Chosen {
                 continue;
             }
             if members.len() >= MEMBERS {
-                let full = || io::Error::other(format!("{MEMBERS} sockets are the most"));
-                failed.push((place, full()));
+                failed.push((place, io::Error::other(format!("{MEMBERS} sockets are the most"))));
                 continue;
             }
             match self.bind_at(&place) {
@@ -184,10 +168,7 @@ impl Chosen {
         let device = Some(place.device);
         match place.address {
             None => {
-                let ip: IpAddr =
-                    if self.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-                let stack = Stack::of(self.v6);
-                let socket = udp(SocketAddr::new(ip, self.port), stack, Some(&place.name))?;
+                let socket = udp_any(self.v6, self.port, Some(&place.name))?;
                 Ok((socket, Reach { v4: true, v6: self.v6, device, address: None }))
             }
             Some(ip) => {
@@ -211,6 +192,8 @@ fn is_passing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn lo() -> Vec<Interface> {

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use super::{RealSeam, interfaces};
@@ -76,6 +77,30 @@ fn two_hosts_with_a_cable_between_them() {
     println!("{text}");
     assert!(output.status.success(), "host a failed");
     assert!(text.contains("1 passed"), "host a ran");
+}
+
+/// A cable from our `va` to that process's `vb`.
+fn plug(pid: u32) {
+    for command in [
+        "ip link add va type veth peer name vb",
+        &format!("ip link set vb netns {pid}"),
+        "ip addr add 10.7.0.1/24 dev va",
+        "ip link set va up",
+    ] {
+        run(command);
+    }
+}
+
+/// The next sighting that is such a one; others before it are printed.
+async fn sighted(sightings: &mut Receiver<Sighting>, what: &str, so: impl Fn(&Sighting) -> bool) -> Sighting {
+    loop {
+        let next = timeout(LONG, sightings.recv()).await;
+        let sighting = next.unwrap_or_else(|_| panic!("{what} was not seen in time")).unwrap();
+        if so(&sighting) {
+            return sighting;
+        }
+        println!("{sighting:?}");
+    }
 }
 
 fn seam(folder: &tempfile::TempDir) -> Seam {
@@ -154,16 +179,9 @@ fn host_a() {
         assert!(answers.any(|line| line.unwrap() == marked), "host b did not get as far as {what}");
     };
     expect("here");
-    for command in [
-        "ip link set lo up".to_owned(),
-        "ip link add va type veth peer name vb".into(),
-        format!("ip link set vb netns {}", b.id()),
-        "ip addr add 10.7.0.1/24 dev va".into(),
-        "ip addr add fd07::1/64 dev va nodad".into(),
-        "ip link set va up".into(),
-    ] {
-        run(&command);
-    }
+    run("ip link set lo up");
+    plug(b.id());
+    run("ip addr add fd07::1/64 dev va nodad");
     order("cable");
     wait_for_link_local("va");
     expect("serving");
@@ -174,14 +192,10 @@ fn host_a() {
         let mut sightings = mdns.browse().unwrap();
         let begin = Instant::now();
         let local = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if interfaces::is_link_local(v6.ip()));
-        let (key, addresses) = loop {
-            match timeout(LONG, sightings.recv()).await.expect("seen in time").unwrap() {
-                Sighting::Seen { key, addresses, .. } if addresses.iter().any(local) && addresses.len() >= 3 => {
-                    break (key, addresses);
-                }
-                sighting => println!("{sighting:?}"),
-            }
-        };
+        let seen = sighted(&mut sightings, "host b", |sighting| {
+            matches!(sighting, Sighting::Seen { addresses, .. } if addresses.iter().any(local) && addresses.len() >= 3)
+        });
+        let Sighting::Seen { key, addresses, .. } = seen.await else { unreachable!() };
         println!("seen after {:?}: {addresses:?}", begin.elapsed());
         let index = if_addrs::get_if_addrs().unwrap().iter().find(|i| i.name == "va").unwrap().index.unwrap();
         let scoped = *addresses.iter().find(|address| local(address)).unwrap();
@@ -199,33 +213,19 @@ fn host_a() {
         expect("moved");
         let moved = SocketAddr::from(([10, 7, 0, 3], PORT));
         assert_eq!(timeout(LONG, testing::dial(&client, moved, 200_000)).await.unwrap(), 200_000);
-        loop {
-            match timeout(LONG, sightings.recv()).await.expect("the move is seen in time").unwrap() {
-                Sighting::Seen { addresses, .. } if addresses.contains(&moved) => break,
-                sighting => println!("{sighting:?}"),
-            }
-        }
+        let at = |place: SocketAddr| {
+            move |sighting: &Sighting| matches!(sighting, Sighting::Seen { addresses, .. } if addresses.contains(&place))
+        };
+        sighted(&mut sightings, "the move", at(moved)).await;
 
         // The cable is pulled and another one plugged in: the interface of that name is a new one.
         run("ip link del va");
-        for command in [
-            "ip link add va type veth peer name vb".to_owned(),
-            format!("ip link set vb netns {}", b.id()),
-            "ip addr add 10.7.0.1/24 dev va".into(),
-            "ip link set va up".into(),
-        ] {
-            run(&command);
-        }
+        plug(b.id());
         order("another cable");
         expect("plugged in");
         let plugged = SocketAddr::from(([10, 7, 0, 4], PORT));
         assert_eq!(timeout(LONG, testing::dial(&client, plugged, 200_000)).await.unwrap(), 200_000);
-        loop {
-            match timeout(LONG, sightings.recv()).await.expect("the new place is seen in time").unwrap() {
-                Sighting::Seen { addresses, .. } if addresses.contains(&plugged) => break,
-                sighting => println!("{sighting:?}"),
-            }
-        }
+        sighted(&mut sightings, "the new place", at(plugged)).await;
 
         // Our own addresses come and go.
         let mut watch = seam.sockets.addresses(&Bind::All);
@@ -243,12 +243,7 @@ fn host_a() {
 
         order("goodbye");
         expect("gone");
-        loop {
-            match timeout(LONG, sightings.recv()).await.expect("the goodbye is seen in time").unwrap() {
-                Sighting::Gone { key: gone } if gone == key => break,
-                sighting => println!("{sighting:?}"),
-            }
-        }
+        sighted(&mut sightings, "the goodbye", |sighting| matches!(sighting, Sighting::Gone { key: gone } if *gone == key)).await;
         // The cable is cut.
         run("ip link set va down");
         until(false, "10.7.0.1").await;

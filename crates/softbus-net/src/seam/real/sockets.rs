@@ -14,7 +14,7 @@ use crate::seam::Sockets;
 /// Kernel buffers asked for, each way, in bytes; the system may give less.
 const BUFFER_BYTES: usize = 2 << 20;
 /// How often to try another free port, if one that was free for one socket is taken for another.
-pub(super) const PORT_TRIES: usize = 16;
+const PORT_TRIES: usize = 16;
 
 /// The system's UDP sockets.
 ///
@@ -35,8 +35,8 @@ impl SystemSockets {
 impl Sockets for SystemSockets {
     fn bind(&self, bind: &Bind, port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         match bind {
-            Bind::All => bind_all(port),
-            Bind::Loopback => bind_loopback(port),
+            Bind::All => TokioRuntime.wrap_udp_socket(udp_best(port)?.0),
+            Bind::Loopback => on_free_port(port, || bind_loopback(port)),
             Bind::Interfaces(names) => chosen::bind(names, port),
         }
     }
@@ -50,31 +50,21 @@ impl Sockets for SystemSockets {
     }
 }
 
-fn bind_all(port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-    match udp(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), Stack::Dual, None) {
-        Ok(socket) => TokioRuntime.wrap_udp_socket(socket),
-        Err(error) if no_such_family(&error) => {
-            tracing::debug!(%error, "no dual-stack socket; IPv4 only");
-            let socket = udp(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Stack::Single, None)?;
-            TokioRuntime.wrap_udp_socket(socket)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn bind_loopback(port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+/// Binds several sockets to one port: again, if the port may be any (0) and one that was free for one socket is taken
+/// for another.
+pub(super) fn on_free_port<T>(port: u16, mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut tries = if port == 0 { PORT_TRIES } else { 1 };
     loop {
         tries -= 1;
-        match try_bind_loopback(port) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => continue,
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             result => return result,
         }
     }
 }
 
 /// Both families on the same port. One that the machine does not have is left out.
-fn try_bind_loopback(mut port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+fn bind_loopback(mut port: u16) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     let mut bound = Vec::new();
     let mut missing = None;
     for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
@@ -127,10 +117,24 @@ pub(super) fn udp(address: SocketAddr, stack: Stack, device: Option<&str>) -> io
     Ok(socket.into())
 }
 
-impl Stack {
-    /// Of a socket that takes all that there is.
-    pub(super) fn of(v6: bool) -> Self {
-        if v6 { Self::Dual } else { Self::Single }
+/// On any address: of both families, or of IPv4 alone.
+pub(super) fn udp_any(v6: bool, port: u16, device: Option<&str>) -> io::Result<UdpSocket> {
+    let (ip, stack) = if v6 {
+        (Ipv6Addr::UNSPECIFIED.into(), Stack::Dual)
+    } else {
+        (Ipv4Addr::UNSPECIFIED.into(), Stack::Single)
+    };
+    udp(SocketAddr::new(ip, port), stack, device)
+}
+
+/// On any address of whatever the machine has, and whether that is both families.
+pub(super) fn udp_best(port: u16) -> io::Result<(UdpSocket, bool)> {
+    match udp_any(true, port, None) {
+        Err(error) if no_such_family(&error) => {
+            tracing::debug!(%error, "no dual-stack socket; IPv4 only");
+            Ok((udp_any(false, port, None)?, false))
+        }
+        result => Ok((result?, true)),
     }
 }
 

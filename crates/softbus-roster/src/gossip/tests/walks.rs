@@ -72,9 +72,10 @@ fn a_link_that_rests_hides_nobody_whom_others_see_and_a_sleeper_sleeps() {
         home.set_link(a, b, true);
     }
     home.calm(3);
-    let mut show = |home: &mut Home, presence, resting| {
+    let show = |home: &mut Home, presence, resting| {
         home.still.insert((0, 2), (presence, resting));
-        (home.tell_links(0), home.tell_links(2));
+        home.tell_links(0);
+        home.tell_links(2);
         home.present(0, 2)
     };
     // It says that it sleeps, and 1 has not heard of it yet.

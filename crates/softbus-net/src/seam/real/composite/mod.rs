@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::interfaces;
+use crate::seam::{canonical, mapped};
 
 /// Most sockets behind one composite: interfaces, or addresses where the system binds no socket to an interface.
 pub(super) const MEMBERS: usize = 16;
@@ -96,24 +97,17 @@ struct Table {
 impl CompositeSocket {
     /// Of these sockets, from now until its end.
     pub(super) fn new(members: Vec<Arc<Member>>) -> io::Result<Self> {
-        check(&members)?;
         let sockets = || members.iter().map(|member| &member.socket);
         let local = sockets().map(|socket| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
         let local = local.iter().find(|address| address.is_ipv6()).or(local.first()).copied();
         let local =
             local.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a composite of no sockets"))?;
-        Ok(Self {
-            local,
-            // Sizes the buffers datagrams are received into, so the most of all counts.
-            receive_segments: sockets().map(|socket| socket.max_receive_segments()).max().unwrap_or(1),
-            may_fragment: sockets().any(|socket| socket.may_fragment()),
-            members: RwLock::new(members.into()),
-            changed: Arc::default(),
-            reader: Mutex::default(),
-            follower: None,
-            turn: AtomicUsize::new(0),
-            table: Mutex::default(),
-        })
+        // Sizes the buffers datagrams are received into, so the most of all counts.
+        let receive_segments = sockets().map(|socket| socket.max_receive_segments()).max().unwrap_or(1);
+        let may_fragment = sockets().any(|socket| socket.may_fragment());
+        let socket = Self::empty(local, receive_segments, may_fragment, None);
+        socket.set(members)?;
+        Ok(socket)
     }
 
     /// Of none yet: they come and go by [`CompositeSocket::set`]. What quinn asks only once is answered as `like` does,
@@ -121,18 +115,26 @@ impl CompositeSocket {
     /// dropped.
     pub(super) fn following(local: SocketAddr, like: &dyn AsyncUdpSocket) -> (Self, oneshot::Receiver<()>) {
         let (alive, dropped) = oneshot::channel();
-        let socket = Self {
+        (Self::empty(local, like.max_receive_segments(), like.may_fragment(), Some(alive)), dropped)
+    }
+
+    fn empty(
+        local: SocketAddr,
+        receive_segments: usize,
+        may_fragment: bool,
+        follower: Option<oneshot::Sender<()>>,
+    ) -> Self {
+        Self {
             members: RwLock::new(Members::default()),
             changed: Arc::default(),
             reader: Mutex::default(),
             local,
-            receive_segments: like.max_receive_segments(),
-            may_fragment: like.may_fragment(),
-            follower: Some(alive),
+            receive_segments,
+            may_fragment,
+            follower,
             turn: AtomicUsize::new(0),
             table: Mutex::default(),
-        };
-        (socket, dropped)
+        }
     }
 
     /// Who is behind it now.
@@ -142,7 +144,9 @@ impl CompositeSocket {
 
     /// Other sockets from now on; whoever waits for one that is not among them any more waits for the others.
     pub(super) fn set(&self, members: Vec<Arc<Member>>) -> io::Result<()> {
-        check(&members)?;
+        if members.len() > MEMBERS {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets for one composite"));
+        }
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = members.into();
         // After the change: both look at the members only once they are sure to be told of a later one.
         self.changed.notify_waiters();
@@ -202,13 +206,6 @@ impl CompositeSocket {
     }
 }
 
-fn check(members: &[Arc<Member>]) -> io::Result<()> {
-    if members.len() > MEMBERS {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets for one composite"));
-    }
-    Ok(())
-}
-
 impl Table {
     fn refresh(&mut self) {
         let now = Instant::now();
@@ -233,21 +230,6 @@ fn same_subnet(interface: &Interface, ip: IpAddr) -> bool {
             own.ip.to_bits() & mask == ip.to_bits() & mask
         }
         _ => false,
-    }
-}
-
-/// Without the IPv4-in-IPv6 form; scope ids stay.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(v4) => SocketAddr::new(v4.into(), address.port()),
-        IpAddr::V6(_) => address,
-    }
-}
-
-fn mapped(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
-        v6 => v6,
     }
 }
 

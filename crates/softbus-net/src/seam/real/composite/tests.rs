@@ -118,11 +118,17 @@ fn send(socket: &CompositeSocket, to: &str, src_ip: Option<&str>) -> io::Result<
     })
 }
 
-fn receive(socket: &CompositeSocket, most: usize) -> Poll<Result<Vec<(SocketAddr, u8)>, io::ErrorKind>> {
+type Received = Poll<Result<Vec<(SocketAddr, u8)>, io::ErrorKind>>;
+
+fn receive(socket: &CompositeSocket, most: usize) -> Received {
+    receive_by(socket, most, Waker::noop())
+}
+
+fn receive_by(socket: &CompositeSocket, most: usize, waker: &Waker) -> Received {
     let mut bytes = [[0u8; 4]; 8];
     let mut bufs: Vec<IoSliceMut<'_>> = bytes.iter_mut().take(most).map(|b| IoSliceMut::new(b)).collect();
     let mut meta = [RecvMeta::default(); 8];
-    let mut cx = Context::from_waker(Waker::noop());
+    let mut cx = Context::from_waker(waker);
     socket.poll_recv(&mut cx, &mut bufs, &mut meta).map(|received| {
         let received = received.map_err(|error| error.kind())?;
         Ok((0..received).map(|i| (meta[i].addr, bufs[i][0])).collect())
@@ -242,14 +248,7 @@ fn members_come_and_go_and_whoever_waits_is_woken() {
     let socket = Arc::new(socket);
     let member = |fake: &Arc<Fake>| Member::new(fake.clone(), Reach::family_of(fake.local.ip()));
     let (reader, writer) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
-    let read = |socket: &CompositeSocket| {
-        let waker = Waker::from(reader.clone());
-        let mut bytes = [0u8; 4];
-        let mut meta = [RecvMeta::default()];
-        let mut cx = Context::from_waker(&waker);
-        let received = socket.poll_recv(&mut cx, &mut [IoSliceMut::new(&mut bytes)], &mut meta);
-        received.map(|received| received.map(|_| bytes[0]).map_err(|error| error.kind()))
-    };
+    let read = |socket: &CompositeSocket| receive_by(socket, 1, &Waker::from(reader.clone()));
     // None at all: nothing comes in, what is sent is lost, and neither is an error.
     assert_eq!(read(&socket), Poll::Pending);
     send(&socket, "[::1]:7", None).unwrap();
@@ -263,7 +262,7 @@ fn members_come_and_go_and_whoever_waits_is_woken() {
     socket.set(vec![member(&v6)]).unwrap();
     assert_eq!(reader.take(), 1);
     v6.gives("[::1]:5", 1);
-    assert_eq!(read(&socket), Poll::Ready(Ok(1)));
+    assert_eq!(read(&socket), Poll::Ready(Ok(vec![("[::1]:5".parse().unwrap(), 1)])));
     send(&socket, "[::1]:7", None).unwrap();
     assert_eq!(v6.sent().len(), 1);
 
