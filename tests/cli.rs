@@ -364,7 +364,11 @@ fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = softbus(dir.path(), &["completions", shell]);
         assert_eq!(script.status.code(), Some(0));
-        assert!(stdout(&script).contains("devices"), "{shell}");
+        let script = stdout(&script);
+        assert!(script.contains("devices"), "{shell}");
+        for name in HIDDEN {
+            assert!(!script.contains(&format!("{name} ")), "{shell} completes `{name}`, which no help shows");
+        }
     }
 }
 

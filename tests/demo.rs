@@ -122,6 +122,18 @@ fn interrupted_in_the_middle_it_leaves_nothing() {
 }
 
 #[test]
+fn what_could_not_be_written_is_told_before_anything_starts() {
+    // A folder into which not even root writes.
+    for args in [["--report", "/proc/report.json"], ["--out", "/proc"], ["--report", "."]] {
+        let mut demo = Demo::start(&args);
+        let code = demo.ended();
+        assert!(code.is_some_and(|code| code != 0), "{code:?}: {}", demo.output());
+        assert!(demo.output().contains(args[0]) && !demo.output().contains("is up"), "{}", demo.output());
+        demo.assert_nothing_left();
+    }
+}
+
+#[test]
 fn an_error_in_mid_story_is_told_and_leaves_nothing() {
     let mut demo = Demo::start(&["--out", "deep/er/out", "--report", "reports/report.json"]);
     demo.until_it_says("shows the PIN");

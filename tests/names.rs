@@ -110,6 +110,37 @@ async fn devices_of_one_name_are_told_apart_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn slips_are_answered_with_what_there_is() {
+    let home = home();
+    let name = unique("slip");
+    let mut how = How::loopback();
+    how.args = vec!["--bind".into(), "lo,nosuch0".into()];
+    let node = Node::start(home.path(), &name, how).await;
+    assert!(node.log().contains("no interface nosuch0 has an address now"), "{}", node.log());
+
+    // Nobody is asked for the PIN of a device that is not there: standard input is not even read.
+    let pair = softbus(&node, &["pair", &unique("nobody")]);
+    assert_eq!(pair.status.code(), Some(4), "{}", stderr(&pair));
+    assert!(!stderr(&pair).contains("PIN that"), "{}", stderr(&pair));
+
+    for (time, code) in [(1, 0), (2, 7)] {
+        let founded = softbus(&node, &["circle", "found", "home"]);
+        assert_eq!(founded.status.code(), Some(code), "{time}: {}", stderr(&founded));
+        if code == 0 {
+            let circles = json(&softbus(&node, &["circle", "--json"]));
+            let id: String = circles["circles"][0]["id"].as_str().unwrap().chars().take(12).collect();
+            assert!(stdout(&founded).contains(&id), "the words name their circle: {}", stdout(&founded));
+        }
+    }
+
+    for args in [&["run", "prime/1"][..], &["place", "--type", "prime/1"]] {
+        let unknown = softbus(&node, args);
+        assert_eq!(unknown.status.code(), Some(4), "{}", stderr(&unknown));
+        assert!(stderr(&unknown).contains("checksum/1, picture/1, primes/1"), "{}", stderr(&unknown));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_stranger_is_gone_soon_and_one_without_a_name_has_a_number() {
     let home = home();
     let name = unique("stranger");
@@ -280,8 +311,8 @@ async fn what_place_shows_can_be_run_and_sleep_is_told() {
     let ran = softbus(&here, &[&["run", "primes/1", "--json"], &needs[..]].concat());
     assert_eq!(json(&ran)["task"]["runner"], there.id.to_string(), "{}", stderr(&ran));
     for (nowhere, why) in [
-        (["--needs", "npu:2GiB"], "Npu memory"),
-        (["--needs", "gpu:1000TiB"], "Gpu"),
+        (["--needs", "npu:2GiB"], "NPU memory"),
+        (["--needs", "gpu:1000TiB"], "GPU"),
         (["--not", &there_name], "excluded"),
         (["--needs", "oven/1"], "offers no oven/1"),
     ] {

@@ -310,6 +310,31 @@ fn a_second_node_on_one_folder_is_refused_and_a_killed_one_leaves_no_trace() {
 }
 
 #[test]
+fn what_is_lost_of_a_data_folder_is_told() {
+    let home = home();
+    let mut node = Node::start(home.path().join("a"), &unique("loser"));
+    let id = node.id();
+    node.kill_9();
+    let secret = node.data.join("secrets/tasks.key");
+    std::fs::write(&secret, b"short").unwrap();
+    let damaged = node.command(&["up", "--bind", "loopback"]);
+    assert_eq!(damaged.status.code(), Some(1), "{}", stderr(&damaged));
+    assert!(
+        stderr(&damaged).contains("tasks.key") && stderr(&damaged).contains("5 bytes"),
+        "{}",
+        stderr(&damaged)
+    );
+    assert!(!stderr(&damaged).contains("disk space"), "{}", stderr(&damaged));
+
+    std::fs::remove_file(&secret).unwrap();
+    assert!(!node.log().contains("no database"), "{}", node.log());
+    std::fs::remove_file(node.data.join("softbus.redb")).unwrap();
+    node.process = Node::spawn(&node.data, &node.log, "loser");
+    node.until("up again", &["status"], |status| status["id"] == id.as_str());
+    assert!(node.log().contains("no database"), "{}", node.log());
+}
+
+#[test]
 fn a_data_folder_with_a_long_path_works() {
     let home = home();
     let long = home.path().join("x".repeat(90)).join("y".repeat(90));

@@ -49,6 +49,6 @@ pub enum Privacy {
     /// Any member of the circle (not guests).
     #[default]
     Circle,
-    /// Whoever offers it, guests included.
+    /// Whoever offers it, guests included. So far no task comes to one: how guests are is told to nobody.
     Anyone,
 }

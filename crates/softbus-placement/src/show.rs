@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use softbus_core::{Capability, Labels, Privacy};
+use softbus_core::{AcceleratorKind, Capability, Labels, Privacy};
+use unicode_width::UnicodeWidthStr;
 
 use crate::{Action, Because, Explanation, Held, Refusal, Row, Terms, Verdict};
 
@@ -132,9 +133,9 @@ impl fmt::Display for Refusal {
                 Capability::Internet => f.write_str("has no internet"),
             },
             Self::Accelerator { kind, needs, has: Some(has) } => {
-                write!(f, "{kind:?} memory {} < {}", bytes(*has), bytes(*needs))
+                write!(f, "{} memory {} < {}", accelerator(*kind), bytes(*has), bytes(*needs))
             }
-            Self::Accelerator { kind, has: None, .. } => write!(f, "has no {kind:?}"),
+            Self::Accelerator { kind, has: None, .. } => write!(f, "has no {}", accelerator(*kind)),
             Self::Service { missing } => write!(f, "offers no {missing}"),
             Self::TaskType { missing } => write!(f, "does not know {}", shown(missing)),
             Self::Battery { has, needs } => {
@@ -144,6 +145,14 @@ impl fmt::Display for Refusal {
             Self::LeasesFull { jobs } => write!(f, "all promised to others ({jobs} reservations)"),
             Self::Slow { has, needs } => write!(f, "link {}/s < {}/s", bytes(*has), bytes(*needs)),
         }
+    }
+}
+
+fn accelerator(kind: AcceleratorKind) -> &'static str {
+    match kind {
+        AcceleratorKind::Gpu => "GPU",
+        AcceleratorKind::Npu => "NPU",
+        AcceleratorKind::Dsp => "DSP",
     }
 }
 
@@ -185,12 +194,14 @@ fn table(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
         lines.push(line);
     }
     let last = used.len() + 1;
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().map(|line| line[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..last).map(width).collect();
     for line in &lines {
-        write!(f, "{:<w$}", line[0], w = widths[0])?;
-        for (cell, width) in line[1..last].iter().zip(&widths[1..]) {
-            write!(f, "  {cell:>w$}", w = *width)?;
+        // Padding by `{:w$}` counts characters; one of Chinese takes two columns.
+        let blanks = |column: usize| widths[column].saturating_sub(line[column].width());
+        write!(f, "{}{:w$}", line[0], "", w = blanks(0))?;
+        for (column, cell) in line[..last].iter().enumerate().skip(1) {
+            write!(f, "  {:w$}{cell}", "", w = blanks(column))?;
         }
         writeln!(f, "  {}", line[last])?;
     }
@@ -292,6 +303,21 @@ mod tests {
         assert_eq!(bytes(200 << 20), "200 MiB");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16383 PiB");
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_in_any_script() {
+        let row = |id: u8, name: &str| Row {
+            id: softbus_core::DeviceId([id; 32]),
+            name: name.into(),
+            terms: None,
+            verdict: Verdict::Refused(vec![Refusal::Thermal]),
+        };
+        let rows = vec![row(1, "tv"), row(2, "客厅电视"), row(3, "📺")];
+        let text = Explanation { action: Action::Nowhere, held: None, rows }.to_string();
+        let table = text.lines().skip(3);
+        let before = |line: &str| line.split("cannot").next().map(UnicodeWidthStr::width);
+        assert_eq!(table.map(before).collect::<Vec<_>>(), [Some(10); 3], "{text}");
     }
 
     #[test]

@@ -63,6 +63,12 @@ pub enum TaskError {
     /// The disk.
     #[error("cannot store: {0}; free some space, it is tried again")]
     Storage(String),
+    /// The secret that opens what is kept of tasks cannot be used.
+    #[error(
+        "the secret `tasks.key` cannot be used: {0}. Put it back from a copy of the data folder; without one, remove it: \
+         this device then begins a new one, and keeps what it cannot open any more as it is"
+    )]
+    Secret(String),
     /// A limit of this device.
     #[error("limit reached: {0}")]
     Limit(&'static str),
@@ -86,7 +92,7 @@ impl TaskError {
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict(_) => ErrorCode::Conflict,
             Self::NotYet(_) => ErrorCode::Timeout,
-            Self::Damaged(_) | Self::Storage(_) => ErrorCode::Storage,
+            Self::Damaged(_) | Self::Storage(_) | Self::Secret(_) => ErrorCode::Storage,
             Self::Closed => ErrorCode::Cancelled,
         }
     }

@@ -203,6 +203,10 @@ async fn a_lost_runners_task_is_adopted_by_force_and_the_fork_is_told() {
     options.hints.start_on = Some(home[1].id());
     let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
     until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    for force in [false, true] {
+        let refused = home[0].tasks.adopt(handle.id(), force).await.unwrap_err().to_string();
+        assert!(refused.contains("Move it instead"), "{refused}");
+    }
     world.cut(&home[0].host, &home[1].host);
     until(&handle, "lost", |s| s.state == TaskState::Lost).await;
     let warning = home[0].tasks.adopt(handle.id(), false).await.unwrap_err().to_string();

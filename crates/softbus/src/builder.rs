@@ -260,6 +260,10 @@ async fn device_key(seam: &Seam) -> Result<DeviceKey, Error> {
             // What is wrong with the database is told by whoever opens it.
             if has_database(&*storage).is_ok_and(|has| !has) {
                 storage.put_secret(KEY_SECRET, &bytes)?;
+                tracing::warn!(
+                    "there is a key but no database: this device begins anew under its old id, in no circle, without its \
+                     tasks and without its votes on them. If the database was lost, put it back from a copy first"
+                );
             }
             return Ok(key);
         }

@@ -105,7 +105,7 @@ pub enum Command {
     #[command(after_help = "Example:
   softbus unpair tv")]
     Unpair {
-        /// Name, id or end of the id of the device
+        /// Name, id or end of the id of the device; one that left is removed by its whole id
         device: String,
         /// Only from this circle (name or beginning of its id)
         #[arg(long)]

@@ -184,7 +184,7 @@ pub struct PairArgs {
     /// Draw a QR code and print its link, instead of a PIN
     #[arg(long, conflicts_with_all = ["with", "cancel"])]
     pub qr: bool,
-    /// How long the QR code's link counts
+    /// How long the QR code's link counts (at most 24h)
     #[arg(long, default_value = "10min", value_parser = super::parse_span, requires = "qr", value_name = "SPAN")]
     pub lives: std::time::Duration,
     /// Close pairing here; links given out end too

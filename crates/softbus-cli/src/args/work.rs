@@ -28,8 +28,6 @@ pub enum PrivacyName {
     Owners,
     /// Any member of the circle, but no guest
     Circle,
-    /// Whoever offers, guests included
-    Anyone,
 }
 
 impl From<PrivacyName> for Privacy {
@@ -38,7 +36,6 @@ impl From<PrivacyName> for Privacy {
             PrivacyName::Device => Self::Device,
             PrivacyName::Owners => Self::Owners,
             PrivacyName::Circle => Self::Circle,
-            PrivacyName::Anyone => Self::Anyone,
         }
     }
 }

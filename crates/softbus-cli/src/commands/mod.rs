@@ -7,7 +7,6 @@ pub(crate) mod key;
 mod pair;
 mod place;
 mod prompt;
-mod result_file;
 mod run;
 mod status;
 mod tasks;
@@ -186,11 +185,20 @@ async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
 
 fn completions(out: Out, shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "softbus", &mut script);
+    clap_complete::generate(shell, &mut shown(&Cli::command()), "softbus", &mut script);
     if out.json {
         return out.json(&serde_json::json!({ "script": String::from_utf8_lossy(&script) }));
     }
     out.raw(&script)
+}
+
+/// A command as people are told of it: what its help does not show is completed by no shell either.
+fn shown(command: &clap::Command) -> clap::Command {
+    let about = command.get_about().cloned().unwrap_or_default();
+    clap::Command::new(command.get_name().to_string())
+        .about(about)
+        .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|inner| !inner.is_hide_set()).map(shown))
 }
 
 #[cfg(test)]

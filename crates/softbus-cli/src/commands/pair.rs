@@ -117,7 +117,10 @@ async fn enter(cx: Context, with: String, pin: Option<String>, terms: PairTerms)
     let pin = match pin {
         Some(pin) if pin != "-" => pin.into(),
         _ => {
-            there(&cx).await?;
+            let bar = Bar::spinner(&cx.out, &format!("looking for {}", clean(&with)));
+            let found = cx.client().call(Request::Look { with: with.clone() }).await;
+            drop(bar);
+            found?;
             prompt::line(&format!("PIN that {} shows: ", clean(&with))).await?
         }
     };

@@ -6,13 +6,12 @@ use std::path::Path;
 use softbus_core::limits;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 
-use super::result_file::writable;
 use super::tasks::{explain_end, move_line, write_result};
 use super::{Context, unexpected};
 use crate::args::{PolicyName, RunArgs, WorkArgs};
 use crate::control::{Event, Request, Response, Step, SubmittedView, TaskRequest, TaskView, WorkRequest};
 use crate::failure::{Failure, Kind};
-use crate::output::{Bar, Paint, clean, clean_lines};
+use crate::output::{Bar, Paint, clean, clean_lines, writable};
 
 /// Submits a task and, if asked, waits for it.
 pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
@@ -27,7 +26,7 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         },
     };
     if let Some(out) = &args.out {
-        writable(out)?;
+        writable("--out", out)?;
     }
     let named = args.work.input.as_deref().and_then(name_of);
     let (work, input) = work_request(args.task_type, args.work)?;

@@ -7,14 +7,13 @@ use std::time::Duration;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use softbus_core::{TaskId, WallMs};
 
-use super::result_file::writable;
 use super::run::new_moves;
-use super::{Context, result_file, unexpected};
+use super::{Context, unexpected};
 use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
 use crate::clock::wall;
 use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
 use crate::failure::{Failure, Kind};
-use crate::output::{Bar, Paint, Screen, Table, ago, bytes, clean, duration, percent};
+use crate::output::{Bar, Paint, Screen, Table, ago, bytes, clean, duration, percent, writable, write_file};
 
 /// Tasks, once or as they change.
 pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
@@ -223,7 +222,7 @@ fn tell_news(cx: &Context, before: Option<&TaskView>, task: &TaskView) -> Result
 
 /// Writes what a task's output looks like so far to a file: the latest, or with `watch` each newer one until its end.
 async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(), Failure> {
-    writable(out)?;
+    writable("--preview", out)?;
     let mut seen = None;
     let bar = Bar::spinner(&cx.out, "waiting for a preview");
     loop {
@@ -235,7 +234,7 @@ async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(
             return if view.task.state == TaskState::Done { Ok(()) } else { Err(explain_end(&view.task)) };
         };
         bar.clear();
-        result_file::write(out, &reply.body)?;
+        write_file(out, &reply.body)?;
         let (path, size, done) = (out.display(), reply.body.len(), view.task.progress_permille);
         match (cx.out.json, out == Path::new("-")) {
             (_, true) => {}
@@ -298,7 +297,7 @@ pub(super) async fn cancel(cx: Context, task: String) -> Result<(), Failure> {
 
 /// Fetches a result.
 pub(super) async fn result(cx: Context, args: ResultArgs) -> Result<(), Failure> {
-    writable(&args.out)?;
+    writable("--out", &args.out)?;
     write_result(&cx, &args.task, &args.out).await
 }
 
@@ -309,7 +308,7 @@ pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result
     drop(bar);
     let reply = answer?;
     let Response::Result(view) = reply.response else { return Err(unexpected(&reply.response)) };
-    result_file::write(out, &reply.body)?;
+    write_file(out, &reply.body)?;
     let size = reply.body.len();
     if out == Path::new("-") {
         return Ok(());

@@ -59,11 +59,13 @@ pub(crate) fn waits(circle: &str) -> String {
 /// The words, in lines of six.
 fn text(cx: &Context, founded: &FoundedView) -> Zeroizing<String> {
     let name = if founded.name.is_empty() { founded.circle.to_string() } else { clean(&founded.name) };
+    let id: String = founded.circle.to_string().chars().take(12).collect();
     let mut text = Zeroizing::new(String::with_capacity(TEXT_BYTES));
     let _ = writeln!(
         text,
-        "\nRecovery words of {}. They take the circle back when its last owner is lost. They are shown this once\n\
-         and kept nowhere: write them down, in this order, and keep them apart from your devices.\n",
+        "\nRecovery words of {} ({id}…). They take the circle back when\n\
+         its last owner is lost. They are shown this once and kept nowhere: write them\n\
+         down, in this order and with the circle's name, apart from your devices.\n",
         cx.out.paint(Paint::Strong, &name)
     );
     for (at, word) in founded.recovery_words.split_whitespace().enumerate() {

@@ -185,6 +185,11 @@ pub enum Request {
     },
     /// Closes pairing here.
     CancelPairing {},
+    /// Looks whether the device that [`Request::Pair`] would pair with is in sight, before a person types its PIN.
+    Look {
+        /// As there.
+        with: String,
+    },
     /// Pairs with a device that has pairing open.
     Pair {
         /// A device seen nearby (by id, end of id, or name), or an address `IP:PORT`.

@@ -13,12 +13,15 @@ pub use args::DemoArgs;
 
 use crate::failure::{Failure, Kind};
 use crate::node::Signals;
-use crate::output::Out;
+use crate::output::{Out, writable};
 use home::Home;
 use timeline::Timeline;
 
 /// The picture that comes with the program.
 const SAMPLE: &[u8] = include_bytes!("../../assets/sample.png");
+
+/// What the finished picture is called, in the folder for it.
+const PICTURE: &str = "softbus-demo.png";
 
 /// Tells the whole story. However it ends, no process and no file of it is left behind but what was asked for.
 pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
@@ -35,6 +38,9 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
     if let Some(parent) = args.report.as_deref().and_then(Path::parent).filter(|p| !p.as_os_str().is_empty())
     {
         made.folder(parent)?;
+    }
+    for (option, path) in [("--out", Some(args.out.join(PICTURE))), ("--report", args.report.clone())] {
+        path.map_or(Ok(()), |path| writable(option, &path))?;
     }
 
     // Before anything is started, so that nothing is left behind whenever it is stopped.

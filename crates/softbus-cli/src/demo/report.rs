@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::{Out, Table};
+use crate::output::{Out, Table, write_file};
 
 /// All that was measured. The names are a contract with scripts. Milliseconds, bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -91,7 +91,7 @@ impl Report {
     /// Writes it as JSON.
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Failure::failed(format!("report: {e}")))?;
-        std::fs::write(path, text + "\n").map_err(|e| Failure::io(format!("report {}", path.display()), &e))
+        write_file(path, (text + "\n").as_bytes())
     }
 }
 

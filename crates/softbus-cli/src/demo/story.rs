@@ -71,8 +71,8 @@ pub async fn tell(
     timeline.line("phone", format!("fetches the result: {}", crate::output::bytes(result.len() as u64)));
 
     timeline.chapter("Is it the same picture?");
-    let output = args.out.join("softbus-demo.png");
-    std::fs::write(&output, &result).map_err(|e| Failure::io(format!("picture {}", output.display()), &e))?;
+    let output = args.out.join(super::PICTURE);
+    crate::output::write_file(&output, &result)?;
     timeline.line("demo", "computes the same picture in one go, without moving");
     timeline.show_spinner("computing…");
     let start = Instant::now();

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::output::{Bar, Out, Paint};
+use crate::output::{Bar, Out, Paint, wrapped};
+
+/// Columns in front of what happened: when, and to whom.
+const INDENT: usize = 19;
 
 /// Prints lines with the time since the start.
 pub struct Timeline {
@@ -34,9 +37,9 @@ impl Timeline {
     pub fn line(&self, who: &str, what: impl AsRef<str>) {
         let mut lines = what.as_ref().lines();
         let first = lines.next().unwrap_or_default();
-        self.print(&format!("{:>7.2} s  {who:<7} {first}", self.elapsed().as_secs_f64()));
+        self.print_line(&format!("{:>7.2} s  {who:<7} {first}", self.elapsed().as_secs_f64()));
         for line in lines {
-            self.print(&format!("                   {line}"));
+            self.print_line(&format!("{:INDENT$}{line}", ""));
         }
     }
 
@@ -60,6 +63,13 @@ impl Timeline {
     /// Takes the bar away.
     pub fn clear(&self) {
         *self.bar.borrow_mut() = None;
+    }
+
+    fn print_line(&self, line: &str) {
+        match self.out.width_err() {
+            Some(width) => self.print(&wrapped(line, width, INDENT)),
+            None => self.print(line),
+        }
     }
 
     fn print(&self, text: &str) {

@@ -4,6 +4,7 @@ mod backend;
 mod log;
 mod notify;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ pub(crate) async fn up(cx: Context, args: UpArgs) -> Result<(), Failure> {
         }
     };
     let backend = Backend::new(bus.clone(), config.clone(), config_file, &cx.data_dir);
-    greet(&cx, &bus).await;
+    greet(&cx, &config, &bus).await;
     let span = tracing::info_span!("node", device = %bus.id().short());
     live(&cx, &config, bus, server, backend, signals).instrument(span).await;
     Ok(())
@@ -196,7 +197,7 @@ async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
 }
 
 /// Tells a person who this is and what to do next.
-async fn greet(cx: &Context, bus: &Bus) {
+async fn greet(cx: &Context, config: &Config, bus: &Bus) {
     let view = bus.watch();
     let own = view.borrow().own().and_then(|own| own.profile.clone());
     let (name, kind) = own.map_or_else(Default::default, |p| (clean(&p.name), p.kind));
@@ -224,10 +225,31 @@ async fn greet(cx: &Context, bus: &Bus) {
         if addresses.is_empty() { "none yet: no interface is up".into() } else { addresses.join(", ") },
         cx.data_dir.display(),
     ));
+    if let Interfaces::Named(names) = &config.interfaces {
+        for line in missing_interfaces(names) {
+            cx.out.note(format!("  {}", cx.out.paint_err(Paint::Warn, &line)));
+        }
+    }
     let waiting = bus.circles().words_waiting().await.unwrap_or_default();
     for circle in waiting.iter().filter_map(|founded| circles.circles.get(&founded.circle)) {
         cx.out.note(format!("  {}", cx.out.paint_err(Paint::Warn, &words::waits(&circle.name))));
     }
+}
+
+/// What to say of chosen interfaces that this machine does not have: they may come, or be a slip of the pen.
+fn missing_interfaces(names: &[String]) -> Vec<String> {
+    let there: BTreeSet<String> =
+        if_addrs::get_if_addrs().unwrap_or_default().into_iter().map(|interface| interface.name).collect();
+    let missing = names.iter().filter(|name| !there.contains(*name));
+    let known = there.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
+    missing
+        .map(|name| {
+            format!(
+                "no interface {} has an address now: it is used once it has; those that have: {known}",
+                clean(name)
+            )
+        })
+        .collect()
 }
 
 /// Ctrl-C, SIGTERM, and the end of the terminal.

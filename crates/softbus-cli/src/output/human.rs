@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use softbus_core::WallMs;
+use unicode_width::UnicodeWidthStr;
 
 /// Bytes in binary units: `3.1 MiB`.
 pub fn bytes(n: u64) -> String {
@@ -67,6 +68,26 @@ pub fn duration(span: Duration) -> String {
         7_200..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// Lines no wider than `width` columns, broken at blanks; the later ones of a line begin after `indent` blanks. A word that
+/// is wider stays whole.
+pub fn wrapped(line: &str, width: usize, indent: usize) -> String {
+    let mut out = String::new();
+    // Columns taken in this line of `out`, and whether there is a word in it behind which it may be broken.
+    let (mut taken, mut breakable) = (0, false);
+    for word in line.split_inclusive(' ') {
+        if breakable && taken + word.trim_end().width() > width {
+            out.truncate(out.trim_end().len());
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            (taken, breakable) = (indent, false);
+        }
+        out.push_str(word);
+        taken += word.width();
+        breakable |= !word.trim().is_empty();
+    }
+    out
 }
 
 /// How long ago, from one clock to itself: `3 min ago`.
@@ -150,6 +171,18 @@ mod tests {
         assert_eq!(until(now, Some(now.0 + 119_000)), "in 119 s");
         assert_eq!(until(now, Some(now.0 - 86_400_000 * 3)), "ended 3 d ago");
         assert_eq!(until(now, Some(0)), "ended 11 d ago");
+    }
+
+    #[test]
+    fn lines_break_at_blanks() {
+        let story = "   1.00 s  phone   asks the car to take the picture over";
+        let lines = wrapped(story, 40, 19);
+        assert_eq!(lines, "   1.00 s  phone   asks the car to take\n                   the picture over");
+        assert_eq!(wrapped(story, 200, 19), story);
+        // Chinese takes two columns for each character, and a word that fits nowhere stays whole.
+        assert_eq!(wrapped("去 厨房 电视", 6, 1), "去\n 厨房\n 电视");
+        assert_eq!(wrapped("a bbbbbbbbbbbb c", 5, 2), "a\n  bbbbbbbbbbbb\n  c");
+        assert_eq!(wrapped("", 5, 2), "");
     }
 
     #[test]

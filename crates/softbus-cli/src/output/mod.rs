@@ -1,6 +1,7 @@
 //! What people and scripts see: tables and sentences for people, JSON for scripts; colour and moving bars only
 //! where a person looks at a terminal.
 
+mod file;
 mod human;
 mod progress;
 mod screen;
@@ -12,7 +13,10 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-pub use human::{ago, bytes, clean, clean_lines, duration, in_future, micros, ops, percent, rate, until};
+pub use file::{writable, write_file};
+pub use human::{
+    ago, bytes, clean, clean_lines, duration, in_future, micros, ops, percent, rate, until, wrapped,
+};
 pub use progress::Bar;
 pub use screen::Screen;
 pub use table::Table;
@@ -51,6 +55,9 @@ impl Paint {
 pub(crate) fn colored(tty: bool, dumb: bool, no_color: Option<&OsStr>) -> bool {
     tty && !dumb && no_color.is_none_or(OsStr::is_empty)
 }
+
+/// Narrower than this, in columns, no terminal is believed to be.
+const NARROW: u16 = 20;
 
 /// Where output goes and how.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +157,15 @@ impl Out {
         table.render(asked.or(self.width), self.color_out)
     }
 
+    /// Width of the terminal that shows standard error, in columns; `None` if none does.
+    pub fn width_err(&self) -> Option<usize> {
+        if !self.tty_err {
+            return None;
+        }
+        let asked = || rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|size| size.ws_col);
+        given_width().or_else(asked).filter(|width| *width >= NARROW).map(usize::from)
+    }
+
     /// Height of the terminal, in lines.
     fn height(&self) -> usize {
         let given = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok());
@@ -202,9 +218,13 @@ fn closed_is_fine(written: std::io::Result<()>) -> Result<(), Failure> {
 }
 
 fn terminal_width() -> Option<u16> {
-    let given = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     let asked = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
-    given.or_else(asked).filter(|width| *width >= 20)
+    given_width().or_else(asked).filter(|width| *width >= NARROW)
+}
+
+/// What the person says of the terminal, who may know better than it.
+fn given_width() -> Option<u16> {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok())
 }
 
 /// Reads a log filter, strictly: a word that is no level is an error and not a room's name.

@@ -2,6 +2,7 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, LineStyle};
+use unicode_width::UnicodeWidthStr;
 
 use super::{Paint, painted};
 
@@ -38,7 +39,7 @@ impl Table {
     /// Lays it out. Without a width (no terminal) it is as wide as it needs. With one, columns are left out until it
     /// fits; what is too wide all the same stays as it is, since cells cut into pieces cannot be read.
     pub(super) fn render(mut self, width: Option<u16>, color: bool) -> String {
-        let wide = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        let wide = |text: &str| text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
         let mut text = self.lay_out();
         let mut spare = std::mem::take(&mut self.spare).into_iter();
         while width.is_some_and(|width| wide(&text) > usize::from(width)) {

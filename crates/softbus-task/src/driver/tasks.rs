@@ -38,6 +38,8 @@ use crate::store::{Loaded, TaskStore};
 
 /// The name of the secret under which task keys are wrapped on disk.
 const WRAP_SECRET: &str = "tasks.key";
+/// Its length.
+const WRAP_BYTES: usize = 32;
 
 /// The tasks of this device, and those of others it may see. Clones are handles to the same.
 #[derive(Clone)]
@@ -125,12 +127,9 @@ impl Tasks {
             let mut parts = shared.parts();
             parts.key = match file.key.is_empty() {
                 true => None,
-                false => Some(
-                    self.inner
-                        .wrap
-                        .unwrap(&file.key, task)
-                        .map_err(|_| TaskError::Storage("its key was wrapped by another device".into()))?,
-                ),
+                false => Some(self.inner.wrap.unwrap(&file.key, task).map_err(|_| {
+                    TaskError::Storage("`tasks.key` does not open its key: it is another one".into())
+                })?),
             };
             parts.grant = Some(Arc::new(grant));
             parts.moves = file.moves;
@@ -207,14 +206,19 @@ impl Tasks {
 async fn wrap_key(net: &Net) -> Result<WrapKey, TaskError> {
     let seam = net.seam().clone();
     let compute = seam.compute.clone();
-    let job = move || -> std::io::Result<WrapKey> {
-        if let Some(secret) = seam.storage.secret(WRAP_SECRET)? {
+    let job = move || -> Result<WrapKey, TaskError> {
+        let stored = seam.storage.secret(WRAP_SECRET).map_err(|e| TaskError::Secret(e.to_string()))?;
+        if let Some(secret) = stored {
+            if secret.len() != WRAP_BYTES {
+                let why = format!("it has {} bytes, not {WRAP_BYTES}", secret.len());
+                return Err(TaskError::Secret(why));
+            }
             return Ok(WrapKey::new(&secret));
         }
-        let mut secret = Zeroizing::new([0; 32]);
+        let mut secret = Zeroizing::new([0; WRAP_BYTES]);
         seam.entropy.fill(&mut secret[..]);
         seam.storage.put_secret(WRAP_SECRET, &secret[..])?;
         Ok(WrapKey::new(&secret[..]))
     };
-    Ok(compute.run(Lane::Disk, 10_000, job).await.ok_or(TaskError::Closed)??)
+    compute.run(Lane::Disk, 10_000, job).await.ok_or(TaskError::Closed)?
 }

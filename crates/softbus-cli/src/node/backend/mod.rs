@@ -19,6 +19,7 @@ use crate::clock::wall;
 use crate::config::{Config, parse_peer};
 use crate::control::{Answer, Body, Events, Handle, Load, Request, Response};
 use crate::failure::Failure;
+use crate::output::clean;
 
 use nearby::Neighbours;
 
@@ -75,6 +76,12 @@ impl Backend {
 
 impl Handle for Backend {
     async fn handle(&self, request: Request, body: Body, events: Events) -> Result<Answer, Failure> {
+        self.answer(request, body, events).await.map_err(|failure| self.with_names(failure))
+    }
+}
+
+impl Backend {
+    async fn answer(&self, request: Request, body: Body, events: Events) -> Result<Answer, Failure> {
         let response = match request {
             Request::Status {} => Response::Status(Box::new(self.status().await)),
             Request::Diagnose {} => Response::Diagnosis(Box::new(self.diagnose().await?)),
@@ -96,6 +103,7 @@ impl Handle for Backend {
             Request::OpenPairing(terms) => self.open_pairing(terms, &events).await?,
             Request::Invite { seconds, terms } => self.invite(seconds, terms).await?,
             Request::CancelPairing {} => self.cancel_pairing().await?,
+            Request::Look { with } => self.look(&with).await?,
             Request::Pair { with, pin, terms } => self.pair(&with, &pin, terms, &events).await?,
             Request::PairByLink { link, terms } => self.pair_by_link(&link, terms, &events).await?,
             Request::Run(task) => self.run(task, body).await?,
@@ -129,9 +137,19 @@ impl Handle for Backend {
         };
         Ok(response.into())
     }
-}
 
-impl Backend {
+    /// Names in the place of ids: those below tell of a device by its id alone.
+    fn with_names(&self, mut failure: Failure) -> Failure {
+        let labels = self.names();
+        for (device, _) in labels.iter() {
+            let id = device.to_string();
+            if failure.message.contains(&id) {
+                failure.message = failure.message.replace(&id, &clean(&labels.of(device)));
+            }
+        }
+        failure
+    }
+
     fn add_peer(&self, peer: &str) -> Result<Response, Failure> {
         let peer = parse_peer(named(peer)?).map_err(Failure::usage)?;
         self.bus.net().add_static(peer.id, peer.address);

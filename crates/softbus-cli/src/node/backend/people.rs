@@ -82,6 +82,11 @@ impl Backend {
 
     pub(super) async fn found(&self, name: &str) -> Result<Response, Failure> {
         let name = crate::config::parse_name(name).map_err(Failure::usage)?;
+        if self.bus.circles().circles().circles.values().any(|circle| circle.name == name) {
+            return Err(Failure::conflict(format!("this device is in a circle called {name} already")).advise(
+                "give another name: one circle has all devices of a home, and others join it by `softbus pair`",
+            ));
+        }
         let founded = self.bus.found_circle(&name).await.map_err(bus_failure)?;
         tracing::info!(circle = %founded.circle, "founded a circle");
         Ok(Response::Founded(self.founded_view(founded, Some(name))))
@@ -340,6 +345,14 @@ impl Backend {
         let options = self.options(terms)?;
         let ticket = self.bus.circles().invite(options, lives).await.map_err(failed)?;
         Ok(Response::Invitation(InvitationView { link: ticket.to_link().into(), seconds }))
+    }
+
+    /// Whether there is such a device to pair with. One given by its address is found when it is dialled.
+    pub(super) async fn look(&self, with: &str) -> Result<Response, Failure> {
+        if named(with)?.parse::<SocketAddr>().is_err() {
+            self.stranger(with).await?;
+        }
+        Ok(Response::Done)
     }
 
     pub(super) async fn pair(

@@ -1,6 +1,6 @@
 //! Tasks, as commands ask for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::control::{
     SubmittedView, TaskRequest, TaskView, WorkRequest,
 };
 use crate::failure::{Failure, Kind};
+use crate::output::clean;
 use crate::tasks::{Job, prepare};
 
 /// Most settings of a task, and the longest of them in bytes.
@@ -23,6 +24,8 @@ const PARAMS: usize = 64;
 const PARAM_BYTES: usize = 4096;
 /// Most devices that a request may name.
 const DEVICES: usize = 64;
+/// Most task types that are listed to choose from.
+const TYPES: usize = 32;
 /// How often a watched list of tasks is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longest wait for the word why a task was placed where it is.
@@ -64,6 +67,19 @@ impl Backend {
         })
     }
 
+    /// Refuses a type that no device knows, in more useful words than that each one cannot take it.
+    fn known_type(&self, kind: &str) -> Result<(), Failure> {
+        let devices = self.bus.devices();
+        let types = devices.iter().filter_map(|entry| entry.profile.as_ref()).flat_map(|p| &p.task_types);
+        let known: BTreeSet<&str> = types.map(String::as_str).collect();
+        if known.contains(kind) {
+            return Ok(());
+        }
+        let list = known.iter().take(TYPES).map(|known| clean(known)).collect::<Vec<_>>().join(", ");
+        Err(Failure::not_found(format!("no device of the circle knows the task type {}", clean(kind)))
+            .advise(format!("those known: {list}")))
+    }
+
     /// What a piece of work asks of placement, whether it is run or only asked about.
     fn wishes(&self, work: &WorkRequest) -> Result<SubmitOptions, Failure> {
         if work.only.len() > DEVICES || work.never.len() > DEVICES || work.needs.len() > DEVICES {
@@ -94,6 +110,7 @@ impl Backend {
 
     pub(super) async fn run(&self, request: TaskRequest, file: Body) -> Result<Response, Failure> {
         let kind = named(&request.work.task_type)?.to_string();
+        self.known_type(&kind)?;
         let start_on = request.start_on.as_deref().map(|d| self.member(d)).transpose()?;
         let mut options = self.wishes(&request.work)?;
         let input = self.input(&kind, request.work.params, file).await?;
@@ -337,6 +354,7 @@ impl Backend {
     pub(super) async fn place(&self, request: PlaceRequest, file: Body) -> Result<PlacementView, Failure> {
         let work = request.work;
         let kind = named(&work.task_type)?.to_string();
+        self.known_type(&kind)?;
         let options = self.wishes(&work)?;
         let input = if file.is_empty() {
             // Enough for an estimate; a picture could not be prepared from nothing.

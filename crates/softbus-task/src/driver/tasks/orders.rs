@@ -145,12 +145,13 @@ impl Tasks {
         Err(TaskError::Conflict("it keeps moving: try again".into()))
     }
 
-    /// Takes over a task from the last checkpoint that this device keeps, whoever runs it. If it does run elsewhere,
-    /// this starts a second branch of it: the older one is fenced and stopped as soon as both meet, and what it did
-    /// since that checkpoint is lost. Without `force` this only says so.
+    /// Takes over a task from the last checkpoint that this device keeps, because its runner is lost. If that runs it
+    /// still, this starts a second branch of it: the older one is fenced and stopped as soon as both meet, and what it
+    /// did since that checkpoint is lost. Without `force` this only says so.
     ///
     /// # Errors
-    /// Without `force` always; and if this device keeps no checkpoint, or may not.
+    /// Without `force` always; with it, too, if the runner is in reach and says that it has the task (then
+    /// [`Tasks::move_to`] loses nothing); and if this device keeps no checkpoint, or may not.
     pub async fn adopt(&self, id: TaskId, force: bool) -> Result<(), TaskError> {
         let actor = self.inner.actor(id).ok_or(TaskError::NoSuchTask(id))?;
         let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(id))?;
@@ -166,21 +167,43 @@ impl Tasks {
         if status.runner == Some(me) {
             return Err(TaskError::Conflict("it runs here already".into()));
         }
-        if !force {
-            let runner = status.runner.map(|r| r.short()).unwrap_or_default();
-            let there =
-                if status.runner.is_some_and(|r| self.is_online(&r)) { "in reach" } else { "out of reach" };
-            return Err(TaskError::Conflict(format!(
-                "its runner {runner} is {there}. Adopting starts a second branch from the last checkpoint kept here; \
-                 what it did since is lost, and it is stopped there as soon as the two devices meet. Add --force if \
-                 that is what you want"
-            )));
+        if let Some(runner) = status.runner {
+            let in_reach = self.is_online(&runner);
+            if in_reach && self.has_it(runner, id).await {
+                return Err(TaskError::Conflict(format!(
+                    "its runner {} is in reach and has it: nothing is lost there. Move it instead",
+                    runner
+                )));
+            }
+            if !force {
+                return Err(TaskError::Conflict(format!(
+                    "its runner {} is {}. Adopting starts a second branch from the last checkpoint kept here; what it \
+                     did since is lost, and it is stopped there as soon as the two devices meet. Add --force if that \
+                     is what you want",
+                    runner,
+                    if in_reach { "in reach, but does not tell of the task" } else { "out of reach" }
+                )));
+            }
+        } else if !force {
+            return Err(TaskError::Conflict(
+                "add --force: what it did since the checkpoint here is lost".into(),
+            ));
         }
         let (done, answer) = oneshot::channel();
         let command = Command::Adopt { note: String::new() };
         let order = Input::Order { command, done: Some(done) };
         actor.inbox.send(order).await.map_err(|_| TaskError::Closed)?;
         answer.await.map_err(|_| TaskError::Closed)?
+    }
+
+    /// Whether a device says that it is the one that has a task, and that the task does what it should there.
+    async fn has_it(&self, runner: DeviceId, task: TaskId) -> bool {
+        let Ok(Reply::Task(note)) = self.inner.ask(runner, &Request::Status { task }).await else {
+            return false;
+        };
+        note.spec.task == task
+            && note.runner == Some(runner)
+            && matches!(note.state, TaskState::Running | TaskState::Moving | TaskState::Paused)
     }
 
     /// The status of a task now.

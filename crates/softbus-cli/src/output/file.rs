@@ -1,36 +1,48 @@
-//! Where bytes that a task made go.
+//! Files that a person asked for: results, reports.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use super::Out;
 use crate::failure::Failure;
-use crate::output::Out;
 
 /// Permissions of a new file, before the umask takes some away: a result is no secret of this program.
 const MODE: u32 = 0o666;
 
-/// Whether the result could be written later: better to fail before the work than after it.
-pub(super) fn writable(out: &Path) -> Result<(), Failure> {
+/// Whether what an option names could be written later: better to fail before the work than after it.
+pub fn writable(option: &str, out: &Path) -> Result<(), Failure> {
     if out == Path::new("-") {
         return Ok(());
     }
     if out.is_dir() {
-        return Err(Failure::usage(format!("--out {} is a folder: name a file in it", out.display())));
+        return Err(Failure::usage(format!("{option} {} is a folder: name a file in it", out.display())));
     }
-    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if dir.is_dir() {
-        Ok(())
-    } else {
-        Err(Failure::not_found(format!("--out {}: there is no folder {}", out.display(), dir.display()))
-            .advise(format!("make it first: mkdir -p {}", dir.display())))
+    // A pipe that nobody reads yet would keep us waiting.
+    if std::fs::metadata(out).is_ok_and(|meta| !meta.is_file()) {
+        return Ok(());
     }
+    let dir = folder_of(out);
+    if !dir.is_dir() {
+        return Err(Failure::not_found(format!(
+            "{option} {}: there is no folder {}",
+            out.display(),
+            dir.display()
+        ))
+        .advise(format!("make it first: mkdir -p {}", dir.display())));
+    }
+    let tried = tempfile::tempfile_in(dir);
+    tried.map(drop).map_err(|e| Failure::io(format!("cannot write {option} {}", out.display()), &e))
+}
+
+fn folder_of(out: &Path) -> &Path {
+    out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes a result: `-` is standard output; a file is there whole or not at all, and durable; what is there and no plain
 /// file (a device, a pipe) is written to and stays what it is.
-pub(super) fn write(out: &Path, content: &[u8]) -> Result<(), Failure> {
+pub fn write_file(out: &Path, content: &[u8]) -> Result<(), Failure> {
     if out == Path::new("-") {
         return Out::new(false).raw(content);
     }
@@ -48,7 +60,7 @@ pub(super) fn write(out: &Path, content: &[u8]) -> Result<(), Failure> {
 
 /// Puts a whole file in place of the one that is there, whose permissions it keeps.
 fn replace(out: &Path, content: &[u8], permissions: Option<Permissions>) -> std::io::Result<()> {
-    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = folder_of(out);
     let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(MODE)).tempfile_in(dir)?;
     file.write_all(content)?;
     if let Some(permissions) = permissions {
@@ -74,12 +86,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (usual, out) = (dir.path().join("usual"), dir.path().join("out"));
         std::fs::write(&usual, b"").unwrap();
-        write(&out, b"one").unwrap();
+        write_file(&out, b"one").unwrap();
         assert_eq!(mode(&out), mode(&usual), "as the umask has it");
         std::fs::set_permissions(&out, Permissions::from_mode(0o640)).unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("out", &link).unwrap();
-        write(&link, b"two").unwrap();
+        write_file(&link, b"two").unwrap();
         assert_eq!((std::fs::read(&out).unwrap(), mode(&out)), (b"two".to_vec(), 0o640));
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing half written is left");
@@ -94,7 +106,7 @@ mod tests {
             let pipe = pipe.clone();
             move || std::fs::read(pipe).unwrap()
         });
-        write(&pipe, b"result").unwrap();
+        write_file(&pipe, b"result").unwrap();
         assert_eq!(reader.join().unwrap(), b"result");
         assert!(pipe.symlink_metadata().unwrap().file_type().is_fifo());
     }
