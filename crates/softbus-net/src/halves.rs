@@ -6,19 +6,21 @@
 //! channel is not torn off in the middle.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use quinn::{ReadError, ReadExactError, ReadToEndError, StoppedError, VarInt, WriteError};
 use softbus_core::ErrorCode;
 use tokio::sync::watch;
 
-use crate::seam::BoxFuture;
+/// [`Sync`], too, so that whatever owns a channel may be shared.
+type Taken = Pin<Box<dyn Future<Output = ErrorCode> + Send + Sync>>;
 
 /// Whether a channel may still be used. Each half has its own.
 pub(crate) struct Right {
     taken: Option<watch::Receiver<Option<ErrorCode>>>,
     /// Waits for that.
-    waiting: Option<BoxFuture<'static, ErrorCode>>,
+    waiting: Option<Taken>,
 }
 
 impl Right {
@@ -30,7 +32,7 @@ impl Right {
     /// Until `taken` says otherwise, and why.
     pub(crate) fn until(taken: watch::Receiver<Option<ErrorCode>>) -> Self {
         let mut watched = taken.clone();
-        let waiting: BoxFuture<'static, _> = Box::pin(async move {
+        let waiting: Taken = Box::pin(async move {
             let code = watched.wait_for(Option::is_some).await.ok().and_then(|code| *code);
             match code {
                 Some(code) => code,

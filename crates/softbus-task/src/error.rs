@@ -63,12 +63,15 @@ pub enum TaskError {
     /// The disk.
     #[error("cannot store: {0}; free some space, it is tried again")]
     Storage(String),
-    /// The secret that opens what is kept of tasks cannot be used.
+    /// The secret that opens what is kept of tasks cannot be read.
+    #[error("the secret `tasks.key` cannot be read: {0}")]
+    Secret(std::io::Error),
+    /// The secret that opens what is kept of tasks is damaged, or another one.
     #[error(
-        "the secret `tasks.key` cannot be used: {0}. Put it back from a copy of the data folder; without one, remove it: \
-         this device then begins a new one, and keeps what it cannot open any more as it is"
+        "the secret `tasks.key` {0}. Put it back from a copy of the data folder. Without one what it should open is lost: \
+         only then remove it, and this device begins a new one"
     )]
-    Secret(String),
+    WrongSecret(String),
     /// A limit of this device.
     #[error("limit reached: {0}")]
     Limit(&'static str),
@@ -92,7 +95,9 @@ impl TaskError {
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict(_) => ErrorCode::Conflict,
             Self::NotYet(_) => ErrorCode::Timeout,
-            Self::Damaged(_) | Self::Storage(_) | Self::Secret(_) => ErrorCode::Storage,
+            Self::Damaged(_) | Self::Storage(_) | Self::Secret(_) | Self::WrongSecret(_) => {
+                ErrorCode::Storage
+            }
             Self::Closed => ErrorCode::Cancelled,
         }
     }

@@ -17,6 +17,9 @@ pub const EFFECTS: usize = 256;
 pub const EFFECT_BYTES: usize = 1 << 20;
 /// Pieces read, sealed or stored in one job, so that other jobs get their turn.
 pub const BATCH: usize = 16;
+/// Pieces read or stored in one job while others travel: few, so that disk, ciphers and network work side by side also
+/// on the little that a hand-over sends last.
+pub const PIECES: usize = 4;
 /// Batches under way between disk and network.
 pub const BATCHES: usize = 3;
 /// Checkpoints served at once, to all peers.

@@ -64,9 +64,12 @@ async fn its_last_effects_survive_its_runner_even_if_that_dies_once_its_result_i
             new.map(size).min().is_some_and(|size| size < 60)
         };
         let known = home[2].net.seam().storage.blobs().list().unwrap();
-        while !smaller(&known) {
-            sleep(Duration::from_micros(100)).await;
-        }
+        let stored = async {
+            while !smaller(&known) {
+                sleep(Duration::from_micros(100)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), stored).await.expect("no result was stored there");
         sleep(Duration::from_micros(after_us)).await;
         home[1].host.kill();
         let output = timeout(Duration::from_secs(120), handle.output::<u64>()).await.expect("it ends");

@@ -227,6 +227,36 @@ async fn a_lost_runners_task_is_adopted_by_force_and_the_fork_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quorum_that_is_lost_for_good_does_not_hold_its_task_captive() {
+    logs();
+    let world = World::new(31);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST), ("car", SLOW), ("hub", SLOW)]).await;
+    let input = Input::turns(100_000);
+    let mut options = options("captive");
+    options.policy = PolicyKind::Quorum { k: 3 };
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2 && s.holders.len() == 3).await;
+    home[2].host.kill();
+    home[3].host.kill();
+    // Its runner is there, and has it; but two of four decide nothing any more.
+    until(&handle, "paused", |s| s.state == TaskState::Paused).await;
+    // Until all know whom they lost.
+    sleep(Duration::from_secs(5)).await;
+    let warning = home[0].tasks.adopt(handle.id(), false).await.unwrap_err().to_string();
+    assert!(warning.contains("too few of the devices"), "{warning}");
+    home[0].tasks.adopt(handle.id(), true).await.unwrap();
+    until(&handle, "adopted", |s| s.branch == 1 && s.state == TaskState::Running).await;
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+    assert!(!two_were_alive());
+    // What is over is not begun anew.
+    for device in &home[..2] {
+        let over = device.tasks.adopt(handle.id(), true).await.unwrap_err().to_string();
+        assert!(over.contains("finished already") || over.contains("it has ended"), "{over}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_crashes_is_quarantined_and_one_that_fails_says_so() {
     logs();
     let world = World::new(9);

@@ -120,6 +120,16 @@ async fn pair_opened(owner: &Bus, other: &Bus, opening: PairOptions, options: Pa
     paired
 }
 
+/// An app keeps these in what its threads share.
+#[test]
+fn what_an_app_holds_can_be_shared() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Bus>();
+    shared::<softbus::Channel>();
+    shared::<softbus::task::TaskHandle>();
+    shared::<Error>();
+}
+
 async fn two(world: &World) -> (Bus, Bus) {
     let phone = device(&host(world, "phone")).start().await.unwrap();
     let tv = device(&host(world, "tv")).start().await.unwrap();

@@ -12,7 +12,7 @@ use super::{Context, unexpected};
 use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
 use crate::clock::wall;
 use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::output::{Bar, Paint, Screen, Table, ago, bytes, clean, duration, percent, writable, write_file};
 
 /// Tasks, once or as they change.
@@ -266,13 +266,6 @@ pub(super) async fn move_task(cx: Context, args: MoveArgs) -> Result<(), Failure
 
 /// Starts a new branch of an orphaned task.
 pub(super) async fn adopt(cx: Context, args: AdoptArgs) -> Result<(), Failure> {
-    if !args.force {
-        return Err(Failure::new(
-            Kind::Conflict,
-            "adopting starts a new branch of the task from its last checkpoint; the lost device may still be running the old one",
-        )
-        .advise(format!("if that device is lost for good (or you accept a fork): softbus adopt {} --force", clean(&args.task))));
-    }
     match cx.client().call(Request::Adopt { task: args.task, force: args.force }).await? {
         Response::Task(task) if cx.out.json => cx.out.json(&task),
         Response::Task(task) => cx.out.line(format!(

@@ -1,5 +1,6 @@
 use std::io;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use softbus_core::wire::task_control::{Image, ImageKind};
 use softbus_core::{Hash, limits};
@@ -19,6 +20,10 @@ pub(crate) struct Snapshot {
 }
 
 const CHUNK: usize = limits::CHUNK_BYTES;
+/// So many chunks (4 MiB) are worth a thread: comparing them takes ten times as long as starting it.
+const CHUNKS_PER_THREAD: usize = 64;
+/// More threads than this wait for memory only.
+const MOST_THREADS: usize = 4;
 
 impl Snapshot {
     /// Of no state yet. States over `limit` bytes are refused.
@@ -116,19 +121,17 @@ impl io::Write for Snapshot {
         if end > self.limit {
             return Err(io::Error::other("the state is larger than this device lets a task be"));
         }
-        let mut rest = bytes;
-        // Over what is there: compare chunk by chunk.
-        while !rest.is_empty() && self.at < self.bytes.len() {
-            let chunk = self.at / CHUNK;
-            let until = ((chunk + 1) * CHUNK).min(self.bytes.len()).min(self.at + rest.len());
-            let (now, later) = rest.split_at(until - self.at);
-            let old = &mut self.bytes[self.at..until];
-            if old != now {
-                old.copy_from_slice(now);
-                self.dirty[chunk] = true;
+        // Over what is there: up to the next chunk, whole chunks, and the begin of one more.
+        let (over, rest) = bytes.split_at(bytes.len().min(self.bytes.len().saturating_sub(self.at)));
+        let (head, over) = over.split_at(over.len().min(self.at.next_multiple_of(CHUNK) - self.at));
+        let (body, tail) = over.split_at(over.len() - over.len() % CHUNK);
+        for part in [head, body, tail] {
+            if !part.is_empty() {
+                let (at, first) = (self.at, self.at / CHUNK);
+                self.at += part.len();
+                let dirty = first..self.at.div_ceil(CHUNK);
+                overwrite(&mut self.bytes[at..self.at], &mut self.dirty[dirty], part);
             }
-            self.at = until;
-            rest = later;
         }
         // Past its end: grow.
         if !rest.is_empty() {
@@ -147,6 +150,44 @@ impl io::Write for Snapshot {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Brings `old` up to `new` and marks the chunks that differed: one for each entry of `dirty`, the last perhaps only
+/// begun. What is large is compared by several threads, which end with it: the task stands still for so long, and nobody
+/// sees how many there were.
+fn overwrite(old: &mut [u8], dirty: &mut [bool], new: &[u8]) {
+    let threads = (dirty.len() / CHUNKS_PER_THREAD).min(cores());
+    if threads < 2 {
+        return overwrite_chunks(old, dirty, new);
+    }
+    let share = dirty.len().div_ceil(threads);
+    let parts = old.chunks_mut(share * CHUNK).zip(dirty.chunks_mut(share)).zip(new.chunks(share * CHUNK));
+    std::thread::scope(|scope| {
+        let mut parts = parts;
+        let ours = parts.next();
+        for ((old, dirty), new) in parts {
+            scope.spawn(|| overwrite_chunks(old, dirty, new));
+        }
+        if let Some(((old, dirty), new)) = ours {
+            overwrite_chunks(old, dirty, new);
+        }
+    });
+}
+
+fn overwrite_chunks(old: &mut [u8], dirty: &mut [bool], new: &[u8]) {
+    for ((old, dirty), new) in old.chunks_mut(CHUNK).zip(dirty).zip(new.chunks(CHUNK)) {
+        if old != new {
+            old.copy_from_slice(new);
+            *dirty = true;
+        }
+    }
+}
+
+/// Threads to compare with, at most.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES
+        .get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS)))
 }
 
 #[cfg(test)]
@@ -200,6 +241,30 @@ mod tests {
         assert_eq!(snapshot.dirty_chunks(), 2);
         seal(&mut snapshot, &mut store);
         assert_eq!(read(&snapshot.image(ImageKind::Input).unwrap(), &store), state);
+    }
+
+    #[test]
+    fn a_large_state_is_compared_by_several_threads_to_the_same_end() {
+        let chunks = 3 * CHUNKS_PER_THREAD + 1;
+        let mut state: Vec<u8> = (0..chunks * CHUNK + 77).map(|n| (n / 3) as u8).collect();
+        let mut snapshot = Snapshot::new(u64::MAX);
+        write(&mut snapshot, &state, usize::MAX);
+        snapshot.dirty.fill(false);
+        let changed: Vec<usize> = (0..chunks).step_by(17).chain([chunks]).collect();
+        changed.iter().for_each(|chunk| state[chunk * CHUNK + 5] ^= 1);
+        // The whole in one piece; then in two, the second from the middle of a chunk on.
+        for step in [usize::MAX, state.len() / 2 + 1] {
+            let mut snapshot = Snapshot {
+                bytes: snapshot.bytes.clone(),
+                names: snapshot.names.clone(),
+                dirty: snapshot.dirty.clone(),
+                ..snapshot
+            };
+            write(&mut snapshot, &state, step);
+            let dirty = (0..=chunks).filter(|chunk| snapshot.dirty[*chunk]);
+            assert_eq!(dirty.collect::<Vec<_>>(), changed);
+            assert!(snapshot.bytes == state);
+        }
     }
 
     #[test]

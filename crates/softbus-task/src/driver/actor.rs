@@ -349,6 +349,7 @@ impl Actor {
         let mut parts = self.shared.parts();
         (parts.branch, parts.members, parts.chain_bytes) =
             (Some(self.machine.branch()), members, chain_bytes);
+        parts.stuck = self.machine.moved_too_often();
     }
 
     fn one(&mut self, action: Action) {

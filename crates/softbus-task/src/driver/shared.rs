@@ -51,6 +51,8 @@ pub(crate) struct Parts {
     pub members: BTreeSet<DeviceId>,
     /// Size of the certificates of its epochs.
     pub chain_bytes: usize,
+    /// It was on so many devices that it moves no more, unless it is adopted.
+    pub stuck: bool,
     /// Who first told of it, in this run of the program; `None`: it was submitted here or known before.
     pub told_by: Option<DeviceId>,
     /// Devices that were asked to fetch a checkpoint.

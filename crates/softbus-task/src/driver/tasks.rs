@@ -128,7 +128,7 @@ impl Tasks {
             parts.key = match file.key.is_empty() {
                 true => None,
                 false => Some(self.inner.wrap.unwrap(&file.key, task).map_err(|_| {
-                    TaskError::Storage("`tasks.key` does not open its key: it is another one".into())
+                    TaskError::WrongSecret("does not open this task's key: it is another one".into())
                 })?),
             };
             parts.grant = Some(Arc::new(grant));
@@ -207,11 +207,11 @@ async fn wrap_key(net: &Net) -> Result<WrapKey, TaskError> {
     let seam = net.seam().clone();
     let compute = seam.compute.clone();
     let job = move || -> Result<WrapKey, TaskError> {
-        let stored = seam.storage.secret(WRAP_SECRET).map_err(|e| TaskError::Secret(e.to_string()))?;
+        let stored = seam.storage.secret(WRAP_SECRET).map_err(TaskError::Secret)?;
         if let Some(secret) = stored {
             if secret.len() != WRAP_BYTES {
-                let why = format!("it has {} bytes, not {WRAP_BYTES}", secret.len());
-                return Err(TaskError::Secret(why));
+                let why = format!("has {} bytes, not {WRAP_BYTES}", secret.len());
+                return Err(TaskError::WrongSecret(why));
             }
             return Ok(WrapKey::new(&secret));
         }

@@ -116,7 +116,7 @@ async fn give_pieces(
     let (ready, mut batches) = mpsc::channel(limits::BATCHES);
     let (reader, chunks) = (inner.clone(), image.chunks.clone());
     inner.spawn(async move {
-        for batch in indices.chunks(limits::BATCH) {
+        for batch in indices.chunks(limits::PIECES) {
             let blobs = reader.blobs.clone();
             let names: Vec<(usize, Hash)> = batch.iter().map(|i| (*i, chunks[*i])).collect();
             let job = move || {
@@ -382,7 +382,7 @@ impl Sink {
 
     async fn put(&mut self, name: Hash, sealed: Vec<u8>) -> Result<(), TaskError> {
         self.batch.push((name, sealed));
-        if self.batch.len() < limits::BATCH {
+        if self.batch.len() < limits::PIECES {
             return Ok(());
         }
         self.flush().await

@@ -13,7 +13,6 @@
 //! ```
 //! It can be called off until this device votes. The source keeps the final state until the ACK.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use softbus_core::wire::task::{CheckpointRef, EpochBody, Outcome};
@@ -25,9 +24,9 @@ use super::proposer::{Intent, Proposal};
 use super::runner::Instance;
 use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 
-/// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, if the first
-/// took it so long: sooner there is little of it, and later the task may be over before it is anywhere.
-const ROUND_WORTH: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(5);
+/// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, unless the
+/// first took it longer than this: then the task may be over before it is anywhere.
+const ROUND_WORTH: Duration = Duration::from_secs(5);
 
 /// At the source.
 pub(super) struct Outgoing {
@@ -140,7 +139,7 @@ impl TaskMachine {
         if self.finished() || self.worn_out() {
             return Some(Hindrance::Lasting("the task is at its end: it does not move any more"));
         }
-        if self.d.chain.len() > CHAIN_KEPT {
+        if self.moved_too_often() {
             return Some(Hindrance::Lasting(
                 "it was on too many devices for one life: adopt it, and it can move on",
             ));
@@ -154,6 +153,11 @@ impl TaskMachine {
         }
         matches!(self.runner.instance, Instance::Stopping | Instance::Discarding)
             .then_some(Hindrance::Passing("the task is stopping"))
+    }
+
+    /// Whether it was on so many devices that only an adoption, which begins a new branch, lets it move on.
+    pub(crate) fn moved_too_often(&self) -> bool {
+        self.d.chain.len() > CHAIN_KEPT
     }
 
     /// Whither it is being handed over by this device.
@@ -231,7 +235,7 @@ impl TaskMachine {
         if let Some(newest) = newer
             && instance != Instance::None
             && !outgoing.again
-            && ROUND_WORTH.contains(&now.since(outgoing.began))
+            && now.since(outgoing.began) <= ROUND_WORTH
         {
             (outgoing.again, outgoing.warm, outgoing.retry) = (true, newest, Retry::now(now));
             return;

@@ -23,21 +23,26 @@ pub(super) struct Retention {
     counted: BootMs,
     /// What the disk knows.
     stored_ms: Option<u64>,
-    /// Since when all know, in this run of the program.
-    settled: Option<BootMs>,
+    /// For how long all have known, in this run of the program and awake.
+    settled_ms: Option<u64>,
 }
+
+/// Longest time between two counts of a device that is awake, in milliseconds.
+const AWAKE_STEP_MS: u64 = 60_000;
 
 impl Retention {
     /// Goes on from what was stored.
     pub fn new(over_ms: Option<u64>, now: BootMs) -> Self {
-        Self { over_ms, counted: now, stored_ms: over_ms, settled: None }
+        Self { over_ms, counted: now, stored_ms: over_ms, settled_ms: None }
     }
 
     /// Counts on, or begins anew if the task is not over after all. Returns what is to be stored, now and then.
     pub fn count(&mut self, end: End, now: BootMs) -> Option<Option<u64>> {
         let passed = now.0.saturating_sub(self.counted.0);
         self.counted = now;
-        self.settled = self.settled.or(Some(now)).filter(|_| end == End::Settled);
+        // It is counted every second or so: what is longer the device slept through, and nobody fetched anything.
+        let awake = passed.min(AWAKE_STEP_MS);
+        self.settled_ms = (end == End::Settled).then(|| self.settled_ms.map_or(0, |before| before + awake));
         self.over_ms =
             (end != End::No).then(|| self.over_ms.map_or(0, |before| before.saturating_add(passed)));
         let step_ms = u64::try_from(limits::RETENTION_STEP.as_millis()).unwrap_or(u64::MAX);
@@ -55,9 +60,9 @@ impl Retention {
     /// be asleep; and whoever has just heard of it has a while to fetch the result.
     pub fn is_past(&self, keep: Duration) -> bool {
         let Some(over) = self.over_ms.map(Duration::from_millis) else { return false };
-        match self.settled {
+        match self.settled_ms.map(Duration::from_millis) {
             None => over >= keep.max(limits::KNOW_UNSETTLED),
-            Some(since) => over >= keep && self.counted.since(since) >= keep.min(limits::FETCH_GRACE),
+            Some(known) => over >= keep && known >= keep.min(limits::FETCH_GRACE),
         }
     }
 }
@@ -68,6 +73,13 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
     const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    /// Counts every minute after `from` up to `to`.
+    fn awake(kept: &mut Retention, from: u64, to: u64) {
+        for now in (from + 60_000..=to).step_by(60_000) {
+            kept.count(End::Settled, BootMs(now));
+        }
+    }
 
     #[test]
     fn only_time_after_the_end_counts_across_restarts() {
@@ -89,6 +101,7 @@ mod tests {
     fn it_is_kept_until_its_time_has_passed() {
         let mut kept = Retention::new(None, BootMs(0));
         kept.count(End::Settled, BootMs(0));
+        awake(&mut kept, 0, 5 * HOUR);
         kept.count(End::Settled, BootMs(7 * 24 * HOUR - 1));
         assert!(!kept.is_past(KEEP));
         kept.count(End::Settled, BootMs(7 * 24 * HOUR));
@@ -104,9 +117,12 @@ mod tests {
         }
         let woken = 29 * 24 * HOUR + HOUR;
         kept.count(End::Settled, BootMs(woken));
-        kept.count(End::Settled, BootMs(woken + 3 * HOUR));
+        awake(&mut kept, woken, woken + 3 * HOUR);
         assert!(!kept.is_past(KEEP), "the last one heard of it three hours ago");
-        kept.count(End::Settled, BootMs(woken + 4 * HOUR));
+        let woken = woken + 20 * HOUR;
+        kept.count(End::Settled, BootMs(woken));
+        assert!(!kept.is_past(KEEP), "this device slept meanwhile");
+        awake(&mut kept, woken, woken + HOUR);
         assert!(kept.is_past(KEEP));
         // Some never wake again.
         let mut kept = Retention::new(Some(30 * 24 * HOUR), BootMs(0));

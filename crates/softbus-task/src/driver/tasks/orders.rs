@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use softbus_core::wire::task::CancelOrder;
-use softbus_core::wire::task_control::{Act, Move, Reply, Request, Right, TaskState, Verb};
+use softbus_core::wire::task_control::{Act, Move, PolicyKind, Reply, Request, Right, TaskState, Verb};
 use softbus_core::{DeviceId, Epoch, ErrorCode, TaskId};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -150,8 +150,8 @@ impl Tasks {
     /// did since that checkpoint is lost. Without `force` this only says so.
     ///
     /// # Errors
-    /// Without `force` always; with it, too, if the runner is in reach and says that it has the task (then
-    /// [`Tasks::move_to`] loses nothing); and if this device keeps no checkpoint, or may not.
+    /// Without `force` always; with it, too, if the runner is in reach and says that it has the task and goes on with it
+    /// (then [`Tasks::move_to`] loses nothing) or that it ended; and if this device keeps no checkpoint, or may not.
     pub async fn adopt(&self, id: TaskId, force: bool) -> Result<(), TaskError> {
         let actor = self.inner.actor(id).ok_or(TaskError::NoSuchTask(id))?;
         let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(id))?;
@@ -167,27 +167,34 @@ impl Tasks {
         if status.runner == Some(me) {
             return Err(TaskError::Conflict("it runs here already".into()));
         }
-        if let Some(runner) = status.runner {
-            let in_reach = self.is_online(&runner);
-            if in_reach && self.has_it(runner, id).await {
+        let runner = status.runner.ok_or_else(|| TaskError::Conflict("nobody is known to run it".into()))?;
+        // One that is out of the task's circle is asked nothing: it is lost, whatever it says.
+        let in_reach = self.inner.is_of_circle(&grant, &runner) && self.is_online(&runner);
+        let there = if in_reach { self.at_runner(runner, id).await } else { None };
+        let how = match (in_reach, there) {
+            (_, Some(state)) if state.is_final() => return Err(ended(state)),
+            // It can neither move, nor does it get well by itself.
+            (_, Some(_)) if actor.shared.parts().stuck => "in reach, but hands it over no more",
+            (_, Some(TaskState::Paused | TaskState::Moving)) if status.policy != PolicyKind::Owner => {
+                "in reach, but does not go on: too few of the devices that decide with it are"
+            }
+            (_, Some(TaskState::Quarantined)) => {
+                "in reach and keeps it in quarantine, from which it can be released"
+            }
+            (_, Some(_)) => {
                 return Err(TaskError::Conflict(format!(
-                    "its runner {} is in reach and has it: nothing is lost there. Move it instead",
-                    runner
+                    "its runner {runner} is in reach and has it: nothing is lost there. Move it instead"
                 )));
             }
-            if !force {
-                return Err(TaskError::Conflict(format!(
-                    "its runner {} is {}. Adopting starts a second branch from the last checkpoint kept here; what it \
-                     did since is lost, and it is stopped there as soon as the two devices meet. Add --force if that \
-                     is what you want",
-                    runner,
-                    if in_reach { "in reach, but does not tell of the task" } else { "out of reach" }
-                )));
-            }
-        } else if !force {
-            return Err(TaskError::Conflict(
-                "add --force: what it did since the checkpoint here is lost".into(),
-            ));
+            (true, None) => "in reach, but does not tell of the task",
+            (false, None) => "out of reach",
+        };
+        if !force {
+            return Err(TaskError::Conflict(format!(
+                "its runner {runner} is {how}. Adopting starts a second branch from the last checkpoint kept here; what it \
+                 did since is lost, and it is stopped there as soon as the two devices meet. Add --force if that is what \
+                 you want"
+            )));
         }
         let (done, answer) = oneshot::channel();
         let command = Command::Adopt { note: String::new() };
@@ -196,14 +203,13 @@ impl Tasks {
         answer.await.map_err(|_| TaskError::Closed)?
     }
 
-    /// Whether a device says that it is the one that has a task, and that the task does what it should there.
-    async fn has_it(&self, runner: DeviceId, task: TaskId) -> bool {
+    /// How a task stands with the device that should run it; `None` if that does not say, or does not run it.
+    async fn at_runner(&self, runner: DeviceId, task: TaskId) -> Option<TaskState> {
         let Ok(Reply::Task(note)) = self.inner.ask(runner, &Request::Status { task }).await else {
-            return false;
+            return None;
         };
-        note.spec.task == task
-            && note.runner == Some(runner)
-            && matches!(note.state, TaskState::Running | TaskState::Moving | TaskState::Paused)
+        let runs = note.spec.task == task && (note.runner == Some(runner) || note.state.is_final());
+        runs.then_some(note.state)
     }
 
     /// The status of a task now.
