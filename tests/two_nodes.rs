@@ -670,12 +670,16 @@ fn a_task_moves_there_and_back_survives_a_shutdown_and_is_adopted_after_a_loss()
     assert!(told["fork"]["lost"].is_u64(), "it had kept a checkpoint: {told:#}");
     for output in [tv.command(&["tasks"]), tv.command(&["tasks", id])] {
         let said = stdout(&output) + &stderr(&output);
-        assert!(said.contains("adopted elsewhere as branch 1; what ran here, last kept at"), "{said}");
+        assert!(
+            said.contains("adopted as branch 1: what the branch before did")
+                && said.contains("kept here of it: checkpoint"),
+            "{said}"
+        );
     }
     let mut watch = command(&tv.data).args(["tasks", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     let _watch = Reaped(watch);
-    let forked = lines.map(Result::unwrap).find(|line| line.contains("adopted elsewhere as branch 1"));
+    let forked = lines.map(Result::unwrap).find(|line| line.contains("adopted as branch 1"));
     assert!(forked.is_some());
     assert_eq!(phone.command(&["cancel", id]).status.code(), Some(0));
     phone.until("cancelled", &["tasks", id], |task| task["state"] == "cancelled");

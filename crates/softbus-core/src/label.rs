@@ -6,6 +6,17 @@ use alloc::string::String;
 
 use crate::DeviceId;
 
+/// Whether a character in a name could play a trick on whoever reads it: it steers a terminal, turns the direction of
+/// writing, or takes no room and so makes two names look alike. Joiners (U+200C, U+200D) may be there: several scripts and
+/// most emoji of people need them.
+pub fn is_tricky(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
+}
+
 /// The names of some devices, and how to tell those apart that share one. Whoever shows devices to people shows
 /// them so, that a device is called the same everywhere.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -28,7 +28,7 @@ pub use code::ErrorCode;
 pub use envelope::{DecodeError, EncodeError, HEADER_LEN, Header, Message, decode, encode, peek};
 pub use hash::Hash;
 pub use id::{CircleId, DeviceId, Epoch, IdError, LinkId, TaskId};
-pub use label::Labels;
+pub use label::{Labels, is_tricky};
 pub use profile::{
     Accelerator, AcceleratorKind, AcceleratorNeed, Capability, DeviceKind, DynamicProfile, PowerSource,
     Profile, Promised, ServiceOffer, StaticProfile, Thermal,

@@ -7,7 +7,7 @@ use softbus_trust::DeviceKey;
 use tokio::sync::{broadcast, watch};
 
 use crate::endpoint::Core;
-use crate::seam::{Seam, Sighting};
+use crate::seam::{Announcement, Seam, Sighting};
 use crate::{Channel, Judge, LinkEvent, Links, NetError, RequestError, Router};
 
 /// Which interfaces the bus uses, for its socket and for discovery alike.
@@ -126,6 +126,12 @@ impl Net {
     /// What discovery sees now (only `Seen`), ordered by key.
     pub fn nearby(&self) -> watch::Receiver<Arc<Vec<Sighting>>> {
         self.core().nearby.subscribe()
+    }
+
+    /// The trusted device (or this one itself) whose discovery tags an announcement has: perhaps of an earlier run, whose
+    /// record still lies about. A hint, as all of discovery.
+    pub fn recognise(&self, announcement: &Announcement) -> Option<DeviceId> {
+        self.core().recognise(announcement)
     }
 
     /// Opens a channel to a service of a trusted device, dialling if there is no link yet (at most some

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use softbus_core::{AcceleratorKind, Capability, Labels, Privacy};
+use softbus_core::{AcceleratorKind, Capability, Labels, Privacy, is_tricky};
 use unicode_width::UnicodeWidthStr;
 
 use crate::{Action, Because, Explanation, Held, Refusal, Row, Terms, Verdict};
@@ -142,6 +142,7 @@ impl fmt::Display for Refusal {
                 write!(f, "battery {} % < {} %", has / 10, needs.div_ceil(10))
             }
             Self::Thermal => f.write_str("too hot"),
+            Self::LeasesFull { jobs: 0 } => f.write_str("refused it a moment ago"),
             Self::LeasesFull { jobs } => write!(f, "all promised to others ({jobs} reservations)"),
             Self::Slow { has, needs } => write!(f, "link {}/s < {}/s", bytes(*has), bytes(*needs)),
         }
@@ -233,17 +234,11 @@ fn labels(rows: &[Row]) -> Labels {
 
 /// Foreign text, safe for a terminal.
 fn shown(text: &str) -> String {
-    let mut out: String =
-        text.chars().take(NAME_CHARS).map(|c| if c.is_control() || is_format(c) { '?' } else { c }).collect();
+    let mut out: String = text.chars().take(NAME_CHARS).map(|c| if is_tricky(c) { '?' } else { c }).collect();
     if text.chars().count() > NAME_CHARS {
         out.push('…');
     }
     out
-}
-
-/// Characters that turn the direction of writing or take no room, and so could disguise a name.
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn signed(us: u64) -> i64 {
@@ -323,6 +318,7 @@ mod tests {
     #[test]
     fn a_foreign_name_cannot_play_with_the_terminal() {
         assert_eq!(shown("tv\u{1b}[2J\u{202e}"), "tv?[2J?");
+        assert_eq!(shown("👨\u{200d}👩\u{200d}👧"), "👨\u{200d}👩\u{200d}👧");
         assert_eq!(shown(&"x".repeat(99)).chars().count(), NAME_CHARS + 1);
     }
 }

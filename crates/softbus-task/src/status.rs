@@ -30,7 +30,8 @@ pub struct TaskStatus {
     pub progress: f64,
     /// Progress in words.
     pub progress_text: String,
-    /// How its epochs are decided.
+    /// How its epochs are decided now: by its owner alone also if it was adopted where too few were in reach for the
+    /// quorum that its submitter asked for ([`TaskSpec::policy`]).
     pub policy: PolicyKind,
     /// Devices that keep its checkpoints.
     pub holders: Vec<DeviceId>,

@@ -224,6 +224,34 @@ async fn a_lost_runners_task_is_adopted_by_force_and_the_fork_is_told() {
     };
     assert_eq!(timeout(Duration::from_secs(60), forked).await, Ok(1));
     assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
+    // It has no part in the branch that counts, and yet does not show for ever what it knew last.
+    let over = async {
+        while home[1].tasks.list().iter().any(|task| task.state != TaskState::Done) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), over).await.expect("it hears of the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_was_given_up_can_have_its_task_back() {
+    logs();
+    let world = World::new(32);
+    let home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let input = Input::turns(100_000);
+    let mut options = options("returned");
+    options.hints.start_on = Some(home[1].id());
+    let handle = home[0].tasks.run::<Grind>(&input, options).await.unwrap();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    world.cut(&home[0].host, &home[1].host);
+    until(&handle, "lost", |s| s.state == TaskState::Lost).await;
+    home[0].tasks.adopt(handle.id(), true).await.unwrap();
+    until(&handle, "adopted", |s| s.branch == 1 && s.state == TaskState::Running).await;
+    world.heal();
+    until(&handle, "kept by the other one again", |s| s.holders == [home[1].id()]).await;
+    handle.move_to(Some(home[1].id()), "back").await.unwrap();
+    until_moved(&handle, &home[1]).await;
+    assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
 }
 
 #[tokio::test(start_paused = true)]
@@ -635,7 +663,7 @@ async fn what_is_asked_of_it_wrongly_is_refused_with_reasons() {
     // Two others would be enough for k = 2.
     let greedy = SubmitOptions { policy: PolicyKind::Quorum { k: 3 }, ..options("") };
     let greedy = tasks.run::<Grind>(&Input::turns(10), greedy).await;
-    assert!(matches!(&greedy, Err(TaskError::NoPlace(why)) if why.contains("k = 3")));
+    assert!(matches!(&greedy, Err(TaskError::Conflict(why)) if why.contains("3 holders")));
     let long = options(&"x".repeat(100));
     assert!(matches!(tasks.run::<Grind>(&Input::turns(10), long).await, Err(TaskError::BadSubmission(_))));
     let handle = tasks.run::<Grind>(&Input::turns(100_000), options("one")).await.unwrap();

@@ -161,14 +161,13 @@ impl Builder {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        if self
-            .roster
-            .declared
-            .name
-            .as_ref()
-            .is_some_and(|name| name.is_empty() || name.len() > limits::NAME_BYTES)
-        {
-            return Err(Error::Config(format!("a device's name has 1 to {} bytes", limits::NAME_BYTES)));
+        if self.roster.declared.name.as_ref().is_some_and(|name| {
+            name.is_empty() || name.len() > limits::NAME_BYTES || name.contains(softbus_core::is_tricky)
+        }) {
+            return Err(Error::Config(format!(
+                "a device's name has 1 to {} bytes, and no characters that cannot be seen",
+                limits::NAME_BYTES
+            )));
         }
         let seam = match (self.seam, self.data_dir) {
             (Some(seam), _) => seam,

@@ -217,7 +217,7 @@ pub struct DevicesArgs {
     /// Go on and tell what changes, until Ctrl-C
     #[arg(long, short)]
     pub watch: bool,
-    /// More columns: address, memory, services
+    /// Other columns: address, rates, cores, memory, system (those for which there is room)
     #[arg(long, short)]
     pub long: bool,
 }

@@ -184,7 +184,7 @@ pub struct PairArgs {
     /// Draw a QR code and print its link, instead of a PIN
     #[arg(long, conflicts_with_all = ["with", "cancel"])]
     pub qr: bool,
-    /// How long the QR code's link counts (at most 24h)
+    /// How long the QR code's link counts (1min to 7d)
     #[arg(long, default_value = "10min", value_parser = super::parse_span, requires = "qr", value_name = "SPAN")]
     pub lives: std::time::Duration,
     /// Close pairing here; links given out end too
@@ -248,8 +248,9 @@ pub enum KeyCommand {
   softbus key restore key.softbus
   softbus key restore key.softbus --data-dir /mnt/new-disk/softbus
 
-The device is the same one again for all others. Its circles come back when it
-meets a member: they are not in the backup. Never run two devices with one key.")]
+The device is the same one again for all others. Its circles are not in the
+backup: they come back when it is paired once more with one of their devices,
+with the role and end that it had. Never run two devices with one key.")]
     Restore {
         /// The file
         file: PathBuf,

@@ -172,7 +172,7 @@ fn long_table(view: &DevicesView, labels: &Labels) -> Table {
     let mut table = Table::new([
         "name", "presence", "address", "rate", "loss", "cores", "speed", "memory", "system", "declared", "id",
     ])
-    .spare(["declared", "loss", "system", "rate", "cores", "speed", "memory", "id", "address"]);
+    .spare(["id", "declared", "loss", "rate", "system", "cores", "speed", "address", "memory"]);
     for device in &view.devices {
         let (profile, link) = (device.profile.as_ref(), device.link.as_ref());
         let now = profile.and_then(|p| p.now.as_ref());

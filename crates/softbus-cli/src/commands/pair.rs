@@ -78,7 +78,10 @@ async fn open(cx: Context, terms: PairTerms) -> Result<(), Failure> {
                     bar.above(&cx.out, &pin_text(&cx, &pin, lives_ms, &name));
                     shown = pin;
                 } else if tries.is_some_and(|before| tries_left < before) {
-                    let text = format!("A wrong PIN was entered; {tries_left} more tries.");
+                    let text = format!(
+                        "A wrong PIN was entered; {tries_left} more {}.",
+                        if tries_left == 1 { "try" } else { "tries" }
+                    );
                     bar.above(&cx.out, &cx.out.paint_err(Paint::Warn, &text));
                 }
                 tries = Some(tries_left);

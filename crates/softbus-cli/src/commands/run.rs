@@ -168,7 +168,7 @@ async fn wait_for(cx: &Context, task: &TaskView) -> Result<TaskView, Failure> {
             biased;
             _ = tokio::signal::ctrl_c() => {
                 return Err(Failure::new(Kind::Interrupted, format!("stopped waiting; task {} goes on", short(task)))
-                    .advise(format!("softbus tasks {0} --watch, or softbus cancel {0}", short(task))));
+                    .advise(format!("softbus tasks {0} --watch, softbus result {0} --out FILE, or softbus cancel {0}", short(task))));
             }
             step = stream.next() => step?,
         };

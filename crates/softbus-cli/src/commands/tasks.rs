@@ -40,9 +40,9 @@ pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
                 let error = clean(task.error.as_deref().unwrap_or_default());
                 cx.out.note(format!("{}  {error}", short(task)));
             }
-            for task in &tasks {
-                if let Some(fork) = fork(task) {
-                    cx.out.note(format!("{}  {fork}", short(task)));
+            for task in tasks.iter().filter(|task| !task.state.is_final()) {
+                for line in fork(task).into_iter().chain(lost(task)) {
+                    cx.out.note(format!("{}  {line}", short(task)));
                 }
             }
             Ok(())
@@ -104,7 +104,7 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         ("kept by", list(task.holder_names.iter().map(|name| clean(name)))),
         ("submitted", format!("{} by {}", ago(now, WallMs(task.submitted_ms)), clean(&task.submitter_name))),
         ("fork", fork(task).unwrap_or_else(|| "-".into())),
-        ("error", task.error.as_deref().map_or_else(|| "-".into(), clean)),
+        ("error", task.error.as_deref().map(clean).or_else(|| lost(task)).unwrap_or_else(|| "-".into())),
     ];
     let mut lines: Vec<String> = rows
         .iter()
@@ -133,6 +133,8 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
     lines.join("\n")
 }
 
+/// After so long it is said that there is no preview yet.
+const PREVIEW_SOON: Duration = Duration::from_secs(5);
 /// Moves that are shown below the table while watching.
 const MOVES: usize = 6;
 
@@ -227,7 +229,19 @@ async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(
     let bar = Bar::spinner(&cx.out, "waiting for a preview");
     loop {
         let request = Request::Preview { task: task.clone(), seen };
-        let reply = cx.client().call_with(request, &[]).await?;
+        let client = cx.client();
+        let asked = client.call_with(request, &[]);
+        tokio::pin!(asked);
+        let reply = match tokio::time::timeout(PREVIEW_SOON, &mut asked).await {
+            Ok(reply) => reply?,
+            Err(_) => {
+                if seen.is_none() {
+                    let hint = "no preview so far: types that show none never have one; Ctrl-C ends the wait";
+                    bar.above(&cx.out, hint);
+                }
+                asked.await?
+            }
+        };
         let Response::Preview(view) = reply.response else { return Err(unexpected(&reply.response)) };
         let Some(hash) = view.hash else {
             // The end of the task: nothing newer comes.
@@ -380,16 +394,24 @@ fn runner(task: &TaskView) -> String {
     }
 }
 
-/// What a person whose device was away when the task was adopted must know.
+/// What must be known of a task that was adopted: by the person whose device was away meanwhile, and by the others.
 fn fork(task: &TaskView) -> Option<String> {
     let fork = task.fork?;
-    let lost = match fork.lost {
-        Some(checkpoint) => {
-            format!("what ran here, last kept at its checkpoint {checkpoint}, does not count")
-        }
-        None => "what ran here does not count".into(),
+    let kept = match fork.lost {
+        Some(checkpoint) => format!(" (kept here of it: checkpoint {checkpoint})"),
+        None => String::new(),
     };
-    Some(format!("adopted elsewhere as branch {}; {lost}", fork.branch))
+    Some(format!(
+        "adopted as branch {}: what the branch before did after the checkpoint that was adopted does not count{kept}",
+        fork.branch
+    ))
+}
+
+/// What can be done for a task whose runner is out of reach.
+fn lost(task: &TaskView) -> Option<String> {
+    (task.state == TaskState::Lost).then(|| {
+        format!("waits for {}; if that is gone for good: softbus adopt {} --force", runner(task), short(task))
+    })
 }
 
 fn policy(task: &TaskView) -> String {

@@ -238,8 +238,8 @@ pub fn parse_name(text: &str) -> Result<String, String> {
         Err("a name must not be empty".into())
     } else if name.len() > limits::NAME_BYTES {
         Err(format!("a name has at most {} bytes, this one has {}", limits::NAME_BYTES, name.len()))
-    } else if name.chars().any(char::is_control) {
-        Err("a name must not hold control characters".into())
+    } else if name.contains(softbus_core::is_tricky) {
+        Err("a name must not hold characters that cannot be seen or turn the direction of writing".into())
     } else {
         Ok(name.to_string())
     }

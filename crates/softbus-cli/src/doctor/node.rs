@@ -147,7 +147,7 @@ fn peers(d: &DiagnosisView) -> Finding {
     if others.is_empty() {
         Finding::good(CHECK, "no other device is in a common circle yet")
     } else if away.is_empty() {
-        Finding::good(CHECK, format!("all {here} are reachable"))
+        Finding::good(CHECK, format!("reachable: all of {here}"))
     } else {
         Finding::warn(
             CHECK,

@@ -132,9 +132,7 @@ pub fn clean_lines(text: &str) -> String {
 }
 
 fn harmless(c: char) -> char {
-    let bad = c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if bad { '\u{fffd}' } else { c }
+    if softbus_core::is_tricky(c) { '\u{fffd}' } else { c }
 }
 
 #[cfg(test)]

@@ -388,7 +388,7 @@ impl Core {
                 hub.peers.insert(*id, Peer::new(self, *id, hub.seed, hub.first_request));
             }
         }
-        hub.nearby.retag(&*self.judge, &*self.seam.clock, &trusted);
+        hub.nearby.retag(&*self.judge, &*self.seam.clock, self.me, &trusted);
         hub.formers.retain(|id| self.judge.is_former(id));
         self.sighted.notify_one();
         let known: Vec<(DeviceId, SocketAddr, bool)> = hub

@@ -49,14 +49,20 @@ pub(super) struct Nearby {
 }
 
 impl Nearby {
-    /// Computes the tags of every trusted device, and of those that are out and may not know it, for this and the
-    /// neighbouring hours.
-    pub(super) fn retag(&mut self, judge: &dyn Judge, clock: &dyn Clock, trusted: &BTreeSet<DeviceId>) {
+    /// Computes the tags of every trusted device, of this one, and of those that are out and may not know it, for this and
+    /// the neighbouring hours.
+    pub(super) fn retag(
+        &mut self,
+        judge: &dyn Judge,
+        clock: &dyn Clock,
+        me: DeviceId,
+        trusted: &BTreeSet<DeviceId>,
+    ) {
         self.hour = hour(clock.wall());
         self.tags.clear();
         self.formers = judge.formers().into_iter().take(FORMERS).collect();
         for secret in judge.tag_secrets().iter().take(TAG_SECRETS) {
-            for device in trusted.iter().chain(&self.formers) {
+            for device in trusted.iter().chain(&self.formers).chain([&me]) {
                 for hour in self.hour.saturating_sub(1)..=self.hour.saturating_add(1) {
                     self.tags.insert(tag(&secret.secret, device, hour), *device);
                 }
@@ -70,14 +76,18 @@ impl Nearby {
         self.seen.values().flat_map(|sighting| self.recognise(sighting, trusted)).collect()
     }
 
+    /// Whose tag it has.
+    pub(super) fn by_tag(&self, announcement: &Announcement) -> Option<DeviceId> {
+        announcement.tags.iter().find_map(|tag| self.tags.get(tag)).copied()
+    }
+
     fn recognise(
         &self,
         sighting: &Sighting,
         trusted: impl Fn(&DeviceId) -> bool,
     ) -> Vec<(DeviceId, SocketAddr)> {
         let Sighting::Seen { addresses, announcement, .. } = sighting else { return Vec::new() };
-        let by_tag = announcement.tags.iter().find_map(|tag| self.tags.get(tag));
-        let id = by_tag.copied().or(announcement.id).filter(&trusted);
+        let id = self.by_tag(announcement).or(announcement.id).filter(&trusted);
         let Some(id) = id else { return Vec::new() };
         addresses.iter().take(limits::PEER_ADDRESSES / 2).map(|addr| (id, canonical(*addr))).collect()
     }
@@ -88,10 +98,10 @@ impl Nearby {
         let mut found: BTreeMap<DeviceId, Vec<SocketAddr>> = BTreeMap::new();
         for sighting in self.seen.values().filter(|_| !self.formers.is_empty()) {
             let Sighting::Seen { addresses, announcement, .. } = &**sighting else { continue };
-            let id = announcement.tags.iter().find_map(|tag| self.tags.get(tag));
-            if let Some(id) = id.filter(|id| self.formers.contains(id)) {
+            let id = self.by_tag(announcement).filter(|id| self.formers.contains(id));
+            if let Some(id) = id {
                 // Of a device that restarted there are two records for a while.
-                let known = found.entry(*id).or_default();
+                let known = found.entry(id).or_default();
                 known.extend(addresses.iter().map(|addr| canonical(*addr)));
                 known.truncate(limits::PEER_ADDRESSES);
             }
@@ -116,6 +126,11 @@ impl Nearby {
 }
 
 impl Core {
+    /// The device whose tag an announcement has.
+    pub(crate) fn recognise(&self, announcement: &Announcement) -> Option<DeviceId> {
+        self.hub().nearby.by_tag(announcement)
+    }
+
     pub(super) async fn browse_loop(self: Arc<Self>) {
         let mut wait = BROWSE_AGAIN.0;
         loop {
@@ -149,7 +164,7 @@ impl Core {
             let hub = &mut *hub;
             if hub.nearby.hour != hour(self.seam.clock.wall()) {
                 let trusted: BTreeSet<DeviceId> = hub.peers.keys().copied().collect();
-                hub.nearby.retag(&*self.judge, &*self.seam.clock, &trusted);
+                hub.nearby.retag(&*self.judge, &*self.seam.clock, self.me, &trusted);
             }
             let found = hub.nearby.recognise(&sighting, |id| hub.peers.contains_key(id));
             if hub.nearby.note(sighting) {

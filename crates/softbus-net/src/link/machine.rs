@@ -461,6 +461,9 @@ impl LinkMachine {
         self.presence.tick(now);
         let silent = self.presence.state() == Presence::Offline && before != Presence::Offline;
         if silent && self.current.is_some() {
+            // Whatever was the reason the time before is none now.
+            self.last_down = Some("it does not answer".into());
+            self.trouble = true;
             // The connection may come back by itself; a new one may be quicker.
             self.next_dial = Some((now, true));
         }

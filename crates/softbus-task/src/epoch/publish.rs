@@ -12,7 +12,7 @@ use super::{Action, Notice, TaskMachine};
 
 /// Most devices that a cancellation is sent to.
 const CANCEL_TARGETS: usize = 64;
-/// A member that did not hear from the owner for so long asks around whether the task has gone on without it.
+/// Whoever did not hear from the owner for so long asks around whether the task has gone on without it.
 const CHECK_MS: u64 = 5_000;
 
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(super) struct Publish {
     cancel: BTreeMap<DeviceId, Retry>,
     /// At the submitter: acceptors that hold root and input, until they are a majority.
     accepted_by: Option<BTreeSet<DeviceId>>,
-    /// As a member: when to ask whether we are behind.
+    /// When to ask whether we are behind.
     check: Option<Retry>,
     /// This device keeps the state it began with until all have acknowledged, even if it is no member.
     keeps_state: bool,
@@ -113,13 +113,13 @@ impl TaskMachine {
         }
     }
 
-    /// A member that may have missed something (it was away, or the others could not reach it) asks.
+    /// Whoever may have missed something (it was away, or the others could not reach it) asks: also one that has no part
+    /// in the task any more, whom nobody tells of its end.
     pub(super) fn drive_check(&mut self, now: BootMs) {
-        let part = self.is_member() || self.d.held.is_some() || self.d.incoming.is_some();
         // An owner under a lease hears from the others all the time.
         let leased = self.is_owner() && self.is_quorum() && self.runner.instance == Instance::Running;
         let over = self.link.decree.outcome == Outcome::Done || self.d.cancelled.is_some();
-        if !part || leased || over {
+        if leased || over {
             return;
         }
         let first = Retry::at(now.after(self.setup.tuning.retry * 4));

@@ -60,11 +60,16 @@ impl Backend {
             .collect()
     }
 
-    /// All that discovery sees, in order of their numbers.
+    /// All that discovery sees, in order of their numbers, but for what devices of our circles (or this one) left behind
+    /// before they restarted.
     pub(super) fn in_sight(&self) -> Vec<Near> {
         let seen = self.bus.nearby();
         let seen = seen.borrow().clone();
-        self.neighbours.look(&seen)
+        let mut all = self.neighbours.look(&seen);
+        all.retain(|near| {
+            near.announcement.id.is_some() || self.bus.net().recognise(&near.announcement).is_none()
+        });
+        all
     }
 
     /// Addresses of this device and of those it has links with.

@@ -86,7 +86,7 @@ fn membership(e: &MembershipError, text: String) -> Failure {
         MembershipError::Expired | MembershipError::Timeout => failure(Kind::Timeout),
         MembershipError::NoCircle(_) | MembershipError::NotMember(_) => failure(Kind::NotFound),
         MembershipError::WhichCircle(_) => {
-            failure(Kind::Usage).advise("--circle NAME; `softbus circle` lists them")
+            failure(Kind::Usage).advise("say which, by its name: `softbus circle` lists them")
         }
         MembershipError::NoCircleYet => failure(Kind::Conflict)
             .advise("softbus circle found NAME, or softbus pair with a device that is in one"),
@@ -123,10 +123,13 @@ fn task(e: &TaskError, text: String) -> Failure {
         TaskError::NoPlace(why) => Failure::new(Kind::Conflict, why.trim_end())
             .advise("the explanation says why each device cannot; `softbus devices --long`"),
         TaskError::Refused { code, .. } => failure(kind_of(*code)),
-        TaskError::Unreachable(_) => failure(Kind::Unreachable),
+        TaskError::Unreachable(_) => failure(Kind::Unreachable).advise(
+            "`softbus devices` shows who is there; if it is gone for good: softbus adopt TASK --force",
+        ),
         TaskError::Forbidden(_) => failure(Kind::Refused),
         TaskError::NotYet(_) => failure(Kind::Timeout).advise("`softbus tasks` shows how it goes on"),
-        TaskError::NoResult { .. } | TaskError::Conflict(_) | TaskError::Limit(_) => failure(Kind::Conflict),
+        TaskError::NoResult { .. } => failure(Kind::Conflict).advise("`softbus tasks` shows how it stands"),
+        TaskError::Conflict(_) | TaskError::Limit(_) => failure(Kind::Conflict),
         TaskError::Storage(_) => failure(Kind::Failed).advise("`softbus doctor` looks at the disk"),
         _ => failure(Kind::Failed),
     }

@@ -27,8 +27,6 @@ const GUEST_LIVES: Duration = Duration::from_secs(86_400);
 const SEE: Duration = Duration::from_secs(5);
 /// How long a device in sight may take to tell its id, which it does once its pairing is open.
 const SHOW_ID: Duration = Duration::from_millis(1500);
-/// Longest life of a link that pairs.
-const INVITE: Duration = Duration::from_secs(24 * 3600);
 /// Longest text of recovery words.
 const WORDS_BYTES: usize = 1024;
 
@@ -339,9 +337,6 @@ impl Backend {
 
     pub(super) async fn invite(&self, seconds: u64, terms: PairTerms) -> Result<Response, Failure> {
         let lives = Duration::from_secs(seconds);
-        if lives > INVITE || lives.is_zero() {
-            return Err(Failure::usage(format!("a link lives at most {}", crate::output::duration(INVITE))));
-        }
         let options = self.options(terms)?;
         let ticket = self.bus.circles().invite(options, lives).await.map_err(failed)?;
         Ok(Response::Invitation(InvitationView { link: ticket.to_link().into(), seconds }))

@@ -100,15 +100,10 @@ fn parse_versions(value: &[u8]) -> Option<(u16, u16)> {
     (lowest <= highest).then_some((lowest, highest))
 }
 
-/// A name that may be shown to people: no control characters, which could steer a terminal, and none that
-/// turn the direction of writing.
+/// A name that may be shown to people.
 fn shown(value: &[u8]) -> Option<String> {
     let name = text(value, limits::NAME_BYTES)?;
-    let tricky = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    (!name.trim().is_empty() && !name.contains(tricky)).then(|| name.to_owned())
+    (!name.trim().is_empty() && !name.contains(softbus_core::is_tricky)).then(|| name.to_owned())
 }
 
 /// Wire form of the kind, for tests of other versions.

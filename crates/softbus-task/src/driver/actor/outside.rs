@@ -1,5 +1,6 @@
 //! What reaches the actor from outside: messages, orders, the roster, news of the task's runner.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use softbus_core::DeviceId;
@@ -74,9 +75,12 @@ impl Actor {
     pub(super) fn look(&mut self) {
         let view = self.roster.borrow_and_update().clone();
         self.looked = Instant::now();
-        let members: Vec<DeviceId> = self.shared.parts().members.iter().copied().collect();
+        let members = self.shared.parts().members.clone();
         let me = self.inner.me;
-        for peer in members.into_iter().filter(|peer| *peer != me) {
+        // Whoever was lost as a member and is none any more may come back, too: as one to move to.
+        self.present.retain(|peer, present| !*present || members.contains(peer));
+        let known: BTreeSet<DeviceId> = members.into_iter().chain(self.present.keys().copied()).collect();
+        for peer in known.into_iter().filter(|peer| *peer != me) {
             // Whoever is out of the circle is lost for the task, whatever else it shares with us.
             let ours = self.shared.grant().is_none_or(|grant| self.inner.is_of_circle(&grant, &peer));
             let now = ours && is_present(&view, &peer);

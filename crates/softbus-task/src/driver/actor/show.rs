@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use softbus_core::wire::task_control::{ImageKind, TaskState};
+use softbus_core::wire::task::Policy;
+use softbus_core::wire::task_control::{ImageKind, PolicyKind, TaskState};
 use tokio::time::Instant;
 
 use super::Actor;
@@ -96,7 +97,11 @@ impl Actor {
             state,
             progress: if done { 1.0 } else { f64::from(self.shown.permille) / 1000.0 },
             progress_text: self.shown.text.clone(),
-            policy: old.policy,
+            policy: match view.policy {
+                // A branch that was adopted where no quorum was to be had.
+                Policy::Owner => PolicyKind::Owner,
+                Policy::Quorum { .. } => old.policy,
+            },
             holders: view.holders.clone(),
             checkpoint: remote.map_or(self.shown.checkpoints, |note| note.checkpoint),
             checkpoint_at: match remote {

@@ -266,9 +266,9 @@ impl Tasks {
             PolicyKind::Owner => Policy::Owner,
             PolicyKind::Quorum { k } => {
                 if holders.len() < usize::from(k) {
-                    return Err(TaskError::NoPlace(format!(
-                        "policy quorum with k = {k} needs {k} more devices that can run it, {} are in reach: pair more, \
-                         name a smaller k, or use policy owner",
+                    return Err(TaskError::Conflict(format!(
+                        "policy quorum with {k} holders needs {k} more devices that can run it, and {} are in reach. Pair \
+                         more, name fewer holders (at least 2), or use policy owner",
                         holders.len()
                     )));
                 }
