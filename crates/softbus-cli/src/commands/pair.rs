@@ -14,6 +14,8 @@ use crate::output::{Bar, Paint, clean, duration};
 
 /// How a link begins.
 const LINK: &str = "softbus:";
+/// Lines of text below a QR code.
+const QR_TEXT: usize = 9;
 /// Longest that entering a PIN or a link may take: whatever it waits for on the way has a shorter limit of its own.
 const ENTERING: Duration = Duration::from_secs(300);
 
@@ -195,8 +197,15 @@ async fn invite(cx: Context, lives: Duration, terms: PairTerms) -> Result<(), Fa
     if cx.out.json {
         return cx.out.json(&invitation);
     }
-    cx.out.line(qr(&invitation, cx.out.colors())?)?;
+    let code = qr(&invitation, cx.out.colors())?;
+    let (needs, has) = (code.lines().count() + QR_TEXT, cx.out.height());
+    cx.out.line(code)?;
     cx.out.line(&*invitation.link)?;
+    if cx.out.live && needs > has {
+        cx.out.note(format!(
+            "\nThe window has {has} lines and the code needs {needs}: make it higher, or use the link."
+        ));
+    }
     if !cx.out.colors() {
         cx.out.note("\nThe code is drawn without colours: it can be read where the background is dark.");
     }

@@ -62,7 +62,7 @@ impl Report {
         if out.json {
             return out.json(self);
         }
-        let mut table = Table::new(["what", "measured", "notes"]);
+        let mut table = Table::new(["what", "measured", "notes"]).prose();
         let mut row = |what: &str, measured: String, notes: &str| {
             table.row([what.to_string(), measured, notes.to_string()]);
         };

@@ -167,7 +167,7 @@ impl Out {
     }
 
     /// Height of the terminal, in lines.
-    fn height(&self) -> usize {
+    pub fn height(&self) -> usize {
         let given = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok());
         let asked =
             || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_row));

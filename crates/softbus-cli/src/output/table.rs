@@ -16,18 +16,27 @@ pub struct Table {
     rows: Vec<Vec<String>>,
     /// Columns that may be left out where there is no room, the least important first.
     spare: Vec<&'static str>,
+    /// Whether cells are broken at blanks where there is no room.
+    prose: bool,
 }
 
 impl Table {
     /// With these headings.
     pub fn new<const N: usize>(headings: [&'static str; N]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new(), spare: Vec::new() }
+        Self { headings: headings.to_vec(), rows: Vec::new(), spare: Vec::new(), prose: false }
     }
 
     /// Which columns may be left out on a narrow terminal, the least important first.
     #[must_use]
     pub fn spare<const N: usize>(mut self, columns: [&'static str; N]) -> Self {
         self.spare = columns.to_vec();
+        self
+    }
+
+    /// Sentences stand in it: on a narrow terminal they go on in the next line.
+    #[must_use]
+    pub fn prose(mut self) -> Self {
+        self.prose = true;
         self
     }
 
@@ -40,14 +49,17 @@ impl Table {
     /// fits; what is too wide all the same stays as it is, since cells cut into pieces cannot be read.
     pub(super) fn render(mut self, width: Option<u16>, color: bool) -> String {
         let wide = |text: &str| text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
-        let mut text = self.lay_out();
+        let mut text = self.lay_out(None);
+        if self.prose && width.is_some_and(|width| wide(&text) > usize::from(width)) {
+            text = self.lay_out(width);
+        }
         let mut spare = std::mem::take(&mut self.spare).into_iter();
         while width.is_some_and(|width| wide(&text) > usize::from(width)) {
             let Some(column) = spare.next() else { break };
             let Some(at) = self.headings.iter().position(|heading| *heading == column) else { continue };
             self.headings.remove(at);
             self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
-            text = self.lay_out();
+            text = self.lay_out(None);
         }
         if !color {
             return text;
@@ -60,11 +72,17 @@ impl Table {
             .collect()
     }
 
-    fn lay_out(&self) -> String {
+    fn lay_out(&self, width: Option<u16>) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING.header_separator(LineStyle::new(' ', '─', '─', ' ')));
         table.set_header(self.headings.iter().map(|heading| heading.to_uppercase()));
-        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.set_content_arrangement(match width {
+            Some(_) => ContentArrangement::Dynamic,
+            None => ContentArrangement::Disabled,
+        });
+        if let Some(width) = width {
+            table.set_width(width);
+        }
         table.add_rows(&self.rows);
         table.trim_fmt()
     }
@@ -103,6 +121,22 @@ mod tests {
             assert!(text.contains("the kitchen radio") && text.contains("● online"), "{text}");
             assert_eq!(text.lines().count(), 3, "{text}");
         }
+    }
+
+    #[test]
+    fn sentences_go_on_in_the_next_line() {
+        let make = || {
+            let mut table = Table::new(["what", "notes"]).prose();
+            table.row(["pairing".into(), "the slowest of three, from the entry of the PIN on".into()]);
+            table
+        };
+        let narrow = make().render(Some(40), false);
+        assert!(narrow.lines().all(|line| line.width() <= 40), "{narrow}");
+        let words: Vec<&str> = narrow.split_whitespace().collect();
+        assert!(
+            words.ends_with(&["slowest", "of", "three,", "from", "the", "entry", "of", "the", "PIN", "on"])
+        );
+        assert_eq!(make().render(Some(100), false), make().render(None, false));
     }
 
     #[test]
