@@ -218,12 +218,7 @@ impl RosterMachine {
             self.trust.devices.keys().filter(|id| !trust.devices.contains_key(id)).copied().collect();
         for id in &gone {
             self.books.remove(id);
-            self.drop_peer(id);
-            for (other, book) in &mut self.books {
-                if book.claims.remove(id).is_some() {
-                    self.touched.insert(*other);
-                }
-            }
+            self.silence(id);
             for peer in self.peers.values_mut() {
                 peer.forget(id);
             }
@@ -237,7 +232,7 @@ impl RosterMachine {
         self.touched.insert(self.me);
         self.trust = trust;
         let muted: Vec<_> = self.peers.keys().filter(|id| !self.speaks(id)).copied().collect();
-        muted.iter().for_each(|id| self.drop_peer(id));
+        muted.iter().for_each(|id| self.silence(id));
         for peer in self.peers.values_mut() {
             // Who may know whom may have changed: compare anew.
             peer.restart();
@@ -397,14 +392,23 @@ impl RosterMachine {
             let has = self.peers.get(&id).map(|peer| peer.generation);
             if !awake(new) || !self.speaks(&id) {
                 if has.is_some() {
-                    self.drop_peer(&id);
+                    self.silence(&id);
                 }
             } else if has != Some(generation) {
                 self.drop_peer(&id);
                 self.peers.insert(id, Peer::new(generation));
-            }
-            if was != is {
                 self.touch_claimed_by(&id);
+            }
+        }
+    }
+
+    /// It cannot take back what it said (it sleeps, rests or is gone), so it counts no more. Once it is a peer again it
+    /// tells all anew.
+    fn silence(&mut self, id: &DeviceId) {
+        self.drop_peer(id);
+        for (other, book) in &mut self.books {
+            if book.claims.remove(id).is_some() {
+                self.touched.insert(*other);
             }
         }
     }
@@ -481,9 +485,12 @@ impl RosterMachine {
         if old.profile != new.profile {
             self.event(Event::ProfileChanged { id });
         }
-        if old.presence != new.presence || !sight::same_source(old.source, new.source) {
+        let seen_otherwise = old.presence != new.presence || !sight::same_source(old.source, new.source);
+        if seen_otherwise {
             let (from, to, source) = (old.presence, new.presence, new.source);
             self.event(Event::PresenceChanged { id, from, to, source });
+        }
+        if seen_otherwise || sight::rests(old) != sight::rests(new) {
             for peer in self.peers.values_mut() {
                 peer.claims.insert(id);
             }

@@ -1,13 +1,14 @@
 //! Presence: over our own link, or through whom. A claim travels at most [`CLAIM_HOPS`] times and never back
 //! to where it came from, so that two devices cannot keep a third one alive by hearsay; and for
-//! [`HOLD_DOWN`](crate::limits::HOLD_DOWN) after we lost a device ourselves hearsay does not count.
+//! [`HOLD_DOWN`](crate::limits::HOLD_DOWN) after we lost a device ourselves hearsay does not count. A neighbour's word
+//! counts while it is awake: one that sleeps could not take it back.
 
 use softbus_core::DeviceId;
 use softbus_core::wire::roster::{CLAIM_HOPS, Claim, Seen};
 use softbus_net::Presence;
 
 use super::RosterMachine;
-use crate::Source;
+use crate::{RosterEntry, Source};
 
 impl RosterMachine {
     /// Whether a device answers and how we know.
@@ -17,9 +18,9 @@ impl RosterMachine {
         }
         match self.links.get(id).filter(|link| link.presence != Presence::Offline) {
             None => self.hearsay(id),
-            // Those who have a link that does not rest know better.
+            // Those who have a link that does not rest know better; that it sleeps, one's own link says as well.
             Some(link) if link.resting => match self.hearsay(id) {
-                (Presence::Offline, _) => (link.presence, Source::Direct),
+                (Presence::Offline | Presence::Asleep, _) => (link.presence, Source::Direct),
                 known => known,
             },
             Some(link) => (link.presence, Source::Direct),
@@ -33,7 +34,8 @@ impl RosterMachine {
         }
         let claims = book.claims.iter().filter_map(|(neighbour, (_, claim))| {
             let link = self.links.get(neighbour)?;
-            if link.presence == Presence::Offline || claim.seen == Seen::Offline {
+            // A word may be heard before or after its link is awake.
+            if !self.peers.contains_key(neighbour) || claim.seen == Seen::Offline {
                 return None;
             }
             let own = u32::try_from(link.rtt.as_micros()).unwrap_or(u32::MAX);
@@ -55,6 +57,8 @@ impl RosterMachine {
         let offline = Claim { id: *id, seen: Seen::Offline, hops: 0, rtt_us: 0 };
         let Some(entry) = self.view.entries.get(id) else { return Some(offline) };
         let (seen, hops, rtt_us) = match entry.source {
+            // Nobody watches over a link that rests: two who only rest with a device would testify for each other.
+            Source::Direct if rests(entry) => return Some(offline),
             Source::Direct => {
                 let rtt = entry.link.as_ref().map_or(0, |link| link.rtt.as_micros());
                 (seen(entry.presence), 0, u32::try_from(rtt).unwrap_or(u32::MAX))
@@ -93,7 +97,7 @@ impl RosterMachine {
         }
     }
 
-    /// What a neighbour says counts only while it is here itself.
+    /// What a neighbour says counts only while it is awake and speaks with us.
     pub(super) fn touch_claimed_by(&mut self, neighbour: &DeviceId) {
         for (id, book) in &self.books {
             if book.claims.contains_key(neighbour) {
@@ -111,6 +115,11 @@ pub(super) fn same_source(a: Source, b: Source) -> bool {
         }
         (a, b) => a == b,
     }
+}
+
+/// Whether our own link to it only rests.
+pub(super) fn rests(entry: &RosterEntry) -> bool {
+    entry.link.as_ref().is_some_and(|link| link.resting)
 }
 
 fn rank(seen: Seen) -> u8 {

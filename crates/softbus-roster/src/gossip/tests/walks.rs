@@ -93,6 +93,67 @@ fn a_link_that_rests_hides_nobody_whom_others_see_and_a_sleeper_sleeps() {
 }
 
 #[test]
+fn who_sleeps_or_rests_keeps_nobody_alive() {
+    for resting in [false, true] {
+        let mut home = Home::new(3);
+        for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+            home.set_link(a, b, true);
+        }
+        home.calm(3);
+        // 1 has said that it sees 2, and is silent from here on. 2 dies.
+        let show = |home: &mut Home, presence, resting| {
+            home.still.insert((0, 1), (presence, resting));
+            home.tell_links(0);
+            home.tell_links(1);
+        };
+        show(&mut home, Presence::Asleep, resting);
+        home.set_link(0, 2, false);
+        home.set_link(1, 2, false);
+        home.calm(5);
+        assert_eq!(home.present(0, 2), (Presence::Offline, Source::Nobody), "resting: {resting}");
+        show(&mut home, Presence::Offline, false);
+        assert_eq!(home.present(0, 2), (Presence::Offline, Source::Nobody), "resting: {resting}");
+        // It is there again: what it said before counts no more, what it says then does.
+        show(&mut home, Presence::Online, false);
+        assert_eq!(home.present(0, 2), (Presence::Offline, Source::Nobody), "resting: {resting}");
+        home.set_link(1, 2, true);
+        home.calm(1);
+        assert_eq!(home.present(0, 2).0, Presence::Online, "resting: {resting}");
+        // And whom one saw only through it goes with it.
+        show(&mut home, Presence::Asleep, resting);
+        assert_eq!(home.present(0, 2), (Presence::Offline, Source::Nobody), "resting: {resting}");
+    }
+}
+
+#[test]
+fn those_who_only_rest_with_a_device_do_not_testify_for_each_other() {
+    // 0 and 1 rest with 2, which 3 sees.
+    let mut home = Home::new(4);
+    for pair in [(0, 2), (1, 2)] {
+        home.still.insert(pair, (Presence::Asleep, true));
+    }
+    for (a, b) in [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
+        home.set_link(a, b, true);
+    }
+    home.calm(3);
+    assert_eq!(home.present(0, 2).0, Presence::Online);
+    home.set_link(2, 3, false);
+    home.calm(1);
+    let seq = |home: &Home, i: usize| home.devices[i].machine.view().seq;
+    let before = (seq(&home, 0), seq(&home, 1));
+    home.calm(5);
+    for i in [0, 1] {
+        assert_eq!(home.present(i, 2), (Presence::Asleep, Source::Direct), "{i}");
+    }
+    assert_eq!((seq(&home, 0), seq(&home, 1)), before, "and it stays so");
+    assert_eq!(
+        home.present(3, 2),
+        (Presence::Offline, Source::Nobody),
+        "who lost it is not told that it sleeps"
+    );
+}
+
+#[test]
 fn only_news_travels() {
     let mut home = Home::new(3);
     for (a, b) in [(0, 1), (1, 2), (0, 2)] {
