@@ -100,8 +100,8 @@ pub enum ProposeError {
     /// The circle has as many devices as it may have.
     #[error("the circle has {} devices, more cannot be admitted", limits::CIRCLE_DEVICES)]
     TooManyDevices,
-    /// The circle would be left without any owner whose time is not over.
-    #[error("this is the circle's last owner: make another device owner first")]
+    /// The circle would be without an owner whose time is not over, or sooner than it is.
+    #[error("nobody would own the circle after that, or not for as long: make another device owner first")]
     LastOwner,
     /// It does not fit into the set.
     #[error(transparent)]
@@ -455,7 +455,8 @@ impl CircleSet {
     }
 
     /// Makes and takes in a statement that follows all that is known (leaving: the last admission), if the signer may
-    /// make it now. Only by leaving can a device leave the circle without an owner.
+    /// make it now. What an owner says of itself does not bring nearer the day when nobody owns the circle: only by
+    /// leaving can it do that. (What it says of others does not count so: it must be able to remove a lost owner.)
     pub fn propose(&mut self, signer: &dyn Signer, now: WallMs, act: Act) -> Result<Signed, ProposeError> {
         self.check_target(&act, signer.id(), now)?;
         let (parents, issued) = match act {
@@ -466,7 +467,7 @@ impl CircleSet {
             }
             _ => (self.parents(), now),
         };
-        let leaves = matches!(act, Act::Leave);
+        let of_itself = act.names(&signer.id());
         let statement = Statement { circle: Some(self.id), parents, issued, act };
         let signed = statement.sign(signer).map_err(InsertError::from)?;
         let mut trial = self.clone();
@@ -477,7 +478,9 @@ impl CircleSet {
         if !trial.counts(&signed.hash()) {
             return Err(ProposeError::NotOwner);
         }
-        if !leaves && trial.view().is_orphaned(now) {
+        let after = trial.view();
+        let ends = |view: &CircleView| view.owned_until().map_or(u64::MAX, |end| end.0);
+        if of_itself && ends(&after) < ends(&self.view()) {
             return Err(ProposeError::LastOwner);
         }
         *self = trial;

@@ -177,6 +177,18 @@ impl Act {
         }
     }
 
+    /// Whether it says anything of this device's membership. (Founding, leaving and recovery name nobody's but by their
+    /// signer.)
+    pub(super) fn names(&self, who: &DeviceId) -> bool {
+        match self {
+            Self::Admit { device, replaces, .. } => device == who || replaces.as_ref() == Some(who),
+            Self::Renew { device, .. } | Self::ChangeRole { device, .. } | Self::Remove { device } => {
+                device == who
+            }
+            Self::Found { .. } | Self::Leave | Self::Recover { .. } => false,
+        }
+    }
+
     /// The role it gives to `device`, if it gives one.
     pub(super) fn role_for(&self, signer: DeviceId, device: DeviceId) -> Option<Role> {
         match self {

@@ -76,6 +76,12 @@ impl CircleView {
         !self.members.values().any(|member| member.role == Role::Owner && member.counts_at(now))
     }
 
+    /// When the last of its owners' times ends, as things are: `None` if one has no end.
+    pub(super) fn owned_until(&self) -> Option<WallMs> {
+        let owners = self.members.values().filter(|member| member.role == Role::Owner);
+        owners.map(|owner| owner.expires).try_fold(WallMs(0), |last, end| Some(last.max(end?)))
+    }
+
     /// The next moment after `now` at which somebody's time ends.
     pub fn next_expiry(&self, now: WallMs) -> Option<WallMs> {
         self.members.values().filter_map(|member| member.expires).filter(|end| *end > now).min()

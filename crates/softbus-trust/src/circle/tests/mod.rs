@@ -123,6 +123,42 @@ fn founding_admitting_leaving() {
 }
 
 #[test]
+fn what_an_owner_says_of_itself_does_not_end_its_circle_sooner() {
+    let mut set = found();
+    set.says(1, admit(2, Plain));
+    let ends = |n, days| Act::Renew { device: id(n), expires: Some(WallMs(NOW.0 + days * DAY)) };
+    let role = |n, role, days| {
+        let expires = Some(WallMs(NOW.0 + days * DAY));
+        Act::ChangeRole { device: id(n), grant: Grant { role, expires, services: BTreeSet::new() } }
+    };
+    let never = |n| Act::Renew { device: id(n), expires: None };
+    let refused = |set: &mut CircleSet, by, act| {
+        assert_eq!(set.propose(&key(by), NOW, act), Err(ProposeError::LastOwner));
+    };
+    // The founder has no end, and is the only owner.
+    refused(&mut set, 1, ends(1, 365));
+    refused(&mut set, 1, role(1, Owner, 1));
+    // The other's time ends: the circle would be nobody's then.
+    set.says(1, role(2, Owner, 1));
+    refused(&mut set, 1, role(1, Plain, 365));
+    refused(&mut set, 1, ends(1, 365));
+    let elsewhere = Act::Admit { device: id(3), grant: grant(Plain), replaces: Some(id(1)) };
+    refused(&mut set, 1, elsewhere);
+    set.says(2, ends(2, 2));
+    // Of the other one it may say anything: it stays.
+    set.says(1, role(2, Plain, 1));
+    set.says(1, role(2, Owner, 1));
+    set.says(1, never(2));
+    // From here on the other is owner without end.
+    set.says(1, ends(1, 2));
+    refused(&mut set, 2, ends(2, 365));
+    set.says(1, ends(1, 365));
+    set.clone().says(1, remove(1));
+    set.says(1, role(1, Plain, 365));
+    assert_eq!(set.who(), [(1, Plain), (2, Owner)]);
+}
+
+#[test]
 fn who_is_out_is_told_its_removal_and_nothing_that_came_later() {
     let mut set = found();
     set.says(1, admit(2, Plain));
