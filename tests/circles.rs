@@ -99,7 +99,9 @@ async fn roles_ends_and_places_change_and_an_orphaned_circle_is_taken_back() {
     .await;
 
     // The spare device takes the visitor's place, with what it had.
-    let told = works(&owner, &["circle", "replace", &of_visitor, &spare.id.to_string()]);
+    let place = ["circle", "replace", &of_visitor, &spare.id.to_string()];
+    fails(&owner, &[&place[..], &["--expires", "2h"]].concat());
+    let told = works(&owner, &place);
     assert!(told.contains("softbus pair"), "it must be paired yet: {told}");
     until(&heir, "aware of the replacement", |circle| {
         member(circle, visitor.id).is_none()
@@ -122,8 +124,15 @@ async fn roles_ends_and_places_change_and_an_orphaned_circle_is_taken_back() {
         node.until_online(&spare).await;
     }
 
-    // The last owner does not go by accident.
-    fails(&owner, &["circle", "leave"]);
+    // The last owner does not go by accident, at once or in a year, and is told what to do instead.
+    let of_owner = owner.id.to_string();
+    let forced = "softbus circle leave --force";
+    let told = fails(&owner, &["circle", "leave"]);
+    assert!(told.contains("set-role DEVICE owner") && told.contains(forced), "{told}");
+    for act in [&["renew", &of_owner][..], &["set-role", &of_owner, "member"]] {
+        let told = fails(&owner, &[&["circle"], act].concat());
+        assert!(told.contains("set-role DEVICE owner") && !told.contains(forced), "{told}");
+    }
     works(&owner, &["circle", "leave", "--force"]);
     assert!(owner.circles().await.is_empty());
     let orphan = until(&heir, "orphaned", |circle| circle.orphaned).await;

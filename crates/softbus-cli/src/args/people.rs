@@ -86,6 +86,9 @@ is paired with a device of the circle.")]
         old: String,
         /// The new device: its id (`softbus key` on it), or its name if it is in the circle already
         new: String,
+        /// Until when: 30d (at least 1d), never; without it until the lost one's membership would have ended
+        #[arg(long, value_parser = parse_expiry)]
+        expires: Option<Expiry>,
         /// In which circle
         #[arg(long)]
         circle: Option<String>,

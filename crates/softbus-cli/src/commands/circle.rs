@@ -30,7 +30,7 @@ pub(super) async fn circle(cx: Context, command: Option<CircleCommand>) -> Resul
             let done = format!("the membership of {} has a new end", clean(&device));
             cx.order(Request::Renew { circle, device, expires }, &done).await
         }
-        CircleCommand::Replace { old, new, circle } => {
+        CircleCommand::Replace { old, new, expires, circle } => {
             let members: BTreeSet<DeviceId> = match cx.client().call(Request::Circles {}).await? {
                 Response::Circles(view) => view
                     .circles
@@ -47,7 +47,7 @@ pub(super) async fn circle(cx: Context, command: Option<CircleCommand>) -> Resul
                     "\nIt is not with the others yet: on a device of the circle: softbus pair, and on the new one: softbus pair NAME",
                 );
             }
-            cx.order(Request::Replace { circle, old, new }, &done).await
+            cx.order(Request::Replace { circle, old, new, expires }, &done).await
         }
         CircleCommand::Recover { circle, words_file, keep } => {
             let words = prompt::secret("recovery words", words_file.as_deref()).await?;

@@ -154,6 +154,8 @@ pub enum Request {
         old: String,
         /// The new one: its whole id, or the name of a member.
         new: String,
+        /// Until when; left out: as the lost one's was.
+        expires: Option<Expiry>,
     },
     /// Takes back a circle that lost its last owner, by its recovery words.
     Recover {

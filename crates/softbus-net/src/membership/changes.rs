@@ -7,7 +7,7 @@ use std::time::Duration;
 use softbus_core::wire::circle::Exchange;
 use softbus_core::{CircleId, DeviceId, Signed, WallMs, limits};
 use softbus_trust::access::AccessError;
-use softbus_trust::circle::{Act, CircleSet, ProposeError, RECOVERY_KEEPS, RecoveryKey};
+use softbus_trust::circle::{Act, CircleSet, Member, ProposeError, RECOVERY_KEEPS, RecoveryKey};
 use softbus_trust::{AccessRules, Grant, Role, Rule};
 
 use super::keeper::{Changed, Circle};
@@ -69,19 +69,20 @@ impl Keeper {
     /// [`MembershipError::LastOwner`], [`MembershipError::NoCircle`].
     pub async fn leave(&self, circle: Option<CircleId>, force: bool) -> Result<(), MembershipError> {
         let circle = self.which(circle)?;
-        let (now, view) = (self.wall(), self.circles());
-        let others = view.circles.get(&circle).map(|view| {
-            let others =
-                view.members.iter().filter(|(device, member)| **device != self.id() && member.counts_at(now));
-            others.map(|(device, member)| (*device, member.role)).collect::<Vec<_>>()
-        });
-        let others = others.unwrap_or_default();
-        let last_owner = view.circles.get(&circle).is_some_and(|view| view.is_owner(&self.id(), now))
-            && !others.iter().any(|(_, role)| *role == Role::Owner);
-        if last_owner && !others.is_empty() && !force {
-            return Err(MembershipError::LastOwner);
-        }
         self.undisturbed(move |me| async move {
+            // Here, where nobody else takes an owner away meanwhile.
+            let (now, view) = (me.wall(), me.circles());
+            let others = view.circles.get(&circle).map(|view| {
+                let others = view.members.iter();
+                let others = others.filter(|(device, member)| **device != me.id() && member.counts_at(now));
+                others.map(|(device, member)| (*device, member.role)).collect::<Vec<_>>()
+            });
+            let others = others.unwrap_or_default();
+            let last_owner = view.circles.get(&circle).is_some_and(|view| view.is_owner(&me.id(), now))
+                && !others.iter().any(|(_, role)| *role == Role::Owner);
+            if last_owner && !others.is_empty() && !force {
+                return Err(MembershipError::LastOwner);
+            }
             let changed = me.state_act(circle, Act::Leave).await?;
             // Once this is seen, the others' links are refused here: tell them before.
             let others: Vec<DeviceId> = others.iter().map(|(device, _)| *device).collect();
@@ -97,7 +98,8 @@ impl Keeper {
     ///
     /// # Errors
     /// [`MembershipError::NotOwner`], [`MembershipError::NotMember`], [`MembershipError::BadGrant`] for less than
-    /// a day, or for a guest without end.
+    /// a day, or for a guest without end; [`MembershipError::LastOwner`] if this device gives itself an end and nobody
+    /// owns the circle for as long as before.
     pub async fn renew(
         &self,
         circle: Option<CircleId>,
@@ -110,10 +112,10 @@ impl Keeper {
     }
 
     /// Gives a member another role, with the end and services that go with it. An end that it has already may be as near
-    /// as it is.
+    /// as it is; one that has passed stays only with a lesser role.
     ///
     /// # Errors
-    /// As [`Keeper::renew`]; [`MembershipError::LastOwner`] if nobody would own the circle after it.
+    /// As [`Keeper::renew`], if this device gives up its own role, too.
     pub async fn set_role(
         &self,
         circle: Option<CircleId>,
@@ -121,18 +123,19 @@ impl Keeper {
         grant: Grant,
     ) -> Result<(), MembershipError> {
         let circle = self.which(circle)?;
-        let present = self.circles().circles.get(&circle).and_then(|view| view.members.get(&device)?.expires);
-        if grant.expires != present {
-            self.check_end(grant.expires)?;
+        let present = self.present(&circle, &device);
+        // What is only taken away may be taken from whose time is over, too.
+        if !present.as_ref().is_some_and(|p| grant.role < p.role && grant.expires == p.expires) {
+            self.check_kept_end(grant.expires, present)?;
         }
         self.act(circle, Act::ChangeRole { device, grant }).await
     }
 
     /// Puts `new` in the place of the lost device `old`, in one statement. (`new` learns of it when it is paired with any
-    /// member, or if it is in the circle already.)
+    /// member, or if it is in the circle already.) The end that `old` has may be as near as it is.
     ///
     /// # Errors
-    /// As [`Keeper::renew`]; [`MembershipError::LastOwner`] if nobody would own the circle after it.
+    /// As [`Keeper::renew`], if this device is `old` or `new`, too.
     pub async fn replace(
         &self,
         circle: Option<CircleId>,
@@ -140,8 +143,9 @@ impl Keeper {
         new: DeviceId,
         grant: Grant,
     ) -> Result<(), MembershipError> {
-        self.check_end(grant.expires)?;
-        self.act(self.which(circle)?, Act::Admit { device: new, grant, replaces: Some(old) }).await
+        let circle = self.which(circle)?;
+        self.check_kept_end(grant.expires, self.present(&circle, &old))?;
+        self.act(circle, Act::Admit { device: new, grant, replaces: Some(old) }).await
     }
 
     /// Makes this device the owner of an orphaned circle by its recovery words. All other owners are removed, those that
@@ -262,6 +266,27 @@ impl Keeper {
                 async move { drop(tokio::time::timeout(FAREWELL, request).await) }
             });
         futures_util::future::join_all(told).await;
+    }
+
+    /// What a device is in a circle, though its time may be over.
+    fn present(&self, circle: &CircleId, device: &DeviceId) -> Option<Member> {
+        self.circles().circles.get(circle)?.members.get(device).cloned()
+    }
+
+    /// Whether an end is at least a day away, or the one there is, and still to come.
+    fn check_kept_end(
+        &self,
+        expires: Option<WallMs>,
+        present: Option<Member>,
+    ) -> Result<(), MembershipError> {
+        let kept = expires.filter(|end| present.is_some_and(|present| present.expires == Some(*end)));
+        match kept {
+            None => self.check_end(expires),
+            Some(end) if end > self.wall() => Ok(()),
+            Some(_) => Err(MembershipError::BadGrant(
+                "that membership has ended: renew it first, or choose a new end".into(),
+            )),
+        }
     }
 
     /// Whether an end is at least a day away.

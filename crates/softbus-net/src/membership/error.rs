@@ -95,8 +95,8 @@ pub enum MembershipError {
     /// A grant that cannot be given.
     #[error("{0}")]
     BadGrant(String),
-    /// The last owner cannot go without leaving the circle to somebody.
-    #[error("this is the circle's last owner: make another device owner first, or dissolve it by force")]
+    /// Its owner cannot give the circle up, or let it be nobody's sooner than it would be, without leaving it to somebody.
+    #[error("nobody would own the circle after that, or not for as long: make another device owner first")]
     LastOwner,
     /// The recovery words are not those of the circle.
     #[error("these are not the recovery words of this circle: {0}")]

@@ -746,6 +746,68 @@ async fn the_persons_wishes_and_their_errors() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_is_there_may_be_kept_while_it_is_to_come() {
+    let world = World::new(19);
+    let (ha, a, _hb, b) = two(&world).await;
+    let circle = a.found("home").await.unwrap().circle;
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    pair(&a, &b, &shown(&a), PairOptions::default()).await.unwrap();
+    let end = a.wall().after(SHORTEST_GRANT);
+    let ends = |role, end| Grant { role, expires: Some(end), services: Default::default() };
+    a.set_role(None, id(2), ends(Role::Guest, end)).await.unwrap();
+    ha.clock().jump_wall(12 * 3_600_000);
+    // A lost device that has less than a day left: the new one gets what it had, and no other end as near.
+    let nearer = a.replace(None, id(2), id(5), ends(Role::Guest, WallMs(end.0 - 1))).await;
+    assert!(matches!(nearer, Err(MembershipError::BadGrant(_))), "{nearer:?}");
+    a.replace(None, id(2), id(5), ends(Role::Guest, end)).await.unwrap();
+    assert_eq!((trusts(&a, 2), trusts(&a, 5)), (None, Some(Role::Guest)));
+
+    // Its time is over: it gains nothing by a word that would not count, but may lose what it has.
+    let soon = a.wall().after(SHORTEST_GRANT);
+    a.set_role(None, id(5), ends(Role::Member, soon)).await.unwrap();
+    ha.clock().jump_wall(25 * 3_600_000);
+    for role in [Role::Owner, Role::Member] {
+        let over = a.set_role(None, id(5), ends(role, soon)).await;
+        assert!(matches!(over, Err(MembershipError::BadGrant(_))), "{over:?}");
+    }
+    let over = a.replace(None, id(5), id(6), ends(Role::Member, soon)).await;
+    assert!(matches!(over, Err(MembershipError::BadGrant(_))), "{over:?}");
+    a.set_role(None, id(5), ends(Role::Guest, soon)).await.unwrap();
+    assert_eq!(trusts(&a, 5), None);
+
+    // To step down, one makes another device owner for as long as one would be it.
+    let plain = Grant { role: Role::Member, expires: None, services: Default::default() };
+    assert!(matches!(a.set_role(None, id(1), plain.clone()).await, Err(MembershipError::LastOwner)));
+    assert!(matches!(a.renew(None, id(1), Some(SHORTEST_GRANT)).await, Err(MembershipError::LastOwner)));
+    let heir = Grant { role: Role::Owner, ..plain.clone() };
+    a.set_role(None, id(5), heir).await.unwrap();
+    a.set_role(None, id(1), plain).await.unwrap();
+    let view = a.circles();
+    assert!(
+        view.circles[&circle].is_owner(&id(5), a.wall()) && !view.circles[&circle].is_owner(&id(1), a.wall())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_while_the_other_owner_is_removed_is_the_last_owner() {
+    let world = World::new(20);
+    let (_ha, a, _hb, b) = two(&world).await;
+    let circle = a.found("home").await.unwrap().circle;
+    a.open_pairing(PairOptions::default()).await.unwrap();
+    pair(&a, &b, &shown(&a), PairOptions::default()).await.unwrap();
+    let grant = |role| Grant { role, expires: None, services: Default::default() };
+    a.set_role(None, id(2), grant(Role::Owner)).await.unwrap();
+    let third =
+        softbus_trust::circle::Act::Admit { device: id(3), grant: grant(Role::Member), replaces: None };
+    let admitted = a.state_act(circle, third).await.unwrap();
+    a.publish(admitted);
+    let (removed, left) = tokio::join!(a.remove(None, id(2)), a.leave(None, false));
+    removed.unwrap();
+    assert!(matches!(left, Err(MembershipError::LastOwner)), "{left:?}");
+    assert_eq!((trusts(&a, 2), trusts(&a, 3)), (None, Some(Role::Member)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn exchanges_from_those_outside_are_refused() {
     let world = World::new(12);
     let (_ha, a, _hb, b) = two(&world).await;

@@ -94,11 +94,10 @@ fn membership(e: &MembershipError, text: String) -> Failure {
         | MembershipError::Ticket(_)
         | MembershipError::Pin(_)
         | MembershipError::Access(_) => failure(Kind::Usage),
-        MembershipError::LastOwner => {
-            failure(Kind::Conflict).advise(
-                "softbus circle set-role DEVICE owner; or, to leave the others without one: softbus circle leave --force",
-            )
-        }
+        MembershipError::LastOwner => failure(Kind::Conflict).advise(
+            "softbus circle set-role DEVICE owner --expires never; or, if it is an owner whose time ends: \
+                 softbus circle renew DEVICE --expires never",
+        ),
         MembershipError::AlreadyMember | MembershipError::AlreadyInCircle | MembershipError::PeerInCircle => {
             failure(Kind::Conflict)
         }

@@ -97,7 +97,9 @@ impl Backend {
             }
             Request::Remove { circle, device } => self.remove(circle, &device).await?,
             Request::Renew { circle, device, expires } => self.renew(circle, &device, expires).await?,
-            Request::Replace { circle, old, new } => self.replace(circle, &old, &new).await?,
+            Request::Replace { circle, old, new, expires } => {
+                self.replace(circle, &old, &new, expires).await?
+            }
             Request::Recover { circle, words, keep } => self.recover(circle, &words, &keep).await?,
             Request::SetRule { service, change } => self.set_rule(&service, change).await?,
             Request::OpenPairing(terms) => self.open_pairing(terms, &events).await?,

@@ -154,7 +154,16 @@ impl Backend {
 
     pub(super) async fn leave(&self, circle: Option<String>, force: bool) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
-        self.bus.circles().leave(circle, force).await.map_err(failed)?;
+        self.bus.circles().leave(circle, force).await.map_err(|error| match error {
+            MembershipError::LastOwner => {
+                let failure = failed(error);
+                let advice = failure.advice.clone().unwrap_or_default();
+                failure.advise(format!(
+                    "{advice}; or, to leave the others without one: softbus circle leave --force"
+                ))
+            }
+            other => failed(other),
+        })?;
         Ok(Response::Done)
     }
 
@@ -210,6 +219,7 @@ impl Backend {
         circle: Option<String>,
         old: &str,
         new: &str,
+        expires: Option<Expiry>,
     ) -> Result<Response, Failure> {
         let circle = self.circle(circle.as_deref())?;
         let old = self.member(old)?;
@@ -219,9 +229,13 @@ impl Backend {
                 "a device that is not in the circle yet: its whole id, which `softbus key` shows on it",
             )
         })?;
-        // The new device gets what the lost one had.
-        let Member { role, expires, services } = self.membership(circle, &old)?;
-        let grant = Grant { role, expires, services };
+        // The new device gets what the lost one had, but for an end that is said.
+        let lost = self.membership(circle, &old)?;
+        let end = match expires {
+            Some(_) => grant(lost.role, expires, &[])?.expires,
+            None => lost.expires,
+        };
+        let grant = Grant { role: lost.role, expires: end, services: lost.services };
         self.bus.circles().replace(circle, old, new, grant).await.map_err(failed)?;
         Ok(Response::Done)
     }
