@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus::core::{DeviceId, Hash, Labels, TaskId};
+use softbus::core::{CircleId, DeviceId, Hash, Labels, TaskId};
 use softbus::placement::Verdict;
 use softbus::task::{Buffer, Granted, Move, MoveReason, PlacementHints, Right, TaskEvent, TaskState};
 use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
@@ -67,17 +67,28 @@ impl Backend {
         })
     }
 
-    /// Refuses a type that no device knows, in more useful words than that each one cannot take it.
-    fn known_type(&self, kind: &str) -> Result<(), Failure> {
+    /// Refuses a type that no device (of the circle meant) is known to run, in more useful words than that each one cannot
+    /// take it.
+    fn known_type(&self, kind: &str, circle: Option<CircleId>) -> Result<(), Failure> {
+        let circles = self.bus.circles().circles();
+        let circle = circle.and_then(|id| circles.circles.get(&id));
         let devices = self.bus.devices();
-        let types = devices.iter().filter_map(|entry| entry.profile.as_ref()).flat_map(|p| &p.task_types);
+        let meant = devices.iter().filter(|entry| circle.is_none_or(|c| c.members.contains_key(&entry.id)));
+        let types = meant.filter_map(|entry| entry.profile.as_ref()).flat_map(|p| &p.task_types);
         let known: BTreeSet<&str> = types.map(String::as_str).collect();
         if known.contains(kind) {
             return Ok(());
         }
-        let list = known.iter().take(TYPES).map(|known| clean(known)).collect::<Vec<_>>().join(", ");
-        Err(Failure::not_found(format!("no device of the circle knows the task type {}", clean(kind)))
-            .advise(format!("those known: {list}")))
+        let mut list: Vec<String> = known.iter().take(TYPES).map(|known| clean(known)).collect();
+        if known.len() > TYPES {
+            list.push(format!("and {} more", known.len() - TYPES));
+        }
+        let of = circle.map_or_else(String::new, |circle| format!(" of {}", clean(&circle.name)));
+        let none = format!("no device{of} is known so far to run the task type {}", clean(kind));
+        Err(Failure::not_found(none).advise(match list.is_empty() {
+            true => "none has told of any type so far: `softbus devices` shows who is here".to_string(),
+            false => format!("those known so far: {}", list.join(", ")),
+        }))
     }
 
     /// What a piece of work asks of placement, whether it is run or only asked about.
@@ -110,7 +121,7 @@ impl Backend {
 
     pub(super) async fn run(&self, request: TaskRequest, file: Body) -> Result<Response, Failure> {
         let kind = named(&request.work.task_type)?.to_string();
-        self.known_type(&kind)?;
+        self.known_type(&kind, self.circle(request.work.circle.as_deref())?)?;
         let start_on = request.start_on.as_deref().map(|d| self.member(d)).transpose()?;
         let mut options = self.wishes(&request.work)?;
         let input = self.input(&kind, request.work.params, file).await?;
@@ -354,7 +365,7 @@ impl Backend {
     pub(super) async fn place(&self, request: PlaceRequest, file: Body) -> Result<PlacementView, Failure> {
         let work = request.work;
         let kind = named(&work.task_type)?.to_string();
-        self.known_type(&kind)?;
+        self.known_type(&kind, self.circle(work.circle.as_deref())?)?;
         let options = self.wishes(&work)?;
         let input = if file.is_empty() {
             // Enough for an estimate; a picture could not be prepared from nothing.
