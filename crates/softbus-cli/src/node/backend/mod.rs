@@ -143,12 +143,12 @@ impl Backend {
     /// Names in the place of ids: those below tell of a device by its id alone.
     fn with_names(&self, mut failure: Failure) -> Failure {
         let labels = self.names();
-        for (device, _) in labels.iter() {
-            let id = device.to_string();
-            if failure.message.contains(&id) {
-                failure.message = failure.message.replace(&id, &clean(&labels.of(device)));
-            }
-        }
+        let ids = labels.iter().map(|(device, _)| (device, device.to_string()));
+        let told: Vec<(String, String)> = ids
+            .filter(|(_, id)| failure.message.contains(id))
+            .map(|(device, id)| (id, clean(&labels.of(device))))
+            .collect();
+        failure.message = replaced(&failure.message, &told);
         failure
     }
 
@@ -173,6 +173,22 @@ impl Backend {
     }
 }
 
+/// A text with each first of these pairs replaced by its second. What was put in is not looked at again: a device may have
+/// another's id for a name.
+fn replaced(mut text: &str, pairs: &[(String, String)]) -> String {
+    let mut whole = String::with_capacity(text.len());
+    let next = |text: &str| {
+        let found = pairs.iter().filter_map(|(from, to)| Some((text.find(from)?, from.len(), to)));
+        found.min_by_key(|(at, ..)| *at)
+    };
+    while let Some((at, length, to)) = next(text) {
+        whole.push_str(&text[..at]);
+        whole.push_str(to);
+        text = &text[at + length..];
+    }
+    whole + text
+}
+
 /// A text that names something, bounded.
 fn named(text: &str) -> Result<&str, Failure> {
     let text = text.trim();
@@ -182,5 +198,19 @@ fn named(text: &str) -> Result<&str, Failure> {
         Err(Failure::usage(format!("a name of {} bytes, at most {NAME_BYTES} are allowed", text.len())))
     } else {
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_anothers_id_stays_a_name() {
+        let pairs =
+            [("aaa", "bbb"), ("bbb", "tv"), ("ccc", "aaa")].map(|(a, b)| (a.to_string(), b.to_string()));
+        assert_eq!(replaced("aaa and bbb and ccc, aaa", &pairs), "bbb and tv and aaa, bbb");
+        assert_eq!(replaced("nobody", &pairs), "nobody");
+        assert_eq!(replaced("bbb", &[]), "bbb");
     }
 }
