@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use softbus_cli::control::{Request, Response, Step};
@@ -131,6 +132,30 @@ async fn pairing_opened_anew_is_not_closed_by_whoever_opened_it_before() {
     drop(first);
     owner.until_nearby(&joiner).await;
     owner.enter(&joiner, &joiner.id.to_string(), &pin, &mut second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_does_not_hurry_a_node_that_is_ending() {
+    let home = home();
+    let name = |name: &str| format!("{name}-h{}", std::process::id());
+    let mut node = Node::start(home.path(), &name("closing"), How::loopback()).await;
+    let other = Node::start(home.path(), &name("taker"), How::loopback()).await;
+    node.found().await;
+    node.admit(&other).await;
+    node.until_online(&other).await;
+    node.run(&Work::primes(400_000_000), PolicyKind::Owner, &node).await;
+    // Whoever is to take the task takes none now, and for some seconds nobody knows that it does not.
+    other.signal(Signal::STOP);
+    node.signal(Signal::INT);
+    let start = Instant::now();
+    while !node.log().contains("shutting down") {
+        assert!(start.elapsed() < PATIENCE, "{}", node.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    node.signal(Signal::HUP);
+    node.down().await;
+    other.signal(Signal::CONT);
+    assert!(!node.log().contains("stopped at once"), "{}", node.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,6 +100,8 @@ async fn live(
         asked = ending.wait_for(Option::is_some) => asked.ok().and_then(|e| *e).unwrap_or(Ending::Graceful),
         () = &mut serve => Ending::Graceful,
     };
+    // Who told the node to end and then closes the terminal wants nothing sooner.
+    signals.hangup = None;
     notify("STOPPING=1");
     let drain = match how {
         Ending::Graceful => Duration::from_secs(config.shutdown_move_s),
@@ -254,8 +256,8 @@ fn missing_interfaces(names: &[String]) -> Vec<String> {
 
 /// Ctrl-C, SIGTERM, and the end of the terminal.
 pub(crate) struct Signals {
-    /// `None` once it was heard (the kernel and a shell may both say it), or if whoever started this had it ignored:
-    /// `nohup softbus up &`.
+    /// `None` once it was heard (the kernel and a shell may both say it) or the end has begun, or if whoever started this
+    /// had it ignored: `nohup softbus up &`.
     hangup: Option<Signal>,
     interrupt: Signal,
     terminate: Signal,
