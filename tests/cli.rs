@@ -6,6 +6,7 @@
     reason = "helpers of tests; the real world, from outside"
 )]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -365,10 +366,25 @@ fn completions_for_every_shell() {
         let script = softbus(dir.path(), &["completions", shell]);
         assert_eq!(script.status.code(), Some(0));
         let script = stdout(&script);
-        assert!(script.contains("devices"), "{shell}");
-        for name in HIDDEN {
-            assert!(!script.contains(&format!("{name} ")), "{shell} completes `{name}`, which no help shows");
+        let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let words: BTreeSet<&str> = script.split(|c| !is_of_a_name(c)).collect();
+        for name in COMMANDS {
+            assert!(words.contains(name), "{shell} does not complete `{name}`");
         }
+        for name in HIDDEN {
+            assert!(!words.contains(name), "{shell} completes `{name}`, which no help shows");
+        }
+    }
+    // What is offered first is what the program takes.
+    let bash = stdout(&softbus(dir.path(), &["completions", "bash"]));
+    let mut lists = bash.lines().filter_map(|line| line.trim().strip_prefix("opts=\"")?.strip_suffix('"'));
+    let offered: Vec<&str> = lists.find(|list| !list.is_empty()).unwrap().split_whitespace().collect();
+    for word in ["--version", "-V", "--help", "circles", "task"].iter().chain(&COMMANDS) {
+        assert!(offered.contains(word), "{word} is not offered: {offered:?}");
+    }
+    for word in offered.iter().filter(|word| !word.starts_with('-')) {
+        let taken = softbus(dir.path(), &[word, "--help"]);
+        assert_eq!(taken.status.code(), Some(0), "{word} is offered: {}", stderr(&taken));
     }
 }
 

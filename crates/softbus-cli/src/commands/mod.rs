@@ -195,8 +195,15 @@ fn completions(out: Out, shell: clap_complete::Shell) -> Result<(), Failure> {
 /// A command as people are told of it: what its help does not show is completed by no shell either.
 fn shown(command: &clap::Command) -> clap::Command {
     let about = command.get_about().cloned().unwrap_or_default();
-    clap::Command::new(command.get_name().to_string())
-        .about(about)
+    let aliases = command.get_visible_aliases().map(str::to_string);
+    let mut bare = clap::Command::new(command.get_name().to_string());
+    if let Some(version) = command.get_version() {
+        bare = bare.version(version.to_string());
+    }
+    bare.about(about)
+        .visible_aliases(aliases)
+        .propagate_version(command.is_propagate_version_set())
+        .disable_help_subcommand(command.is_disable_help_subcommand_set())
         .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
         .subcommands(command.get_subcommands().filter(|inner| !inner.is_hide_set()).map(shown))
 }
