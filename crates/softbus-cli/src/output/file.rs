@@ -1,9 +1,9 @@
 //! Files that a person asked for: results, reports.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Out;
 use crate::failure::Failure;
@@ -20,10 +20,8 @@ pub fn writable(option: &str, out: &Path) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{option} {} is a folder: name a file in it", out.display())));
     }
     // A pipe that nobody reads yet would keep us waiting.
-    if std::fs::metadata(out).is_ok_and(|meta| !meta.is_file()) {
-        return Ok(());
-    }
-    let dir = folder_of(out);
+    let Some(Place { file, permissions }) = place_of(out) else { return Ok(()) };
+    let dir = folder_of(&file);
     if !dir.is_dir() {
         return Err(Failure::not_found(format!(
             "{option} {}: there is no folder {}",
@@ -32,8 +30,31 @@ pub fn writable(option: &str, out: &Path) -> Result<(), Failure> {
         ))
         .advise(format!("make it first: mkdir -p {}", dir.display())));
     }
-    let tried = tempfile::tempfile_in(dir);
+    let tried = tempfile::tempfile_in(dir).or_else(|error| match permissions {
+        Some(_) if error.kind() == ErrorKind::PermissionDenied => OpenOptions::new().write(true).open(&file),
+        _ => Err(error),
+    });
     tried.map(drop).map_err(|e| Failure::io(format!("cannot write {option} {}", out.display()), &e))
+}
+
+/// Where a whole file is to be put.
+struct Place {
+    file: PathBuf,
+    /// Those of the file that is there.
+    permissions: Option<Permissions>,
+}
+
+/// `None` for what is there and can only be written to: a device, a pipe, a file without a name (any more). `/dev/stdout`
+/// may be any of them, or a file that lies elsewhere.
+fn place_of(out: &Path) -> Option<Place> {
+    match std::fs::metadata(out) {
+        Ok(meta) if meta.is_file() => {
+            let file = std::fs::canonicalize(out).ok()?;
+            Some(Place { file, permissions: Some(meta.permissions()) })
+        }
+        Ok(_) => None,
+        Err(_) => Some(Place { file: out.to_path_buf(), permissions: None }),
+    }
 }
 
 fn folder_of(out: &Path) -> &Path {
@@ -41,19 +62,22 @@ fn folder_of(out: &Path) -> &Path {
 }
 
 /// Writes a result: `-` is standard output; a file is there whole or not at all, and durable; what is there and no plain
-/// file (a device, a pipe) is written to and stays what it is.
+/// file (a device, a pipe), or lies in a folder where we may make no other, is written to and stays what it is.
 pub fn write_file(out: &Path, content: &[u8]) -> Result<(), Failure> {
     if out == Path::new("-") {
         return Out::new(false).raw(content);
     }
-    let written = match std::fs::metadata(out) {
-        Ok(meta) if !meta.is_file() => {
-            OpenOptions::new().write(true).open(out).and_then(|mut there| there.write_all(content))
-        }
-        Ok(meta) => {
-            std::fs::canonicalize(out).and_then(|out| replace(&out, content, Some(meta.permissions())))
-        }
-        Err(_) => replace(out, content, None),
+    let fill = || {
+        let mut there = OpenOptions::new().write(true).truncate(true).open(out)?;
+        there.write_all(content)
+    };
+    let written = match place_of(out) {
+        None => fill(),
+        Some(Place { file, permissions: None }) => replace(&file, content, None),
+        Some(Place { file, permissions }) => match replace(&file, content, permissions) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => fill(),
+            replaced => replaced,
+        },
     };
     written.map_err(|e| Failure::io(format!("cannot write {}", out.display()), &e))
 }
@@ -95,6 +119,25 @@ mod tests {
         assert_eq!((std::fs::read(&out).unwrap(), mode(&out)), (b"two".to_vec(), 0o640));
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing half written is left");
+    }
+
+    #[test]
+    fn a_file_is_found_by_its_number_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let open = File::create(&out).unwrap();
+        let by_number = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open)));
+        writable("--out", &by_number).unwrap();
+        write_file(&by_number, b"one").unwrap();
+        assert_eq!(std::fs::read(&out).unwrap(), b"one");
+        // Without a name it can only be written to.
+        let open = File::options().read(true).write(true).open(&out).unwrap();
+        let by_number = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open)));
+        std::fs::remove_file(&out).unwrap();
+        writable("--out", &by_number).unwrap();
+        write_file(&by_number, b"2").unwrap();
+        assert_eq!(std::io::read_to_string(open).unwrap(), "2");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
