@@ -35,6 +35,12 @@ pub trait Respond: Send + Sync + 'static {
     fn longest(&self) -> usize {
         limits::REQUEST_BYTES
     }
+
+    /// Whether a request of this service, ours or another's, is a use of the link, which keeps one that was opened on demand
+    /// from its rest. What devices tell each other only because there is a link is none.
+    fn is_use(&self) -> bool {
+        true
+    }
 }
 
 /// What a name stands for.
@@ -69,6 +75,13 @@ impl Router {
     /// Withdraws a service; its open channels go on until they end.
     pub fn withdraw(&self, name: &ServiceName) {
         self.write().remove(name);
+    }
+
+    /// Whether asking for one of these is a use of the link, by what answers to their names here.
+    pub(crate) fn is_use(&self, services: &[ServiceName]) -> bool {
+        let table = self.read();
+        let idle = |name| matches!(table.get(name), Some(Handler::Request(respond)) if !respond.is_use());
+        !services.iter().any(idle)
     }
 
     /// Names of all services offered, in order.

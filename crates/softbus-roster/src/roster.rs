@@ -241,4 +241,9 @@ impl Respond for Answerer {
     fn longest(&self) -> usize {
         HEADER_LEN + Gossip::MAX_BYTES
     }
+
+    /// Whoever has a link is told how we are every other second: no link would ever come to rest.
+    fn is_use(&self) -> bool {
+        false
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use softbus_core::{DeviceId, DeviceKind, Thermal};
 use softbus_net::seam::Sample;
-use softbus_net::seam::memory::{Host, VirtualCompute, World};
+use softbus_net::seam::memory::{Conditions, Host, VirtualCompute, World};
 use softbus_net::seam::store::Store;
 use softbus_net::testing::FixedJudge;
 use softbus_net::{Net, NetConfig, Presence, Router};
@@ -39,9 +39,19 @@ struct Device {
 
 impl Device {
     async fn start(host: Host, n: u8, judge: Arc<FixedJudge>, config: RosterConfig) -> Self {
+        let net = NetConfig { port: PORT, discovery: false, ..NetConfig::default() };
+        Self::start_with(host, n, judge, config, net).await
+    }
+
+    async fn start_with(
+        host: Host,
+        n: u8,
+        judge: Arc<FixedJudge>,
+        config: RosterConfig,
+        net_config: NetConfig,
+    ) -> Self {
         let seam = host.seam();
         let store = Store::open(&seam).await.unwrap();
-        let net_config = NetConfig { port: PORT, discovery: false, ..NetConfig::default() };
         let net = Net::start(seam, key(n), judge.clone(), Router::new(), net_config).await.unwrap();
         let roster = Roster::start(net.clone(), judge.clone(), store, key(n), config.clone()).await.unwrap();
         Self { host, n, judge, net, roster, config }
@@ -426,6 +436,40 @@ async fn ends() {
     let refused = a.roster.inject(SampleOverride::load(1), seconds(1)).await;
     assert!(matches!(refused, Err(RosterError::Closed)));
     assert!(!a.net.router().names().iter().any(|name| name.as_str() == "roster/1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_carries_nothing_but_gossip_comes_to_rest() {
+    let world = World::new(13);
+    // Of a circle so large that these two keep no standing link.
+    let mut all: Vec<u8> = (1..=12).collect();
+    all.sort_by_key(|n| key(*n).id());
+    let mut devices = Vec::new();
+    for n in [all[0], all[6]] {
+        let judge = FixedJudge::new(all.iter().filter(|other| **other != n).map(|other| key(*other).id()));
+        judge.set_tag_secret([1; 32]);
+        let (host, config) = (world.host(&format!("device-{n}")), RosterConfig::default());
+        let net = NetConfig { port: PORT, link_budget: 0, ..NetConfig::default() };
+        devices.push(Device::start_with(host, n, judge, config, net).await);
+    }
+    let [a, b] = &devices[..] else { panic!() };
+    // Whenever the links are looked at, some request has just been or is under way.
+    let far = Conditions { latency: Duration::from_millis(70), ..Conditions::default() };
+    world.set_conditions_between(&a.host, &b.host, far);
+    sleep(seconds(5)).await;
+    // Asked for something, it is there, and both tell each other how they are.
+    let nothing = a.net.request(b.id(), &"nothing/1".parse().unwrap(), vec![], seconds(5)).await;
+    assert!(nothing.is_err());
+    for (one, other) in [(a, b), (b, a)] {
+        one.until_of(other.n, "heard of", |entry| entry.now.is_some()).await;
+    }
+    let rests = |entry: &RosterEntry| entry.link.as_ref().is_some_and(|link| link.resting);
+    sleep(seconds(65)).await;
+    for (one, other) in [(a, b), (b, a)] {
+        assert!(rests(&one.of(other.n)), "{:?}", one.of(other.n));
+    }
+    sleep(seconds(30)).await;
+    assert!(rests(&a.of(b.n)) && rests(&b.of(a.n)), "and stays so");
 }
 
 /// Events of device 1 in a small story.

@@ -1,6 +1,6 @@
 //! Requests of ours: sent, sent again on the next connection if need be, answered once.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use crate::{NetError, RequestError};
 pub(super) struct Outgoing {
     link: Option<LinkId>,
     next: u64,
-    open: BTreeSet<u64>,
+    /// With whether each is a use of the link.
+    open: BTreeMap<u64, bool>,
 }
 
 impl Outgoing {
@@ -27,7 +28,7 @@ impl Outgoing {
     /// run, and a peer that we did not trust for a while may have trusted us all the time: it still knows what it answered,
     /// and refuses an id that comes again.
     pub(super) fn new(first: u64) -> Self {
-        Self { link: None, next: first, open: BTreeSet::new() }
+        Self { link: None, next: first, open: BTreeMap::new() }
     }
 
     /// No id from here on was used yet.
@@ -35,7 +36,7 @@ impl Outgoing {
         self.next
     }
 
-    fn begin(&mut self, link: LinkId) -> Option<u64> {
+    fn begin(&mut self, link: LinkId, is_use: bool) -> Option<u64> {
         if self.link != Some(link) {
             *self = Self { link: Some(link), ..Self::new(self.next) };
         }
@@ -44,7 +45,7 @@ impl Outgoing {
         }
         let id = self.next;
         self.next += 1;
-        self.open.insert(id);
+        self.open.insert(id, is_use);
         Some(id)
     }
 
@@ -56,11 +57,12 @@ impl Outgoing {
 
     /// Every lower id is over.
     fn done_below(&self) -> u64 {
-        self.open.first().copied().unwrap_or(self.next)
+        self.open.first_key_value().map_or(self.next, |(id, _)| *id)
     }
 
+    /// Whether none of those open is a use of the link.
     pub(super) fn is_idle(&self) -> bool {
-        self.open.is_empty()
+        !self.open.values().any(|is_use| *is_use)
     }
 }
 
@@ -124,6 +126,7 @@ impl Core {
             return Err(RequestError::TooLong { len: request.len(), max: limits::REQUEST_BYTES });
         }
         self.check_choices(peer, services)?;
+        let is_use = self.router.is_use(services);
         let deadline = Instant::now() + wait;
         let mut ticket: Option<Ticket> = None;
         let mut failed = None;
@@ -138,7 +141,7 @@ impl Core {
                 Some(ticket) if ticket.link == active.link => ticket.id,
                 Some(_) => return Err(NetError::Restarted(peer).into()),
                 None => {
-                    let taken = self.take_ticket(peer, active.link)?;
+                    let taken = self.take_ticket(peer, active.link, is_use)?;
                     ticket.insert(taken).id
                 }
             };
@@ -146,18 +149,22 @@ impl Core {
             let outcome = timeout_at(deadline, self.ask(peer, &active, services, request, id)).await;
             match outcome {
                 Ok(Ok(Outcome::Answer(service, answer))) => return Ok((service, answer)),
-                Ok(Ok(Outcome::Moved)) => {}
+                Ok(Ok(Outcome::Moved)) if is_use => {}
+                // It would wake a link that has come to rest.
+                Ok(Ok(Outcome::Moved)) => {
+                    return Err(NetError::Lost("its connection rests or was replaced".into()).into());
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Err(RequestError::Timeout),
             }
         }
     }
 
-    fn take_ticket(self: &Arc<Self>, peer: DeviceId, link: LinkId) -> Result<Ticket, NetError> {
+    fn take_ticket(self: &Arc<Self>, peer: DeviceId, link: LinkId, is_use: bool) -> Result<Ticket, NetError> {
         let id = {
             let mut hub = self.hub();
             let known = hub.peers.get_mut(&peer).ok_or(NetError::Unreachable(peer))?;
-            known.outgoing.begin(link)
+            known.outgoing.begin(link, is_use)
         };
         let id = id.ok_or(NetError::Limit { what: "requests to one device", max: limits::PEER_REQUESTS })?;
         Ok(Ticket { core: self.clone(), peer, link, id })

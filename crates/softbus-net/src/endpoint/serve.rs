@@ -96,6 +96,10 @@ impl Core {
                 }
             }
             (Want::Request { link, id, done_below, len }, Handler::Request(respond)) => {
+                if !respond.is_use() {
+                    // Its answer may be had again on the next connection: this one need not stay for it.
+                    drop(of);
+                }
                 let asked = Asked { peer, link, id, choice, former };
                 self.serve_request(asked, caller, respond, done_below, len, send, recv).await;
             }
