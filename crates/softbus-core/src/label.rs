@@ -13,7 +13,9 @@ pub fn is_tricky(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+                | '\u{e0000}'..='\u{e007f}'
         )
 }
 
@@ -65,7 +67,9 @@ impl<N: Into<String>> FromIterator<(DeviceId, N)> for Labels {
 }
 
 fn plain(name: &str) -> String {
-    name.trim().to_lowercase()
+    // Names that look alike are alike: joiners and variation selectors are not seen by themselves.
+    let seen = |c: &char| !matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
+    name.trim().chars().filter(seen).collect::<String>().to_lowercase()
 }
 
 #[cfg(test)]

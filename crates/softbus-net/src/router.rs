@@ -77,11 +77,11 @@ impl Router {
         self.write().remove(name);
     }
 
-    /// Whether asking for one of these is a use of the link, by what answers to their names here.
+    /// Whether asking for one of these is a use of the link, by what answers to their names here: unless none of them is.
     pub(crate) fn is_use(&self, services: &[ServiceName]) -> bool {
         let table = self.read();
         let idle = |name| matches!(table.get(name), Some(Handler::Request(respond)) if !respond.is_use());
-        !services.iter().any(idle)
+        !services.iter().all(idle)
     }
 
     /// Names of all services offered, in order.

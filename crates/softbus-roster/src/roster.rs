@@ -158,7 +158,11 @@ impl Roster {
 
     async fn ask(&self, peer: DeviceId, about: DeviceId) -> Result<Sampled, RosterError> {
         let question = Gossip { boot: self.0.boot, ask: vec![about], ..Gossip::default() };
-        let asked = ask_peer(&self.0.net, peer, &question).await;
+        let mut asked = ask_peer(&self.0.net, peer, &question).await;
+        if let Err(RequestError::Net(NetError::Lost(_))) = asked {
+            // Gossip is not sent anew when its connection is replaced or rests; somebody waits for this.
+            asked = ask_peer(&self.0.net, peer, &question).await;
+        }
         let answer = asked.map_err(|source| RosterError::Ask { peer, source })?;
         let said = answer.now.iter().find(|now| now.signed.signer == about);
         let said =

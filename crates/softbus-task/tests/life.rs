@@ -224,13 +224,42 @@ async fn a_lost_runners_task_is_adopted_by_force_and_the_fork_is_told() {
     };
     assert_eq!(timeout(Duration::from_secs(60), forked).await, Ok(1));
     assert_eq!(handle.output::<u64>().await.unwrap(), input.unmoved());
-    // It has no part in the branch that counts, and yet does not show for ever what it knew last.
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_lost_its_part_for_good_hears_of_the_end() {
+    logs();
+    let world = World::new(33);
+    let names = [("phone", SLOW), ("tv", FAST), ("car", SLOW)];
+    let mut home = home(&world, &names).await;
+    let all: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut options = options("partless");
+    options.hints.start_on = Some(home[1].id());
+    options.replicas = Some(1);
+    let handle = home[0].tasks.run::<Grind>(&Input::turns(200_000), options).await.unwrap();
+    let id = handle.id();
+    until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
+    let keeper = usize::from(handle.status().await.unwrap().holders == [home[2].id()]) * 2;
+    let other = home[2 - keeper].id();
+    world.cut(&home[0].host, &home[1].host);
+    world.cut(&home[2].host, &home[1].host);
+    until(&handle, "lost", |s| s.state == TaskState::Lost).await;
+    home[keeper].tasks.adopt(id, true).await.unwrap();
+    until(&handle, "kept by the third", |s| s.branch == 1 && s.holders == [other]).await;
+    // It hears that it has no part any more, is away when the task ends, and is told by nobody.
+    let mut events = home[1].tasks.events();
+    world.heal();
+    let forked = async { while !matches!(events.next().await, Some(TaskEvent::Forked { .. })) {} };
+    timeout(Duration::from_secs(60), forked).await.expect("it hears of the fork");
+    home[1].host.crash_torn(5);
+    handle.output::<u64>().await.unwrap();
+    home[1] = start(&world, "tv", FAST, &all, config()).await;
     let over = async {
-        while home[1].tasks.list().iter().any(|task| task.state != TaskState::Done) {
+        while !home[1].tasks.list().iter().any(|task| task.id == id && task.state == TaskState::Done) {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(Duration::from_secs(60), over).await.expect("it hears of the end");
+    timeout(Duration::from_secs(30), over).await.expect("it hears of the end");
 }
 
 #[tokio::test(start_paused = true)]

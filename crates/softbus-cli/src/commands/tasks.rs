@@ -13,7 +13,9 @@ use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
 use crate::clock::wall;
 use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
 use crate::failure::Failure;
-use crate::output::{Bar, Paint, Screen, Table, ago, bytes, clean, duration, percent, writable, write_file};
+use crate::output::{
+    Bar, Paint, Screen, Table, ago, bytes, clean, duration, is_stdout, percent, writable, write_file,
+};
 
 /// Tasks, once or as they change.
 pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
@@ -250,7 +252,7 @@ async fn preview(cx: Context, task: String, out: &Path, watch: bool) -> Result<(
         bar.clear();
         write_file(out, &reply.body)?;
         let (path, size, done) = (out.display(), reply.body.len(), view.task.progress_permille);
-        match (cx.out.json, out == Path::new("-")) {
+        match (cx.out.json, is_stdout(out)) {
             (_, true) => {}
             (true, _) => {
                 cx.out.json_line(&serde_json::json!({ "task": view.task, "out": out, "bytes": size }))?
@@ -317,7 +319,7 @@ pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result
     let Response::Result(view) = reply.response else { return Err(unexpected(&reply.response)) };
     write_file(out, &reply.body)?;
     let size = reply.body.len();
-    if out == Path::new("-") {
+    if is_stdout(out) {
         return Ok(());
     }
     if cx.out.json {

@@ -297,8 +297,8 @@ impl Request {
             Self::OpenPairing(_) | Self::Pair { .. } | Self::PairByLink { .. } => {
                 Some(Duration::from_secs(300))
             }
-            // Whoever asks the doctor should not wait long to hear that a node hangs.
-            Self::Diagnose {} => Some(Duration::from_secs(20)),
+            // Whoever asks how it is should not wait long to hear that it hangs.
+            Self::Diagnose {} | Self::Status {} => Some(Duration::from_secs(20)),
             Self::Move { .. } | Self::Result { .. } | Self::Down { .. } => Some(Duration::from_secs(180)),
             _ => None,
         }

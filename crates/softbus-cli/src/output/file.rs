@@ -11,9 +11,15 @@ use crate::failure::Failure;
 /// Permissions of a new file, before the umask takes some away: a result is no secret of this program.
 const MODE: u32 = 0o666;
 
+/// Whether a name means standard output. Under any of these it is written to and not replaced, whatever it is: what a
+/// shell appends to stays.
+pub fn is_stdout(out: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| out == Path::new(name))
+}
+
 /// Whether what an option names could be written later: better to fail before the work than after it.
 pub fn writable(option: &str, out: &Path) -> Result<(), Failure> {
-    if out == Path::new("-") {
+    if is_stdout(out) {
         return Ok(());
     }
     if out.is_dir() {
@@ -44,8 +50,7 @@ struct Place {
     permissions: Option<Permissions>,
 }
 
-/// `None` for what is there and can only be written to: a device, a pipe, a file without a name (any more). `/dev/stdout`
-/// may be any of them, or a file that lies elsewhere.
+/// `None` for what is there and can only be written to: a device, a pipe, a file without a name (any more).
 fn place_of(out: &Path) -> Option<Place> {
     match std::fs::metadata(out) {
         Ok(meta) if meta.is_file() => {
@@ -61,10 +66,10 @@ fn folder_of(out: &Path) -> &Path {
     out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes a result: `-` is standard output; a file is there whole or not at all, and durable; what is there and no plain
+/// Writes a result: `-` (or `/dev/stdout`) is standard output; a file is there whole or not at all, and durable; what is there and no plain
 /// file (a device, a pipe), or lies in a folder where we may make no other, is written to and stays what it is.
 pub fn write_file(out: &Path, content: &[u8]) -> Result<(), Failure> {
-    if out == Path::new("-") {
+    if is_stdout(out) {
         return Out::new(false).raw(content);
     }
     let fill = || {

@@ -128,7 +128,8 @@ impl Nearby {
 impl Core {
     /// The device whose tag an announcement has.
     pub(crate) fn recognise(&self, announcement: &Announcement) -> Option<DeviceId> {
-        self.hub().nearby.by_tag(announcement)
+        let hub = self.hub();
+        hub.nearby.by_tag(announcement).filter(|id| !hub.nearby.formers.contains(id))
     }
 
     pub(super) async fn browse_loop(self: Arc<Self>) {

@@ -1,6 +1,6 @@
 use std::io;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use softbus_core::wire::task_control::{Image, ImageKind};
 use softbus_core::{Hash, limits};
@@ -17,11 +17,13 @@ pub(crate) struct Snapshot {
     dirty: Vec<bool>,
     at: usize,
     limit: usize,
+    /// Most threads that compare.
+    threads: usize,
 }
 
 const CHUNK: usize = limits::CHUNK_BYTES;
 /// So many chunks (4 MiB) are worth a thread: comparing them takes ten times as long as starting it.
-const CHUNKS_PER_THREAD: usize = 64;
+const CHUNKS_PER_SHARE: usize = 64;
 /// More threads than this wait for memory only.
 const MOST_THREADS: usize = 4;
 
@@ -30,7 +32,7 @@ impl Snapshot {
     pub fn new(limit: u64) -> Self {
         let most = CHUNK * limits::CHUNKS;
         let limit = usize::try_from(limit).unwrap_or(most).min(most);
-        Self { bytes: Vec::new(), names: Vec::new(), dirty: Vec::new(), at: 0, limit }
+        Self { bytes: Vec::new(), names: Vec::new(), dirty: Vec::new(), at: 0, limit, threads: cores() }
     }
 
     /// Of bytes that are stored already as `names`.
@@ -130,7 +132,7 @@ impl io::Write for Snapshot {
                 let (at, first) = (self.at, self.at / CHUNK);
                 self.at += part.len();
                 let dirty = first..self.at.div_ceil(CHUNK);
-                overwrite(&mut self.bytes[at..self.at], &mut self.dirty[dirty], part);
+                overwrite(&mut self.bytes[at..self.at], &mut self.dirty[dirty], part, self.threads);
             }
         }
         // Past its end: grow.
@@ -154,23 +156,26 @@ impl io::Write for Snapshot {
 
 /// Brings `old` up to `new` and marks the chunks that differed: one for each entry of `dirty`, the last perhaps only
 /// begun. What is large is compared by several threads, which end with it: the task stands still for so long, and nobody
-/// sees how many there were.
-fn overwrite(old: &mut [u8], dirty: &mut [bool], new: &[u8]) {
-    let threads = (dirty.len() / CHUNKS_PER_THREAD).min(cores());
-    if threads < 2 {
-        return overwrite_chunks(old, dirty, new);
-    }
-    let share = dirty.len().div_ceil(threads);
-    let parts = old.chunks_mut(share * CHUNK).zip(dirty.chunks_mut(share)).zip(new.chunks(share * CHUNK));
-    std::thread::scope(|scope| {
-        let mut parts = parts;
-        let ours = parts.next();
-        for ((old, dirty), new) in parts {
-            scope.spawn(|| overwrite_chunks(old, dirty, new));
-        }
-        if let Some(((old, dirty), new)) = ours {
+/// sees how many there were, or that there was none to be had.
+fn overwrite(old: &mut [u8], dirty: &mut [bool], new: &[u8], threads: usize) {
+    let bytes = CHUNKS_PER_SHARE * CHUNK;
+    let threads = threads.min(dirty.len() / CHUNKS_PER_SHARE);
+    let shares = old.chunks_mut(bytes).zip(dirty.chunks_mut(CHUNKS_PER_SHARE)).zip(new.chunks(bytes));
+    let shares = Mutex::new(shares);
+    let next = || shares.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let compare = || {
+        while let Some(((old, dirty), new)) = next() {
             overwrite_chunks(old, dirty, new);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            let helper = std::thread::Builder::new().name("softbus-compare".into());
+            if helper.spawn_scoped(scope, compare).is_err() {
+                break;
+            }
+        }
+        compare();
     });
 }
 
@@ -245,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_large_state_is_compared_by_several_threads_to_the_same_end() {
-        let chunks = 3 * CHUNKS_PER_THREAD + 1;
+        let chunks = 3 * CHUNKS_PER_SHARE + 1;
         let mut state: Vec<u8> = (0..chunks * CHUNK + 77).map(|n| (n / 3) as u8).collect();
         let mut snapshot = Snapshot::new(u64::MAX);
         write(&mut snapshot, &state, usize::MAX);

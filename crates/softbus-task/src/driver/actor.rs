@@ -344,12 +344,13 @@ impl Actor {
         }
         let decree = self.machine.decree();
         let mut members: BTreeSet<DeviceId> = decree.members().into_iter().collect();
-        members.extend(decree.acceptors());
+        let acceptors = decree.acceptors();
+        members.extend(acceptors.iter().copied());
         let chain_bytes = quota::chain_bytes(&self.machine.record().chain);
         let mut parts = self.shared.parts();
         (parts.branch, parts.members, parts.chain_bytes) =
             (Some(self.machine.branch()), members, chain_bytes);
-        parts.stuck = self.machine.moved_too_often();
+        (parts.acceptors, parts.stuck) = (acceptors, self.machine.moved_too_often());
     }
 
     fn one(&mut self, action: Action) {

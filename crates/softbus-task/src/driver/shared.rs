@@ -49,6 +49,8 @@ pub(crate) struct Parts {
     pub branch: Option<Branch>,
     /// Owner, holders and acceptors of the last decree.
     pub members: BTreeSet<DeviceId>,
+    /// Those of them who decide its next epoch.
+    pub acceptors: Vec<DeviceId>,
     /// Size of the certificates of its epochs.
     pub chain_bytes: usize,
     /// It was on so many devices that it moves no more, unless it is adopted.

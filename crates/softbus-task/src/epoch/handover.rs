@@ -27,6 +27,10 @@ use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 /// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, unless the
 /// first took it longer than this: then the task may be over before it is anywhere.
 const ROUND_WORTH: Duration = Duration::from_secs(5);
+/// A hand-over is called off after this, although the destination says that it fetches: while the task runs on, ...
+const LONGEST: Duration = Duration::from_secs(3600);
+/// ... and while it stands still for it.
+const LONGEST_STILL: Duration = Duration::from_secs(600);
 
 /// At the source.
 pub(super) struct Outgoing {
@@ -38,6 +42,8 @@ pub(super) struct Outgoing {
     /// Whether it was asked for a newer one after that.
     again: bool,
     began: BootMs,
+    /// Since when the task stands still for it.
+    still: Option<BootMs>,
     /// When the destination last said something, or the stage began.
     heard: BootMs,
     retry: Retry,
@@ -126,6 +132,7 @@ impl TaskMachine {
             warm: held,
             again: false,
             began: now,
+            still: (stage != Stage::Warm).then_some(now),
             heard: now,
             retry: Retry::now(now),
         });
@@ -180,10 +187,14 @@ impl TaskMachine {
         if committed {
             return;
         }
-        if now >= outgoing.heard.after(limit) {
+        let longest = match outgoing.still {
+            Some(since) => since.after(LONGEST_STILL),
+            None => outgoing.began.after(LONGEST),
+        };
+        let at = outgoing.heard.after(limit).min(longest);
+        if now >= at {
             return self.abort_move("the other device took too long", now);
         }
-        let at = outgoing.heard.after(limit);
         let lost = self.lost.contains_key(&destination) && outgoing.stage != Stage::Stopping;
         let due = outgoing.retry.due(now) && !deciding && outgoing.stage != Stage::Stopping;
         if due {
@@ -242,6 +253,7 @@ impl TaskMachine {
         }
         let destination = outgoing.destination;
         outgoing.retry = Retry::now(now);
+        outgoing.still = Some(now);
         match (instance, held) {
             (Instance::None, Some(held)) => outgoing.stage = Stage::Final(held),
             (Instance::Running | Instance::Paused, _) => {
@@ -284,6 +296,16 @@ impl TaskMachine {
         outgoing.stage = Stage::Deciding(checkpoint);
         let intent = Intent::HandOver { destination: from, note: outgoing.note.clone() };
         self.begin(intent, now);
+    }
+
+    /// A checkpoint is damaged here: what the destination was to fetch ahead it cannot get any more.
+    pub(super) fn outgoing_lost(&mut self, manifest: Hash, now: BootMs) {
+        let travels = |outgoing: &Outgoing| {
+            outgoing.stage == Stage::Warm && outgoing.warm.checkpoint.manifest == manifest
+        };
+        if self.outgoing.as_ref().is_some_and(travels) {
+            self.abort_move("the checkpoint that was to go ahead is damaged: try again", now);
+        }
     }
 
     pub(super) fn on_refuse(&mut self, from: DeviceId, manifest: Hash, code: ErrorCode, now: BootMs) {

@@ -16,6 +16,7 @@ use super::TaskMachine;
 
 impl TaskMachine {
     pub(super) fn on_lost(&mut self, manifest: Hash, now: BootMs) {
+        self.outgoing_lost(manifest, now);
         let is = |held: &mut super::Held| held.checkpoint.manifest == manifest;
         let spare = self.d.spare.take_if(is);
         let incoming = self.d.incoming.take_if(|incoming| is(&mut incoming.held));

@@ -54,7 +54,7 @@ mod tuning;
 pub use api::{
     Action, Authority, Command, EpochError, Event, Links, NO_BRANCH, Notice, Setup, Status, Submission, View,
 };
-pub use certificate::{authority, cancel_order};
+pub use certificate::{authority, cancel_order, majority};
 pub use durable::{DURABLE_FORMAT, Durable, Held, Incoming, Next};
 pub use effects::{EffectGate, EffectInbox, GateFull, Numbered, REPEATED, WITHHELD, WITHHELD_BYTES};
 pub(crate) use handover::Hindrance;

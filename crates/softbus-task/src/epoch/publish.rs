@@ -14,6 +14,8 @@ use super::{Action, Notice, TaskMachine};
 const CANCEL_TARGETS: usize = 64;
 /// Whoever did not hear from the owner for so long asks around whether the task has gone on without it.
 const CHECK_MS: u64 = 5_000;
+/// ... and so often if it has no part in it any more: its links are to come to rest.
+const FORMER_CHECK_MS: u64 = 300_000;
 
 #[derive(Default)]
 pub(super) struct Publish {
@@ -116,6 +118,7 @@ impl TaskMachine {
     /// Whoever may have missed something (it was away, or the others could not reach it) asks: also one that has no part
     /// in the task any more, whom nobody tells of its end.
     pub(super) fn drive_check(&mut self, now: BootMs) {
+        let part = self.is_member() || self.d.held.is_some() || self.d.incoming.is_some();
         // An owner under a lease hears from the others all the time.
         let leased = self.is_owner() && self.is_quorum() && self.runner.instance == Instance::Running;
         let over = self.link.decree.outcome == Outcome::Done || self.d.cancelled.is_some();
@@ -127,13 +130,18 @@ impl TaskMachine {
         let due = check.due(now);
         if due {
             check.again(now, &self.setup.tuning);
-            check.at = check.at.max(BootMs(now.0.saturating_add(CHECK_MS)));
+            let pause = if part { CHECK_MS } else { FORMER_CHECK_MS };
+            check.at = check.at.max(BootMs(now.0.saturating_add(pause)));
         }
         let at = check.at;
         self.wake_at(at);
         if due {
+            let owner = self.link.decree.owner;
             let mut whom: BTreeSet<DeviceId> = self.link.decree.members().into_iter().collect();
             whom.insert(self.link.decree.submitter);
+            if !part && !self.lost.contains_key(&owner) {
+                whom = BTreeSet::from([owner]);
+            }
             for device in whom {
                 self.send(device, EpochBody::AskChain);
             }

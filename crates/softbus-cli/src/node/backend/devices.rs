@@ -16,7 +16,12 @@ use crate::control::{
     ChangeView, DeviceView, DevicesView, Event, Events, LinkView, NearbyView, NowView, PresenceView,
     ProfileView, Response,
 };
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
+
+/// Whoever watches is told why there is no more to see.
+fn ended() -> Failure {
+    Failure::new(Kind::NotRunning, "the node has ended").advise("start it again with `softbus up`")
+}
 
 /// How often those nearby are asked whether they are still there, while somebody watches.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
@@ -60,8 +65,8 @@ impl Backend {
             .collect()
     }
 
-    /// All that discovery sees, in order of their numbers, but for what devices of our circles (or this one) left behind
-    /// before they restarted.
+    /// All that discovery sees, in order of their numbers, but for devices of our circles and this one: they stand in the
+    /// roster, and what one left behind before it restarted leads nowhere.
     pub(super) fn in_sight(&self) -> Vec<Near> {
         let seen = self.bus.nearby();
         let seen = seen.borrow().clone();
@@ -103,7 +108,7 @@ impl Backend {
             let alive = tokio::select! {
                 biased;
                 update = changes.next() => match update {
-                    None => return Ok(Response::Done),
+                    None => return Err(ended()),
                     Some(Update::Lagged { .. }) => {
                         due.get_or_insert_with(Instant::now);
                         true
@@ -121,7 +126,7 @@ impl Backend {
                 },
                 changed = nearby.changed() => {
                     if changed.is_err() {
-                        return Ok(Response::Done);
+                        return Err(ended());
                     }
                     due.get_or_insert_with(|| Instant::now() + SNAPSHOT_EVERY);
                     true

@@ -122,9 +122,9 @@ fn task(e: &TaskError, text: String) -> Failure {
         TaskError::NoPlace(why) => Failure::new(Kind::Conflict, why.trim_end())
             .advise("the explanation says why each device cannot; `softbus devices --long`"),
         TaskError::Refused { code, .. } => failure(kind_of(*code)),
-        TaskError::Unreachable(_) => failure(Kind::Unreachable).advise(
-            "`softbus devices` shows who is there; if it is gone for good: softbus adopt TASK --force",
-        ),
+        TaskError::Unreachable(_) => {
+            failure(Kind::Unreachable).advise("`softbus devices` shows who is there")
+        }
         TaskError::Forbidden(_) => failure(Kind::Refused),
         TaskError::NotYet(_) => failure(Kind::Timeout).advise("`softbus tasks` shows how it goes on"),
         TaskError::NoResult { .. } => failure(Kind::Conflict).advise("`softbus tasks` shows how it stands"),

@@ -482,6 +482,8 @@ impl Backend {
                 Ok(near) if near.announcement.id.is_some() => return found,
                 Ok(_) => begin + SHOW_ID,
                 Err(failure) if failure.kind != Kind::NotFound => return found,
+                // One of a common circle is no stranger; another of its name may still come into sight.
+                Err(_) if self.member(text).is_ok() => begin + SHOW_ID,
                 Err(_) => begin + SEE,
             };
             match tokio::time::timeout_at(deadline, nearby.changed()).await {

@@ -35,6 +35,18 @@ fn failed(error: softbus::task::TaskError) -> Failure {
     bus_failure(Error::from(error))
 }
 
+/// What can be done when the runner does not answer.
+fn lost(error: softbus::task::TaskError) -> Failure {
+    let unreachable = matches!(error, softbus::task::TaskError::Unreachable(_));
+    let failure = failed(error);
+    match unreachable {
+        true => failure.advise(
+            "`softbus devices` shows who is there; if its runner is gone for good: softbus adopt TASK --force",
+        ),
+        false => failure,
+    }
+}
+
 impl Backend {
     /// How many tasks run here.
     pub(super) fn running_here(&self) -> usize {
@@ -286,7 +298,7 @@ impl Backend {
         if to.is_some() && before.runner == to && !before.state.is_final() {
             return Ok(Response::Task(Box::new(view(&before, &self.names()))));
         }
-        let moved = tasks.move_to(id, to, &reason.unwrap_or_default()).await.map_err(failed)?;
+        let moved = tasks.move_to(id, to, &reason.unwrap_or_default()).await.map_err(lost)?;
         let after = tasks.status(id).await.map_err(failed)?;
         let names = self.names();
         Ok(Response::Moved {
@@ -304,7 +316,7 @@ impl Backend {
 
     pub(super) async fn release(&self, task: &str) -> Result<Response, Failure> {
         let id = self.task(task).await?;
-        self.bus.tasks().release(id).await.map_err(failed)?;
+        self.bus.tasks().release(id).await.map_err(lost)?;
         Ok(Response::Done)
     }
 

@@ -62,7 +62,11 @@ impl Retention {
         let Some(over) = self.over_ms.map(Duration::from_millis) else { return false };
         match self.settled_ms.map(Duration::from_millis) {
             None => over >= keep.max(limits::KNOW_UNSETTLED),
-            Some(known) => over >= keep && known >= keep.min(limits::FETCH_GRACE),
+            Some(known) => {
+                // A device that is never awake for long forgets in the end, too.
+                let fetched = known >= keep.min(limits::FETCH_GRACE);
+                over >= keep && (fetched || over >= keep.saturating_add(limits::KNOW_UNSETTLED))
+            }
         }
     }
 }

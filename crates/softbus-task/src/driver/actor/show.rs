@@ -100,7 +100,9 @@ impl Actor {
             policy: match view.policy {
                 // A branch that was adopted where no quorum was to be had.
                 Policy::Owner => PolicyKind::Owner,
-                Policy::Quorum { .. } => old.policy,
+                Policy::Quorum { .. } => {
+                    parts.grant.as_ref().map_or(old.policy, |grant| grant.grant.spec.policy)
+                }
             },
             holders: view.holders.clone(),
             checkpoint: remote.map_or(self.shown.checkpoints, |note| note.checkpoint),

@@ -35,12 +35,14 @@ impl Tasks {
     pub async fn list_all(&self) -> Vec<Arc<TaskStatus>> {
         let mut all: BTreeMap<TaskId, Arc<TaskStatus>> =
             self.list().into_iter().map(|status| (status.id, status)).collect();
-        for (device, status) in self.ask_everyone().await {
+        for (device, mut status) in self.ask_everyone().await {
             // Its runner knows best; then who knows the latest epoch.
             let rank = |s: &TaskStatus, by: DeviceId| (s.epoch, s.runner == Some(by), s.state.is_final());
             match all.get(&status.id) {
                 Some(known) if rank(known, self.inner.me) >= rank(&status, device) => {}
-                _ => {
+                known => {
+                    // What became of the branch that was here, nobody else can tell.
+                    status.fork = known.and_then(|known| known.fork);
                     all.insert(status.id, Arc::new(status));
                 }
             }

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Tasks;
-use crate::driver::access::sign_act;
+use crate::driver::access::{OpenGrant, sign_act};
 use crate::driver::actor::{ActorRef, Input, Wish};
-use crate::epoch::{Command, certificate};
+use crate::epoch::{Command, certificate, majority};
 use crate::status::{TaskStatus, cut};
 use crate::{TaskError, limits};
 
@@ -175,12 +175,14 @@ impl Tasks {
             (_, Some(state)) if state.is_final() => return Err(ended(state)),
             // It can neither move, nor does it get well by itself.
             (_, Some(_)) if actor.shared.parts().stuck => "in reach, but hands it over no more",
-            (_, Some(TaskState::Paused | TaskState::Moving)) if status.policy != PolicyKind::Owner => {
-                "in reach, but does not go on: too few of the devices that decide with it are"
+            (_, Some(_)) if status.policy != PolicyKind::Owner && !self.can_decide(&actor, &grant) => {
+                "in reach, but too few of the devices that decide with it are"
             }
             (_, Some(TaskState::Quarantined)) => {
                 "in reach and keeps it in quarantine, from which it can be released"
             }
+            // As it is for a moment at its start, and for ever if its state there is damaged.
+            (_, Some(TaskState::Waiting)) => "in reach, but has not begun to run it",
             (_, Some(_)) => {
                 return Err(TaskError::Conflict(format!(
                     "its runner {runner} is in reach and has it: nothing is lost there. Move it instead"
@@ -201,6 +203,15 @@ impl Tasks {
         let order = Input::Order { command, done: Some(done) };
         actor.inbox.send(order).await.map_err(|_| TaskError::Closed)?;
         answer.await.map_err(|_| TaskError::Closed)?
+    }
+
+    /// Whether a majority of those that decide a task's next epoch is in reach.
+    fn can_decide(&self, actor: &ActorRef, grant: &OpenGrant) -> bool {
+        let acceptors = actor.shared.parts().acceptors.clone();
+        let there = |device: &&DeviceId| {
+            **device == self.inner.me || (self.inner.is_of_circle(grant, device) && self.is_online(device))
+        };
+        acceptors.iter().filter(there).count() >= majority(acceptors.len())
     }
 
     /// How a task stands with the device that should run it; `None` if that does not say, or does not run it.
