@@ -236,6 +236,8 @@ async fn a_runner_that_lost_its_part_for_good_hears_of_the_end() {
     let mut options = options("partless");
     options.hints.start_on = Some(home[1].id());
     options.replicas = Some(1);
+    // Or the bus would bring it back there.
+    options.hints.stay = true;
     let handle = home[0].tasks.run::<Grind>(&Input::turns(200_000), options).await.unwrap();
     let id = handle.id();
     until(&handle, "checkpointed", |s| s.checkpoint >= 2).await;
@@ -251,6 +253,7 @@ async fn a_runner_that_lost_its_part_for_good_hears_of_the_end() {
     world.heal();
     let forked = async { while !matches!(events.next().await, Some(TaskEvent::Forked { .. })) {} };
     timeout(Duration::from_secs(60), forked).await.expect("it hears of the fork");
+    sleep(Duration::from_secs(2)).await;
     home[1].host.crash_torn(5);
     handle.output::<u64>().await.unwrap();
     home[1] = start(&world, "tv", FAST, &all, config()).await;
