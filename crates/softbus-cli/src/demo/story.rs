@@ -71,8 +71,6 @@ pub async fn tell(
     timeline.line("phone", format!("fetches the result: {}", crate::output::bytes(result.len() as u64)));
 
     timeline.chapter("Is it the same picture?");
-    let output = args.out.join(super::PICTURE);
-    crate::output::write_file(&output, &result)?;
     timeline.line("demo", "computes the same picture in one go, without moving");
     timeline.show_spinner("computing…");
     let start = Instant::now();
@@ -82,6 +80,9 @@ pub async fn tell(
     if unmoved != result {
         return Err(Failure::failed("the picture differs from the one computed without moving"));
     }
+    // Only now: nothing is left behind by a story that does not come to its end.
+    let output = args.out.join(super::PICTURE);
+    crate::output::write_file(&output, &result)?;
     timeline.line("demo", format!("all {} bytes are equal: {}", result.len(), output.display()));
     Ok(Report {
         discovery_ms,

@@ -263,6 +263,7 @@ mod tests {
                 bytes: snapshot.bytes.clone(),
                 names: snapshot.names.clone(),
                 dirty: snapshot.dirty.clone(),
+                threads: MOST_THREADS,
                 ..snapshot
             };
             write(&mut snapshot, &state, step);

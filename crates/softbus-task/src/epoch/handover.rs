@@ -27,10 +27,8 @@ use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 /// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, unless the
 /// first took it longer than this: then the task may be over before it is anywhere.
 const ROUND_WORTH: Duration = Duration::from_secs(5);
-/// A hand-over is called off after this, although the destination says that it fetches: while the task runs on, ...
-const LONGEST: Duration = Duration::from_secs(3600);
-/// ... and while it stands still for it.
-const LONGEST_STILL: Duration = Duration::from_secs(600);
+/// A hand-over is called off after this, although the destination still says that it fetches.
+const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
 /// At the source.
 pub(super) struct Outgoing {
@@ -42,8 +40,6 @@ pub(super) struct Outgoing {
     /// Whether it was asked for a newer one after that.
     again: bool,
     began: BootMs,
-    /// Since when the task stands still for it.
-    still: Option<BootMs>,
     /// When the destination last said something, or the stage began.
     heard: BootMs,
     retry: Retry,
@@ -132,7 +128,6 @@ impl TaskMachine {
             warm: held,
             again: false,
             began: now,
-            still: (stage != Stage::Warm).then_some(now),
             heard: now,
             retry: Retry::now(now),
         });
@@ -187,11 +182,8 @@ impl TaskMachine {
         if committed {
             return;
         }
-        let longest = match outgoing.still {
-            Some(since) => since.after(LONGEST_STILL),
-            None => outgoing.began.after(LONGEST),
-        };
-        let at = outgoing.heard.after(limit).min(longest);
+        let silent = outgoing.heard.after(limit);
+        let at = if deciding { silent } else { silent.min(outgoing.began.after(LONGEST)) };
         if now >= at {
             return self.abort_move("the other device took too long", now);
         }
@@ -253,7 +245,6 @@ impl TaskMachine {
         }
         let destination = outgoing.destination;
         outgoing.retry = Retry::now(now);
-        outgoing.still = Some(now);
         match (instance, held) {
             (Instance::None, Some(held)) => outgoing.stage = Stage::Final(held),
             (Instance::Running | Instance::Paused, _) => {

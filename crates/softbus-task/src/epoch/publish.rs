@@ -14,7 +14,8 @@ use super::{Action, Notice, TaskMachine};
 const CANCEL_TARGETS: usize = 64;
 /// Whoever did not hear from the owner for so long asks around whether the task has gone on without it.
 const CHECK_MS: u64 = 5_000;
-/// ... and so often if it has no part in it any more: its links are to come to rest.
+/// ... and so often if it has no part in it any more, but submitted it (others forget it soon): its links are to come to
+/// rest.
 const FORMER_CHECK_MS: u64 = 300_000;
 
 #[derive(Default)]

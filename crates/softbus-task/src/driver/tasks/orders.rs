@@ -5,6 +5,7 @@ use std::sync::Arc;
 use softbus_core::wire::task::CancelOrder;
 use softbus_core::wire::task_control::{Act, Move, PolicyKind, Reply, Request, Right, TaskState, Verb};
 use softbus_core::{DeviceId, Epoch, ErrorCode, TaskId};
+use softbus_net::Presence;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -175,7 +176,12 @@ impl Tasks {
             (_, Some(state)) if state.is_final() => return Err(ended(state)),
             // It can neither move, nor does it get well by itself.
             (_, Some(_)) if actor.shared.parts().stuck => "in reach, but hands it over no more",
-            (_, Some(_)) if status.policy != PolicyKind::Owner && !self.can_decide(&actor, &grant) => {
+            // One that runs has its lease from a majority, whomever of them we see.
+            (_, Some(state))
+                if state != TaskState::Running
+                    && status.policy != PolicyKind::Owner
+                    && !self.can_decide(&actor, &grant) =>
+            {
                 "in reach, but too few of the devices that decide with it are"
             }
             (_, Some(TaskState::Quarantined)) => {
@@ -208,8 +214,10 @@ impl Tasks {
     /// Whether a majority of those that decide a task's next epoch is in reach.
     fn can_decide(&self, actor: &ActorRef, grant: &OpenGrant) -> bool {
         let acceptors = actor.shared.parts().acceptors.clone();
+        let view = self.inner.roster.view();
         let there = |device: &&DeviceId| {
-            **device == self.inner.me || (self.inner.is_of_circle(grant, device) && self.is_online(device))
+            let seen = view.get(device).is_some_and(|entry| entry.presence != Presence::Offline);
+            **device == self.inner.me || (seen && self.inner.is_of_circle(grant, device))
         };
         acceptors.iter().filter(there).count() >= majority(acceptors.len())
     }
