@@ -1113,3 +1113,11 @@ async fn whenever_power_is_cut_what_was_acknowledged_is_there_and_nothing_by_hal
     let each = founded > 5 && admitted > 0 && removed > 0 && founded < CUTS;
     assert!(each, "cuts after each of them: {founded} {admitted} {removed} of {CUTS}");
 }
+
+#[test]
+fn waiting_words_that_end_oddly_are_read_the_same_again() {
+    let id = softbus_core::CircleId([7; 32]);
+    for end in ["", "\r", "\r\n", " \t\n", "\u{b}"] {
+        assert!(words::read_words(format!("{id} legal winner{end}").as_bytes()), "{end:?}");
+    }
+}

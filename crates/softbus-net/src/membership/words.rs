@@ -84,7 +84,9 @@ impl Keeper {
 fn parse(bytes: &[u8]) -> Waiting {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once(' ')).take(CIRCLES);
-    lines.filter_map(|(id, words)| Some((id.parse().ok()?, Zeroizing::new(words.to_owned())))).collect()
+    lines
+        .filter_map(|(id, words)| Some((id.parse().ok()?, Zeroizing::new(words.trim().to_owned()))))
+        .collect()
 }
 
 /// For harnesses: reads bytes as the file of waiting words, and says whether there were any.
