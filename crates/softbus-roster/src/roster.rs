@@ -137,7 +137,7 @@ impl Roster {
     }
 
     /// Asks a device how it is right now, over a link opened on demand; if it cannot be reached, the neighbour
-    /// through whom we see it.
+    /// through whom we see it. Its static profile, too, if that has not come yet.
     ///
     /// # Errors
     /// If it is not trusted, not reachable, or does not say.
@@ -147,17 +147,19 @@ impl Roster {
         if id == view.me {
             return entry.now.clone().ok_or(RosterError::NoAnswer(id));
         }
-        match self.ask(id, id).await {
+        let described = entry.profile.is_some();
+        match self.ask(id, id, described).await {
             Err(error) => match entry.source {
-                Source::Via { neighbour, .. } => self.ask(neighbour, id).await,
+                Source::Via { neighbour, .. } => self.ask(neighbour, id, described).await,
                 _ => Err(error),
             },
             answer => answer,
         }
     }
 
-    async fn ask(&self, peer: DeviceId, about: DeviceId) -> Result<Sampled, RosterError> {
-        let question = Gossip { boot: self.0.boot, ask: vec![about], ..Gossip::default() };
+    async fn ask(&self, peer: DeviceId, about: DeviceId, described: bool) -> Result<Sampled, RosterError> {
+        let want = if described { Vec::new() } else { vec![about] };
+        let question = Gossip { boot: self.0.boot, ask: vec![about], want, ..Gossip::default() };
         let mut asked = ask_peer(&self.0.net, peer, &question).await;
         if let Err(RequestError::Net(NetError::Lost(_))) = asked {
             // Gossip is not sent anew when its connection is replaced or rests; somebody waits for this.

@@ -338,10 +338,13 @@ impl RosterMachine {
         actions
     }
 
-    /// A dynamic profile heard beside the protocol (as the answer to a direct question).
+    /// Profiles heard beside the protocol (as the answer to a direct question).
     pub fn told(&mut self, from: DeviceId, gossip: Gossip, now: Instant, wall: WallMs) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.speaks(&from) && gossip.within_limits() {
+            for signed in gossip.profiles {
+                self.hear_profile(from, signed, wall, &mut actions);
+            }
             gossip.now.into_iter().for_each(|heard| self.hear_now(from, heard, now, wall));
             self.settle(now, &mut actions);
         }

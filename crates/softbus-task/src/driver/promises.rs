@@ -213,7 +213,7 @@ impl Inner {
     }
 
     /// Asks those that could run a task how they are, as far as that is not known: they are no neighbours of ours, past
-    /// the link budget.
+    /// the link budget, or their link is so new that their profile is still on its way.
     pub async fn ask_around(&self, grant: &OpenGrant) {
         let kind = &grant.grant.spec.kind;
         let fresh_us = self.config.weights.stale_after_us / 2;
@@ -222,9 +222,10 @@ impl Inner {
         let unknown = view.entries.values().filter(|entry| {
             let there = matches!(entry.presence, Presence::Online | Presence::Suspect);
             let fresh = entry.now.as_ref().is_some_and(|said| placing::micros(said.age(now)) <= fresh_us);
+            let known = fresh && entry.profile.is_some();
             let typed = entry.profile.as_ref().is_none_or(|profile| profile.task_types.contains(kind));
             let may = || grant.may_run(&entry.id, self.role(grant, &entry.id));
-            entry.id != self.me && there && !fresh && typed && may()
+            entry.id != self.me && there && !known && typed && may()
         });
         let unknown: Vec<DeviceId> = unknown.map(|entry| entry.id).take(limits::ASKED).collect();
         if unknown.is_empty() {

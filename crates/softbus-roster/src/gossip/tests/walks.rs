@@ -274,6 +274,22 @@ fn how_a_device_is_is_passed_on_only_in_its_own_words() {
 }
 
 #[test]
+fn a_question_brings_what_gossip_has_not_brought_yet() {
+    let mut home = Home::new(2);
+    home.set_link(0, 1, true);
+    home.mail.clear();
+    let (now, wall) = (home.now, home.wall());
+    assert_eq!(home.holding((0, 1)), (0, (0, 0)), "the link is up, and that is all");
+    let boot = home.devices[0].machine.boot();
+    let ask = Gossip { boot, ask: vec![id(1)], want: vec![id(1)], ..Gossip::default() };
+    let answer = home.devices[1].machine.requested(id(0), ask, now, wall).0.unwrap();
+    let actions = home.devices[0].machine.told(id(1), answer, now, wall);
+    assert!(actions.iter().any(|action| matches!(action, Action::Persist(_))), "{actions:?}");
+    home.perform(0, actions);
+    assert_eq!(home.holding((0, 1)), home.holding((1, 1)));
+}
+
+#[test]
 fn a_sample_is_signed_once_and_only_if_it_is_told() {
     let mut home = Home::new(3);
     home.mail.clear();
