@@ -1,0 +1,5 @@
+//! Simulations of softbus.
+#![warn(missing_docs)]
+
+pub mod record;
+pub mod scenario;
