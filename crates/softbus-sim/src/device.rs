@@ -6,14 +6,13 @@ use std::time::Duration;
 use softbus::{Bus, Declared, KEY_SECRET};
 use softbus_core::DeviceId;
 use softbus_net::seam::memory::{Host, SeededEntropy, VirtualCompute, World};
-use softbus_net::seam::{Compute, Entropy, Lane, Storage};
+use softbus_net::seam::{Entropy, Storage};
 use softbus_task::TasksConfig;
 use softbus_trust::DeviceKey;
 
 use crate::record::DeviceState;
 use crate::scenario::{Crypto, DeviceSpec};
 use crate::tls::Seeded;
-use crate::watch::At;
 use crate::work::Work;
 
 /// The port of every device.
@@ -28,6 +27,7 @@ struct Shared {
     spec: DeviceSpec,
     host: Host,
     key: Arc<DeviceKey>,
+    compute: VirtualCompute,
     tls: Seeded,
     tasks: TasksConfig,
     state: Mutex<State>,
@@ -50,8 +50,9 @@ impl Device {
     ) -> Self {
         let host = world.host(&spec.name);
         host.kill();
-        let compute = Arc::new(VirtualCompute::new(spec.cores, spec.rate_ops_per_s));
-        host.set_compute(Arc::new(Located { index, compute }));
+        let compute = VirtualCompute::new(spec.cores, spec.rate_ops_per_s);
+        compute.set_disk_latency(spec.disk.latency);
+        host.set_virtual_compute(compute.clone());
         let mut key_seed = [0; 32];
         SeededEntropy::new(seed, &format!("key of {}", spec.name)).fill(&mut key_seed);
         let key = Arc::new(DeviceKey::from_seed(&key_seed));
@@ -66,7 +67,7 @@ impl Device {
         host.clock().set_drift_ppm(spec.clock_drift_ppm);
         host.disk().set_capacity(spec.disk.capacity_bytes);
         let state = State { mode: DeviceState::Off, bus: None, run: 0 };
-        let shared = Shared { index, spec, host, key, tls, tasks, state: Mutex::new(state) };
+        let shared = Shared { index, spec, host, key, compute, tls, tasks, state: Mutex::new(state) };
         Self(Arc::new(shared))
     }
 
@@ -97,6 +98,11 @@ impl Device {
     /// Its host, for its clock, disk, sensors and addresses.
     pub fn host(&self) -> &Host {
         &self.0.host
+    }
+
+    /// Its cores and disk.
+    pub fn compute(&self) -> &VirtualCompute {
+        &self.0.compute
     }
 
     /// How it is.
@@ -204,22 +210,5 @@ impl Device {
 
     pub(crate) fn set_mode(&self, mode: DeviceState) {
         self.state().mode = mode;
-    }
-}
-
-/// Work that is known to be this device's while it is done.
-struct Located {
-    index: usize,
-    compute: Arc<VirtualCompute>,
-}
-
-impl Compute for Located {
-    fn submit(&self, lane: Lane, ops: u64, job: Box<dyn FnOnce() + Send>) {
-        let index = self.index;
-        let job = Box::new(move || {
-            let _at = At::device(index);
-            job();
-        });
-        self.compute.submit(lane, ops, job);
     }
 }

@@ -4,12 +4,15 @@
 mod device;
 mod error;
 pub mod record;
+mod run;
 pub mod scenario;
 mod sim;
 mod tls;
+pub mod trace;
 pub mod watch;
 pub mod work;
 
 pub use device::{Device, PORT};
 pub use error::SimError;
+pub use run::{Progress, RunOptions, run};
 pub use sim::{ReadyCircle, Sim};

@@ -2,6 +2,7 @@
 //! virtual time since the begin; devices and segments are told by their index.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -249,6 +250,11 @@ pub struct Summary {
     pub real_s: f64,
     /// Resident memory at the end, in bytes. Not part of it either.
     pub memory_bytes: u64,
+}
+
+/// In microseconds.
+pub(crate) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How a measure spreads.

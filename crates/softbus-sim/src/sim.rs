@@ -106,12 +106,20 @@ impl Sim {
 
     /// Adds a device; it is off.
     pub fn add(&mut self, spec: DeviceSpec) -> Device {
-        self.watch.add_device(spec.rate_ops_per_s);
+        self.watch.add_device(&spec);
         let index = self.devices.len();
         let device =
             Device::new(&self.world, index, spec, (self.seed, self.crypto), self.tasks.clone());
         self.devices.push(device.clone());
         device
+    }
+
+    /// Switches a device on.
+    ///
+    /// # Errors
+    /// If its bus does not start.
+    pub async fn start(&self, device: &Device) -> Result<Bus, SimError> {
+        device.start().await.map_err(|error| SimError::Start { device: device.name().to_owned(), error })
     }
 
     /// All devices, in the order in which they were added.

@@ -10,14 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softbus_core::TaskId;
 use softbus_core::wire::task::Fence;
+use softbus_net::seam::memory::running_host;
 use tokio::time::Instant;
 
-use crate::record::{EventRecord, InvariantRecord, RunSpan, ViolationRecord};
+use crate::record::{EventRecord, InvariantRecord, RunSpan, ViolationRecord, micros};
+use crate::scenario::DeviceSpec;
 use effects::Sink;
 use live::Live;
 
 /// Violations of one invariant that are kept; the first is what matters.
 const VIOLATIONS: usize = 16;
+/// A battery may fall so much between a promise of room and the first step there, in permille.
+const DRAINED_PERMILLE: u16 = 5;
 /// Events kept for the report; later ones are counted only.
 const EVENTS: usize = 200_000;
 
@@ -45,6 +49,10 @@ struct State {
     begin: Instant,
     /// The devices' speeds, in operations per second of one core.
     rates: Vec<u64>,
+    /// Their batteries' floors and charges.
+    batteries: Vec<(u16, Option<u16>)>,
+    /// By whom work was ordered.
+    ordered: BTreeMap<u32, usize>,
     live: Live,
     sinks: BTreeMap<u32, Sink>,
     invariants: BTreeMap<&'static str, InvariantRecord>,
@@ -53,30 +61,12 @@ struct State {
 
 thread_local! {
     static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
-    /// Whose work is done on this thread right now.
-    static AT: RefCell<Option<usize>> = const { RefCell::new(None) };
-}
-
-/// Whose work is done while this lives.
-pub(crate) struct At(Option<usize>);
-
-impl At {
-    /// From now on this device's.
-    pub fn device(index: usize) -> Self {
-        Self(AT.replace(Some(index)))
-    }
-}
-
-impl Drop for At {
-    fn drop(&mut self) {
-        AT.set(self.0);
-    }
 }
 
 /// A step of a piece of work was taken, by the device whose work this thread does now.
 pub(crate) fn stepped(order: u32, task: TaskId, fence: Fence, ops: u64) {
     let watch = WATCH.with_borrow(Clone::clone);
-    if let (Some(watch), Some(device)) = (watch, AT.with_borrow(|at| *at)) {
+    if let (Some(watch), Some(device)) = (watch, running_host()) {
         watch.stepped(device, order, task, fence, ops);
     }
 }
@@ -92,6 +82,8 @@ impl Watch {
         let state = State {
             begin: Instant::now(),
             rates: Vec::new(),
+            batteries: Vec::new(),
+            ordered: BTreeMap::new(),
             live: Live::default(),
             sinks: BTreeMap::new(),
             invariants: invariants.collect(),
@@ -111,13 +103,31 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add_device(&self, rate_ops_per_s: u64) {
-        self.state().rates.push(rate_ops_per_s.max(1));
+    pub(crate) fn add_device(&self, spec: &DeviceSpec) {
+        let mut state = self.state();
+        state.rates.push(spec.rate_ops_per_s.max(1));
+        state.batteries.push(spec.battery.map_or((0, None), |b| (b.floor_permille, Some(b.charge_permille))));
+    }
+
+    /// An order will come from this device.
+    pub(crate) fn ordered(&self, order: u32, by: usize) {
+        self.state().ordered.insert(order, by);
+    }
+
+    pub(crate) fn set_battery(&self, device: usize, permille: Option<u16>) {
+        if let Some(known) = self.state().batteries.get_mut(device) {
+            known.1 = permille;
+        }
+    }
+
+    /// Nanoseconds since the begin.
+    pub fn now_ns(&self) -> u64 {
+        u64::try_from(self.state().begin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Microseconds since the begin.
     pub fn now_us(&self) -> u64 {
-        micros(self.state().begin)
+        micros(self.state().begin.elapsed())
     }
 
     /// Notes something for the report.
@@ -127,9 +137,7 @@ impl Watch {
 
     /// An invariant was looked at and held.
     pub fn held(&self, invariant: &'static str) {
-        if let Some(record) = self.state().invariants.get_mut(invariant) {
-            record.checked += 1;
-        }
+        self.state().held(invariant);
     }
 
     /// An invariant was found violated.
@@ -144,19 +152,33 @@ impl Watch {
 
     fn stepped(&self, device: usize, order: u32, task: TaskId, fence: Fence, ops: u64) {
         let mut state = self.state();
-        let now = micros(state.begin);
+        let now = micros(state.begin.elapsed());
         // The step is told at its end; it began when its operations did.
         let rate = state.rates.get(device).copied().unwrap_or(1);
         let took = u64::try_from(u128::from(ops) * 1_000_000 / u128::from(rate)).unwrap_or(u64::MAX);
-        let found = state.live.stepped(device, order, task, fence, (now.saturating_sub(took), now));
+        let before = state.live.last(order).map(|run| run.on);
+        let found = state.live.stepped(device, order, task, fence, (now.saturating_sub(took), now), ops);
         match found {
-            Ok(()) => {
-                if let Some(record) = state.invariants.get_mut("at-most-one-live") {
-                    record.checked += 1;
-                }
-            }
+            Ok(()) => state.held("at-most-one-live"),
             Err(text) => state.violated("at-most-one-live", text),
         }
+        // Its first step here, of somebody else's work.
+        let guest = before != Some(device) && state.ordered.get(&order).is_some_and(|by| *by != device);
+        if let (true, Some((floor, Some(charge)))) = (guest, state.batteries.get(device).copied()) {
+            // What was drained since it agreed to take it does not count.
+            if charge + DRAINED_PERMILLE >= floor {
+                state.held("battery-floor");
+            } else {
+                let text = format!("device {device} took work {order} with {charge} ‰ of charge; its floor is {floor} ‰");
+                state.violated("battery-floor", text);
+            }
+        }
+    }
+
+    /// Where a piece of work is, and how much of it was done in all its steps.
+    pub(crate) fn progress(&self, order: u32) -> Option<(usize, u64)> {
+        let state = self.state();
+        Some((state.live.last(order)?.on, state.live.done(order)))
     }
 
     /// An effect of a piece of work reached whoever acts on it.
@@ -164,11 +186,7 @@ impl Watch {
         let mut state = self.state();
         let found = state.sinks.entry(order).or_default().take(order, sequence, bytes, fresh);
         match found {
-            Ok(()) => {
-                if let Some(record) = state.invariants.get_mut("effects-once") {
-                    record.checked += 1;
-                }
-            }
+            Ok(()) => state.held("effects-once"),
             Err(text) => state.violated("effects-once", text),
         }
     }
@@ -195,15 +213,21 @@ impl Watch {
 }
 
 impl State {
+    fn held(&mut self, invariant: &'static str) {
+        if let Some(record) = self.invariants.get_mut(invariant) {
+            record.checked += 1;
+        }
+    }
+
     fn note(&mut self, kind: &str, device: Option<usize>, text: String) {
         if self.events.len() < EVENTS {
-            let at_us = micros(self.begin);
+            let at_us = micros(self.begin.elapsed());
             self.events.push(EventRecord { at_us, kind: kind.into(), device, text });
         }
     }
 
     fn violated(&mut self, invariant: &'static str, text: String) {
-        let at_us = micros(self.begin);
+        let at_us = micros(self.begin.elapsed());
         self.note("violation", None, format!("{invariant}: {text}"));
         if let Some(record) = self.invariants.get_mut(invariant) {
             record.checked += 1;
@@ -212,8 +236,4 @@ impl State {
             }
         }
     }
-}
-
-fn micros(begin: Instant) -> u64 {
-    u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use softbus_core::{CircleId, DeviceId, Signed, WallMs};
+use softbus_core::{CircleId, DeviceId, Hash, Signed, WallMs};
 use softbus_trust::circle::{CircleSecret, CircleSet};
 use softbus_trust::pairing::{Gate, Now};
 use softbus_trust::{AccessRules, CircleView, CirclesView, DeviceKey, PairingState};
@@ -147,6 +147,11 @@ impl Keeper {
     }
 
     /// See [`Judge::changed`](crate::Judge::changed).
+    /// The newest statements of a circle, those that no other follows. Two devices with equal ones have equal statements.
+    pub fn heads(&self, circle: CircleId) -> Option<Vec<Hash>> {
+        self.read().circles.get(&circle).map(|kept| kept.set.heads())
+    }
+
     pub(super) fn subscribe_changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

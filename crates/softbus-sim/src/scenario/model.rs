@@ -169,6 +169,30 @@ pub struct DeviceSpec {
     pub runs_tasks: bool,
 }
 
+impl DeviceSpec {
+    /// A machine of four cores on the mains, on segment `home` and in no circle: for tests to change.
+    pub fn plain(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: DeviceKind::Other,
+            segment: "home".into(),
+            circles: BTreeMap::new(),
+            cores: 4,
+            rate_ops_per_s: 50_000_000,
+            memory_bytes: 4 << 30,
+            battery: None,
+            heat: None,
+            power: Power::default(),
+            clock_offset_ms: 0,
+            clock_drift_ppm: 0,
+            disk: Disk::default(),
+            link_budget: 32,
+            starts: Duration::ZERO,
+            runs_tasks: true,
+        }
+    }
+}
+
 /// A device's role in a circle.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

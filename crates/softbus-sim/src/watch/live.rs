@@ -16,6 +16,8 @@ pub(super) struct Live {
     /// The newest step of each branch: its epoch, who took it, and when.
     newest: BTreeMap<(TaskId, Branch), (u64, usize, u64)>,
     spans: BTreeMap<u32, Vec<RunSpan>>,
+    /// Operations of all steps, also of those that were done again.
+    done: BTreeMap<u32, u64>,
 }
 
 impl Live {
@@ -27,6 +29,7 @@ impl Live {
         task: TaskId,
         fence: Fence,
         span: (u64, u64),
+        ops: u64,
     ) -> Result<(), String> {
         let epoch = fence.epoch.0;
         let before = self.newest.get(&(task, fence.branch)).copied();
@@ -49,6 +52,7 @@ impl Live {
         if before.is_none_or(|(newest, _, _)| newest <= epoch) {
             self.newest.insert((task, fence.branch), (epoch, device, span.1));
         }
+        *self.done.entry(order).or_default() += ops;
         let spans = self.spans.entry(order).or_default();
         let full = spans.len() >= SPANS;
         match spans.last_mut() {
@@ -66,6 +70,14 @@ impl Live {
             }),
         }
         found
+    }
+
+    pub fn last(&self, order: u32) -> Option<RunSpan> {
+        self.spans.get(&order)?.last().copied()
+    }
+
+    pub fn done(&self, order: u32) -> u64 {
+        self.done.get(&order).copied().unwrap_or(0)
     }
 
     pub fn runs(&self, order: u32) -> Vec<RunSpan> {
@@ -87,17 +99,17 @@ mod tests {
     fn a_hand_over_is_fine_and_two_at_once_are_not() {
         let task = TaskId([1; 16]);
         let mut live = Live::default();
-        assert_eq!(live.stepped(0, 7, task, fence(1), (0, 10)), Ok(()));
-        assert_eq!(live.stepped(0, 7, task, fence(1), (10, 20)), Ok(()));
-        assert_eq!(live.stepped(1, 7, task, fence(2), (25, 30)), Ok(()));
-        assert_eq!(live.stepped(0, 7, task, fence(3), (30, 40)), Ok(()));
+        assert_eq!(live.stepped(0, 7, task, fence(1), (0, 10), 1), Ok(()));
+        assert_eq!(live.stepped(0, 7, task, fence(1), (10, 20), 1), Ok(()));
+        assert_eq!(live.stepped(1, 7, task, fence(2), (25, 30), 1), Ok(()));
+        assert_eq!(live.stepped(0, 7, task, fence(3), (30, 40), 1), Ok(()));
         let spans: Vec<_> = live.runs(7).iter().map(|run| (run.on, run.from_us, run.to_us)).collect();
         assert_eq!(spans, [(0, 0, 20), (1, 25, 30), (0, 30, 40)]);
-        assert!(live.stepped(1, 7, task, fence(2), (30, 41)).unwrap_err().contains("in epoch 3"));
-        assert!(live.stepped(1, 7, task, fence(3), (40, 50)).unwrap_err().contains("both"));
-        assert!(live.stepped(2, 7, task, fence(4), (35, 50)).unwrap_err().contains("while"));
+        assert!(live.stepped(1, 7, task, fence(2), (30, 41), 1).unwrap_err().contains("in epoch 3"));
+        assert!(live.stepped(1, 7, task, fence(3), (40, 50), 1).unwrap_err().contains("both"));
+        assert!(live.stepped(2, 7, task, fence(4), (35, 50), 1).unwrap_err().contains("while"));
         // Another branch is another thing.
         let other = Fence { branch: Branch { fork: 1, ..Branch::NONE }, epoch: Epoch(1) };
-        assert_eq!(live.stepped(5, 7, task, other, (0, 60)), Ok(()));
+        assert_eq!(live.stepped(5, 7, task, other, (0, 60), 1), Ok(()));
     }
 }

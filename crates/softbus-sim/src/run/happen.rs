@@ -1,0 +1,396 @@
+//! What happens to devices and network, and how it ends again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Director;
+use crate::device::Device;
+use crate::record::DeviceState;
+use crate::scenario::{RoleSpec, WaySpec, What};
+
+/// How long a device that shuts down waits for its tasks to leave.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What ends something that happened.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Undo {
+    Start(usize),
+    Mend(Vec<(usize, usize)>),
+    Wake(usize),
+    Weather(String, WaySpec),
+    Load(usize),
+    Drift(usize),
+    DiskFull(usize),
+    DiskFail(usize),
+}
+
+impl Director {
+    fn find(&self, name: &str) -> Option<Device> {
+        self.sim.device(name).filter(|device| device.mode() != DeviceState::Lost).cloned()
+    }
+
+    /// Does it, and says what ends it and when.
+    pub(super) fn happen(&mut self, what: &What) -> Option<(Duration, Undo)> {
+        let now = self.sim.watch().now_us();
+        let text = describe(what);
+        let name = text.split(' ').next().unwrap_or_default().to_owned();
+        let person = matches!(what, What::MoveTask { .. } | What::CancelTask { .. } | What::WrongPin { .. });
+        let about = subject(what).and_then(|name| self.sim.device(name)).map(Device::index);
+        self.sim.watch().note(if person { "person" } else { "fault" }, about, &text);
+        self.ears.trace.line(self.sim.watch().now_ns(), "*", &text);
+        self.ears.heard.lock().fault(&name, now);
+        match what {
+            What::Crash { device, down } => {
+                let device = self.find(device)?;
+                let seed = u64::from_le_bytes(self.sim.draw(&format!("crash {} at {now}", device.name())));
+                self.gone(&device);
+                device.crash(seed);
+                Some(((*down)?, Undo::Start(device.index())))
+            }
+            What::Kill { device, down } => {
+                let device = self.find(device)?;
+                self.gone(&device);
+                device.kill();
+                Some(((*down)?, Undo::Start(device.index())))
+            }
+            What::Shutdown { device, down } => {
+                let device = self.find(device)?;
+                let off = device.clone();
+                self.sim.spawn(async move { off.shutdown(DRAIN).await });
+                Some(((*down)?.max(DRAIN + Duration::from_secs(3)), Undo::Start(device.index())))
+            }
+            What::Lose { device } => {
+                let device = self.find(device)?;
+                self.gone(&device);
+                device.lose();
+                None
+            }
+            What::Sleep { device, announced, span } => {
+                let device = self.find(device)?;
+                if device.mode() != DeviceState::Up {
+                    return None;
+                }
+                device.set_mode(DeviceState::Asleep);
+                self.network.sleep(&device, *announced, *span);
+                Some((*span, Undo::Wake(device.index())))
+            }
+            What::Cut { from, to, one_way, span } => {
+                let (from, to) = (self.find(from)?.index(), self.find(to)?.index());
+                let mut pairs = vec![(from, to)];
+                if !one_way {
+                    pairs.push((to, from));
+                }
+                self.network.cut(&self.sim, &pairs);
+                Some((*span, Undo::Mend(pairs)))
+            }
+            What::Partition { groups, span } => {
+                let mut group: BTreeMap<usize, usize> = BTreeMap::new();
+                for (number, names) in groups.iter().enumerate() {
+                    group.extend(names.iter().filter_map(|n| self.sim.device(n)).map(|d| (d.index(), number)));
+                }
+                let count = self.sim.devices().len();
+                let apart = |a: &usize, b: &usize| {
+                    a != b && (group.get(a).is_none() || group.get(a) != group.get(b))
+                };
+                let pairs: Vec<(usize, usize)> = (0..count)
+                    .flat_map(|a| (0..count).map(move |b| (a, b)))
+                    .filter(|(a, b)| apart(a, b))
+                    .collect();
+                self.network.cut(&self.sim, &pairs);
+                Some((*span, Undo::Mend(pairs)))
+            }
+            What::Move { device, segment } => {
+                let device = self.find(device)?;
+                self.network.move_to(&device, segment);
+                if let Some(at) = self.scenario.segments.iter().position(|s| s.name == *segment) {
+                    self.places[device.index()].push((now, at));
+                }
+                None
+            }
+            What::Weather { segment, way, span } => {
+                let usual = self.scenario.segments.iter().find(|s| s.name == *segment)?.way;
+                self.network.weather(segment, *way);
+                Some((*span, Undo::Weather(segment.clone(), usual)))
+            }
+            What::Load { device, permille, span } => {
+                let device = self.find(device)?.index();
+                self.loads[device] = *permille;
+                Some((*span, Undo::Load(device)))
+            }
+            What::Plug { device } | What::Unplug { device } => {
+                let device = self.find(device)?.index();
+                self.bodies[device].plug(matches!(what, What::Plug { .. }));
+                None
+            }
+            What::ClockJump { device, by_ms } => {
+                self.find(device)?.host().clock().jump_wall(*by_ms);
+                None
+            }
+            What::Drift { device, ppm, span } => {
+                let device = self.find(device)?;
+                device.host().clock().set_drift_ppm(*ppm);
+                Some((*span, Undo::Drift(device.index())))
+            }
+            What::DiskFull { device, span } => {
+                let device = self.find(device)?;
+                let disk = device.host().disk();
+                disk.set_capacity(Some(disk.used_bytes()));
+                Some((*span, Undo::DiskFull(device.index())))
+            }
+            What::DiskFail { device, span } => {
+                let device = self.find(device)?;
+                device.host().disk().fail_after(Some(0));
+                Some((*span, Undo::DiskFail(device.index())))
+            }
+            What::MoveTask { task, to } => {
+                self.move_task(task, to.as_deref());
+                None
+            }
+            What::CancelTask { task } => {
+                self.cancel_task(task);
+                None
+            }
+            What::Remove { circle, by, device } => {
+                self.remove(circle, by, device);
+                None
+            }
+            What::WrongPin { shown, entered } => {
+                self.wrong_pin(shown, entered);
+                None
+            }
+            What::Stranger { segment } => {
+                self.stranger(segment);
+                None
+            }
+        }
+    }
+
+    pub(super) fn undo(&mut self, undo: Undo) {
+        let now = self.sim.watch().now_us();
+        let device = |index: usize| self.sim.devices()[index].clone();
+        self.ears.heard.lock().disturbed_us = now;
+        match undo {
+            Undo::Start(index) => {
+                let device = device(index);
+                if device.mode() == DeviceState::Off {
+                    self.switch_on(&device);
+                }
+            }
+            Undo::Mend(pairs) => self.network.mend(&self.sim, &pairs),
+            Undo::Wake(index) => {
+                let device = device(index);
+                if device.mode() == DeviceState::Asleep {
+                    device.set_mode(DeviceState::Up);
+                    self.network.wake(&device);
+                }
+            }
+            Undo::Weather(segment, way) => self.network.weather(&segment, way),
+            Undo::Load(index) => self.loads[index] = 0,
+            Undo::Drift(index) => {
+                let device = device(index);
+                device.host().clock().set_drift_ppm(device.spec().clock_drift_ppm);
+            }
+            Undo::DiskFull(index) => {
+                let device = device(index);
+                device.host().disk().set_capacity(device.spec().disk.capacity_bytes);
+            }
+            Undo::DiskFail(index) => device(index).host().disk().fail_after(None),
+        }
+    }
+
+    /// It goes, undisturbed by anything else: from here on the others' presence is timed.
+    fn gone(&self, device: &Device) {
+        let now = self.sim.watch().now_us();
+        let mut heard = self.ears.heard.lock();
+        heard.came_us.remove(&device.index());
+        if device.mode() == DeviceState::Up {
+            heard.went_us.insert(device.index(), now);
+        }
+    }
+
+    fn move_task(&self, name: &str, to: Option<&str>) {
+        let Some(number) = self.scenario.tasks.iter().position(|order| order.name == name) else { return };
+        let to = to.and_then(|name| self.sim.device(name)).map(Device::id);
+        let Some(device) = self.find(&self.scenario.tasks[number].from) else { return };
+        let task = self.ears.heard.lock().orders[number].task;
+        if let (Some(bus), Some(task)) = (device.bus(), task) {
+            let (ears, name) = (self.ears.clone(), name.to_owned());
+            device.host().spawn(async move {
+                let said = match bus.tasks().move_to(task, to, "ordered by the scenario").await {
+                    Ok(_) => return,
+                    Err(error) => format!("`{name}` does not move: {error}"),
+                };
+                ears.watch.note("person", None, said);
+            });
+        }
+    }
+
+    fn cancel_task(&self, name: &str) {
+        let Some(number) = self.scenario.tasks.iter().position(|order| order.name == name) else { return };
+        let Some(device) = self.find(&self.scenario.tasks[number].from) else { return };
+        let task = {
+            let mut heard = self.ears.heard.lock();
+            heard.orders[number].cancelled = true;
+            heard.orders[number].task
+        };
+        if let (Some(bus), Some(task)) = (device.bus(), task) {
+            let ears = self.ears.clone();
+            device.host().spawn(async move {
+                if let Err(error) = bus.tasks().cancel(task).await {
+                    ears.watch.note("person", None, format!("a task is not cancelled: {error}"));
+                }
+            });
+        }
+    }
+
+    fn remove(&mut self, circle: &str, by: &str, device: &str) {
+        let (Some(by), Some(device)) = (self.find(by), self.sim.device(device).cloned()) else { return };
+        let Some(id) = self.circles.get(circle).map(|circle| circle.id()) else { return };
+        self.removed.insert(device.index());
+        if let Some(bus) = by.bus() {
+            let (ears, name) = (self.ears.clone(), device.name().to_owned());
+            by.host().spawn(async move {
+                if let Err(error) = bus.circles().remove(Some(id), device.id()).await {
+                    ears.watch.note("person", None, format!("{name} is not removed: {error}"));
+                }
+            });
+        }
+    }
+
+    fn wrong_pin(&self, shown: &str, entered: &str) {
+        let (Some(shown), Some(entered)) = (self.find(shown), self.find(entered)) else { return };
+        let (Some(shower), Some(enterer)) = (shown.bus(), entered.bus()) else { return };
+        let ears = self.ears.clone();
+        let names = (shown.name().to_owned(), entered.name().to_owned());
+        entered.host().spawn(async move {
+            let options = softbus::PairOptions { join: true, ..Default::default() };
+            let opening = match shower.open_pairing(options.clone()).await {
+                Ok(opening) => opening,
+                Err(error) => return ears.watch.note("person", None, format!("no PIN: {error}")),
+            };
+            let right = match &*opening.state.borrow() {
+                softbus::PairingState::Open { pin, .. } => pin.reveal().to_owned(),
+                _ => return,
+            };
+            // The last digit is another one.
+            let mut wrong = right.clone();
+            let last = wrong.pop().and_then(|digit| digit.to_digit(10)).unwrap_or(0);
+            wrong.push(char::from_digit((last + 1) % 10, 10).unwrap_or('0'));
+            match enterer.pair_with(shower.id(), &wrong, options).await {
+                Ok(_) => ears.watch.violated(
+                    "wrong-pin",
+                    format!("{} showed {right}, {} entered {wrong}, and they are paired", names.0, names.1),
+                ),
+                Err(_) => ears.watch.held("wrong-pin"),
+            }
+            let _ = shower.circles().close_pairing(false).await;
+        });
+    }
+
+    /// A device that nobody trusts, which makes up a circle with all those that it knows of and calls at each.
+    fn stranger(&mut self, segment: &str) {
+        let name = format!("stranger-{}", self.sim.devices().len());
+        let spec = crate::scenario::DeviceSpec { segment: segment.to_owned(), ..crate::scenario::DeviceSpec::plain(&name) };
+        let victims: Vec<Device> = self.sim.devices().to_vec();
+        let stranger = self.join_world(spec);
+        let mut roles = vec![(stranger.clone(), softbus::Role::Owner)];
+        roles.extend(victims.iter().take(64).map(|victim| (victim.clone(), softbus::Role::Member)));
+        let forged = match self.sim.ready_circle(&name, &roles) {
+            Ok(circle) => circle,
+            Err(error) => return self.sim.watch().note("fault", None, error.to_string()),
+        };
+        let ears = self.ears.clone();
+        self.sim.spawn(async move {
+            let Ok(bus) = stranger.start().await else { return };
+            if forged.provision(&bus).await.is_err() {
+                return;
+            }
+            for victim in victims.iter().take(64) {
+                for service in ["task/1", "roster/1", "circle/1", "admin/1"] {
+                    let asked = bus.request(victim.id(), service, vec![0; 8]).await;
+                    match asked {
+                        Ok(_) => ears.watch.violated(
+                            "strangers-out",
+                            format!("{} was answered by {} on {service}", stranger.name(), victim.name()),
+                        ),
+                        Err(_) => ears.watch.held("strangers-out"),
+                    }
+                }
+            }
+            stranger.kill();
+        });
+    }
+}
+
+/// The role as the trust room calls it.
+pub(super) fn role(role: RoleSpec) -> softbus::Role {
+    match role {
+        RoleSpec::Owner => softbus::Role::Owner,
+        RoleSpec::Member => softbus::Role::Member,
+        RoleSpec::Guest => softbus::Role::Guest,
+    }
+}
+
+/// The device it is about.
+fn subject(what: &What) -> Option<&str> {
+    match what {
+        What::Crash { device, .. }
+        | What::Kill { device, .. }
+        | What::Shutdown { device, .. }
+        | What::Lose { device }
+        | What::Sleep { device, .. }
+        | What::Move { device, .. }
+        | What::Load { device, .. }
+        | What::Plug { device }
+        | What::Unplug { device }
+        | What::ClockJump { device, .. }
+        | What::Drift { device, .. }
+        | What::DiskFull { device, .. }
+        | What::DiskFail { device, .. }
+        | What::Remove { device, .. } => Some(device),
+        What::Cut { from, .. } => Some(from),
+        What::WrongPin { shown, .. } => Some(shown),
+        _ => None,
+    }
+}
+
+/// In words, the first of which names the sort.
+pub(crate) fn describe(what: &What) -> String {
+    let down = |down: &Option<Duration>| match down {
+        Some(down) => format!("for {down:?}"),
+        None => "for good".to_owned(),
+    };
+    match what {
+        What::Crash { device, down: d } => format!("crash of {device} {}", down(d)),
+        What::Kill { device, down: d } => format!("kill of {device} {}", down(d)),
+        What::Shutdown { device, down: d } => format!("shutdown of {device} {}", down(d)),
+        What::Lose { device } => format!("loss of {device}"),
+        What::Sleep { device, announced, span } => {
+            format!("sleep of {device} for {span:?}{}", if *announced { ", announced" } else { "" })
+        }
+        What::Cut { from, to, one_way, span } => {
+            format!("cut {} {from} {} {to} for {span:?}", if *one_way { "from" } else { "between" }, if *one_way { "to" } else { "and" })
+        }
+        What::Partition { groups, span } => {
+            let groups: Vec<String> = groups.iter().map(|group| group.join("+")).collect();
+            format!("partition {} for {span:?}", groups.join(" | "))
+        }
+        What::Move { device, segment } => format!("move of {device} to {segment}"),
+        What::Weather { segment, way, span } => format!(
+            "weather on {segment} for {span:?}: {:?} ± {:?}, {} ppm lost",
+            way.latency, way.jitter, way.loss_ppm
+        ),
+        What::Load { device, permille, span } => format!("load of {permille} ‰ on {device} for {span:?}"),
+        What::Plug { device } => format!("plug in {device}"),
+        What::Unplug { device } => format!("unplug {device}"),
+        What::ClockJump { device, by_ms } => format!("clock-jump of {device} by {by_ms} ms"),
+        What::Drift { device, ppm, span } => format!("drift of {device} by {ppm} ppm for {span:?}"),
+        What::DiskFull { device, span } => format!("disk-full on {device} for {span:?}"),
+        What::DiskFail { device, span } => format!("disk-fail on {device} for {span:?}"),
+        What::MoveTask { task, to } => format!("move-task {task} to {}", to.as_deref().unwrap_or("the best")),
+        What::CancelTask { task } => format!("cancel-task {task}"),
+        What::Remove { circle, by, device } => format!("remove {device} from {circle} by {by}"),
+        What::WrongPin { shown, entered } => format!("wrong-pin shown by {shown}, entered on {entered}"),
+        What::Stranger { segment } => format!("stranger on {segment}"),
+    }
+}

@@ -1,0 +1,53 @@
+//! What is known of the run so far, by everybody who listens: devices' events, orders and how they go.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use softbus_core::{DeviceId, TaskId};
+
+use crate::record::Placed;
+
+/// Shared by all who listen in one run.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<All>>);
+
+#[derive(Default)]
+pub(super) struct All {
+    pub devices: BTreeMap<DeviceId, usize>,
+    pub orders: Vec<Order>,
+    pub by_task: BTreeMap<TaskId, usize>,
+    /// When a device last went or came undisturbed by anything else, for presence times.
+    pub went_us: BTreeMap<usize, u64>,
+    pub came_us: BTreeMap<usize, u64>,
+    pub presence_us: Vec<u64>,
+    pub discovery_us: Vec<u64>,
+    pub faults: BTreeMap<String, u64>,
+    /// When something last disturbed anybody.
+    pub disturbed_us: u64,
+}
+
+/// A piece of work that was ordered.
+#[derive(Clone, Default)]
+pub(super) struct Order {
+    pub submitted_us: Option<u64>,
+    pub task: Option<TaskId>,
+    pub accepted_us: Option<u64>,
+    pub done_us: Option<u64>,
+    /// How it ended, or why it could not be submitted so far.
+    pub said: Option<String>,
+    pub cancelled: bool,
+    pub placed: Option<Placed>,
+}
+
+impl Heard {
+    pub fn lock(&self) -> MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl All {
+    pub fn fault(&mut self, name: &str, at_us: u64) {
+        *self.faults.entry(name.to_owned()).or_default() += 1;
+        self.disturbed_us = self.disturbed_us.max(at_us);
+    }
+}

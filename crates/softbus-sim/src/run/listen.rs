@@ -1,0 +1,162 @@
+//! Listens to one run of a device: what its bus says goes into the trace, and into the figures.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use softbus::Bus;
+use softbus::roster::{Event, Update};
+use softbus_net::Presence;
+use softbus_task::TaskEvent;
+
+use super::heard::Heard;
+use crate::device::Device;
+use crate::scenario::TaskOrder;
+use crate::trace::Trace;
+use crate::watch::Watch;
+use crate::work::WorkEffect;
+
+/// What whoever listens needs.
+#[derive(Clone)]
+pub(super) struct Ears {
+    pub heard: Heard,
+    pub watch: Watch,
+    pub trace: Arc<Trace>,
+    pub orders: Arc<Vec<TaskOrder>>,
+}
+
+impl Ears {
+    /// Listens to this run of the device from now on.
+    pub fn listen(&self, device: &Device, bus: &Bus) {
+        // Dropped with this run of the host.
+        let (ears, at, run) = (self.clone(), device.clone(), device.run());
+        let mut events = bus.tasks().events();
+        device.host().spawn(async move {
+            let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+            while let Some(event) = events.next().await {
+                ears.task_event(&at, run, &mut last, event);
+            }
+        });
+        let (ears, at) = (self.clone(), device.clone());
+        let mut events = bus.events();
+        device.host().spawn(async move {
+            while let Ok(update) = events.next().await {
+                ears.roster_event(&at, update);
+            }
+        });
+        let (ears, since) = (self.clone(), self.watch.now_us());
+        let mut nearby = bus.nearby();
+        device.host().spawn(async move {
+            if nearby.wait_for(|seen| !seen.is_empty()).await.is_ok() {
+                let took = ears.watch.now_us() - since;
+                ears.heard.lock().discovery_us.push(took);
+            }
+        });
+        let mine = self.orders.iter().enumerate().filter(|(_, order)| order.from == device.name());
+        for (number, _) in mine {
+            let task = self.heard.lock().orders.get(number).filter(|o| o.done_us.is_none()).and_then(|o| o.task);
+            if let Some(task) = task {
+                self.await_end(device, bus, number, task);
+            }
+        }
+    }
+
+    /// Waits on the submitter until a piece of work is accepted, and then for its result.
+    pub fn await_end(&self, device: &Device, bus: &Bus, number: usize, task: softbus_core::TaskId) {
+        let (ears, at, tasks) = (self.clone(), device.clone(), bus.tasks().clone());
+        device.host().spawn(async move {
+            let handle = match tasks.handle(task).await {
+                Ok(handle) => handle,
+                Err(error) => {
+                    ears.log(&at, &format!("task {task} is not known any more: {error}"));
+                    return;
+                }
+            };
+            if ears.heard.lock().orders[number].accepted_us.is_none() && handle.accepted().await.is_ok() {
+                ears.heard.lock().orders[number].accepted_us = Some(ears.watch.now_us());
+            }
+            let output = handle.output::<u64>().await;
+            let order = &ears.orders[number];
+            let now = ears.watch.now_us();
+            match output {
+                Ok(output) => {
+                    let expected = super::input(number, order).expected();
+                    if output == expected {
+                        ears.watch.held("right-results");
+                    } else {
+                        let text = format!("work `{}` gave {output:#x}, not {expected:#x}", order.name);
+                        ears.watch.violated("right-results", text);
+                    }
+                    let mut heard = ears.heard.lock();
+                    heard.orders[number].done_us = Some(now);
+                    heard.orders[number].said = Some("done".into());
+                }
+                Err(error) => {
+                    let mut heard = ears.heard.lock();
+                    heard.orders[number].said = Some(error.to_string());
+                }
+            }
+        });
+    }
+
+    fn log(&self, device: &Device, text: &str) {
+        self.trace.line(self.watch.now_ns(), device.name(), text);
+    }
+
+    fn task_event(&self, device: &Device, run: u64, last: &mut BTreeMap<u32, u64>, event: TaskEvent) {
+        match &event {
+            TaskEvent::Effect { task, sequence, bytes } => {
+                // Acted on by who ordered the work.
+                let mine = self.heard.lock().by_task.get(task).copied();
+                let mine = mine.filter(|number| self.orders[*number].from == device.name());
+                if let (Some(number), Ok(_)) = (mine, postcard::from_bytes::<WorkEffect>(bytes)) {
+                    let number = number as u32;
+                    let before = last.get(&number).copied().unwrap_or(0);
+                    let again = run > 1 && *sequence > before;
+                    last.insert(number, before.max(*sequence));
+                    self.watch.effect(number, *sequence, bytes, again);
+                }
+            }
+            TaskEvent::EffectsMissed { task, to, .. } => {
+                let number = self.heard.lock().by_task.get(task).copied();
+                if let Some(number) = number.filter(|number| self.orders[*number].from == device.name()) {
+                    self.watch.effects_missed(number as u32, *to);
+                }
+            }
+            TaskEvent::Progress { .. } | TaskEvent::Preview { .. } => return,
+            TaskEvent::Moved { task, moved } => {
+                self.watch.note("task", Some(device.index()), format!("task {task} moved: {:?}", moved.reason));
+            }
+            TaskEvent::Trouble { task, error } => {
+                self.watch.note("task", Some(device.index()), format!("task {task}: {error}"));
+            }
+            _ => {}
+        }
+        self.log(device, &format!("{event:?}"));
+    }
+
+    fn roster_event(&self, device: &Device, update: Update) {
+        if let Update::Event(numbered) = &update {
+            if matches!(numbered.event, Event::NowChanged { .. } | Event::LinkChanged { .. }) {
+                return;
+            }
+            if let Event::PresenceChanged { id, to, .. } = &numbered.event {
+                let now = self.watch.now_us();
+                let mut heard = self.heard.lock();
+                let about = heard.devices.get(id).copied();
+                let since = about.and_then(|about| match to {
+                    Presence::Offline => heard.went_us.get(&about).copied(),
+                    Presence::Online => heard.came_us.get(&about).copied(),
+                    _ => None,
+                });
+                if let Some(since) = since {
+                    heard.presence_us.push(now - since);
+                }
+            }
+        }
+        let said = match &update {
+            Update::Event(numbered) => format!("{:?}", numbered.event),
+            Update::Lagged { missed, .. } => format!("missed {missed} roster events"),
+        };
+        self.log(device, &said);
+    }
+}
