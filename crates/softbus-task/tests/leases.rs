@@ -81,7 +81,7 @@ async fn a_promise_that_is_not_used_is_given_back() {
     // It gets its promise of the TV, and then there are too few devices to keep checkpoints.
     let options = SubmitOptions { policy: PolicyKind::Quorum { k: 2 }, ..options("lonely") };
     let refused = home[0].tasks.run::<Grind>(&Input::turns(30_000), options).await;
-    assert!(matches!(refused, Err(TaskError::NoPlace(_))));
+    assert!(matches!(refused, Err(TaskError::Conflict(_))));
     until_promised(&home[0], &home[1], "given back", |p| p.last == 1 && p.jobs == 0).await;
     assert_eq!(promised(&home[1], &home[1]), Promised { last: 1, ..Promised::default() });
 }
