@@ -33,7 +33,7 @@ const RATES: [&str; 15] = [
     "load",
     "unplug",
     "weather",
-    "one_way",
+    "cut_one_way",
 ];
 
 struct Chaos<'c> {
@@ -200,9 +200,9 @@ impl Chaos<'_> {
             "disk_full" => What::DiskFull { device, span },
             "disk_fail" => What::DiskFail { device, span },
             "load" => What::Load { device, permille: number(stream, self.pressure), span },
-            "cut" | "one_way" => {
+            "cut" | "cut_one_way" => {
                 let Some(to) = self.another(n, stream) else { return Vec::new() };
-                What::Cut { from: device, to, one_way: key == "one_way", span }
+                What::Cut { from: device, to, one_way: key == "cut_one_way", span }
             }
             // A clock that jumped is set right again.
             "clock_jump" => {

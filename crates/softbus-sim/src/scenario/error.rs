@@ -319,6 +319,6 @@ mod tests {
         let spot = Spot::new(&source, Place { file: 0, start: 6001, end: 10_000 });
         assert_eq!(spot.shown.chars().count(), LINE_SHOWN);
         assert!(spot.before + spot.wide <= LINE_SHOWN);
-        assert_eq!((spot.line, spot.column), (1, 3003));
+        assert_eq!((spot.line, spot.column), (1, 3004));
     }
 }

@@ -17,6 +17,7 @@ mod tasks;
 mod times;
 mod tree;
 mod values;
+mod write;
 
 pub use error::{Problem, ScenarioError, Spot};
 pub use model::*;

@@ -28,7 +28,8 @@ pub(super) struct Counted {
     pub(super) what: &'static str,
     /// As it is written.
     pub(super) example: &'static str,
-    /// Its units, each with its worth in the smallest. The one with the empty name needs none.
+    /// Its units, each with its worth in the smallest; nothing is shown in the first. The one with the empty name
+    /// needs none.
     units: &'static [(&'static str, i128)],
     /// Whether it may be a sum (`2h30m`).
     sum: bool,
@@ -52,11 +53,11 @@ pub(super) const TIME: Counted = Counted {
     what: "a duration",
     example: "\"1.5s\"",
     units: &[
+        ("s", NANOS),
         ("ns", 1),
         ("us", 1000),
         ("µs", 1000),
         ("ms", 1_000_000),
-        ("s", NANOS),
         ("min", 60 * NANOS),
         ("m", 60 * NANOS),
         ("h", 3600 * NANOS),
@@ -135,12 +136,12 @@ pub(super) const SPEED: Counted = Counted {
 pub(super) const CHANCE: Counted = Counted {
     what: "a part of a hundred",
     example: "\"5%\"",
-    units: &[("ppm", 1), ("‰", 1000), ("%", 10_000)],
+    units: &[("%", 10_000), ("‰", 1000), ("ppm", 1)],
     sum: false,
 };
 /// In thousandths.
 pub(super) const PART: Counted =
-    Counted { what: "a part of a hundred", example: "\"80%\"", units: &[("‰", 1), ("%", 10)], sum: false };
+    Counted { what: "a part of a hundred", example: "\"80%\"", units: &[("%", 10), ("‰", 1)], sum: false };
 /// In millionths by which a clock goes faster, or slower.
 pub(super) const DRIFT: Counted = Counted {
     what: "a drift",
@@ -364,7 +365,7 @@ impl Measured {
 
     /// In the first unit, without loss.
     pub(super) fn show(&self, value: f64) -> String {
-        format!("{value:?} {}", self.units[0].0)
+        format!("{value} {}", self.units[0].0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of reading scenarios.
 
+mod errors;
+mod round;
 mod shipped;
 
 use std::io;
