@@ -109,7 +109,7 @@ impl Template {
         };
         let (offset, drift) =
             (clock_value("offset", &OFFSET, OFF_MS)?, clock_value("drift", &DRIFT, 100_000)?);
-        clock.map_or(Ok(()), Fields::done)?;
+        clock.as_ref().map_or(Ok(()), Fields::done)?;
         let (disk_latency, disk_capacity, torn) = disk(fields)?;
         Ok(Self {
             kind,

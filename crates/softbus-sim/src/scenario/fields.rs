@@ -165,13 +165,13 @@ impl<'t> Fields<'t> {
     }
 
     /// Ends: whatever was not asked for is unknown. Of several the one that stands first is told.
-    pub(super) fn done(self) -> Res<()> {
+    pub(super) fn done(&self) -> Res<()> {
         let left = self.table.entries.iter().filter(|(key, _)| !self.asked.contains(&key.as_str()));
         let Some((key, (place, _))) = left.min_by_key(|(_, (place, _))| (place.file, place.start)) else {
             return Ok(());
         };
         let near = closest(key, self.asked.iter().copied()).map(str::to_owned);
-        Err(Fault::at(*place, Problem::UnknownKey { key: clip(key), table: self.title, near }))
+        Err(Fault::at(*place, Problem::UnknownKey { key: clip(key), table: self.title.clone(), near }))
     }
 }
 

@@ -59,10 +59,10 @@ fn read(table: &Table, file: &str, seed: Seed) -> Res<Scenario> {
     let events = top.tables("event", limits::EVENTS)?;
     let chaos = top.table("chaos")?;
     let bounds = top.table("bounds")?;
-    let Some(duration) = duration else { return Err(top.missing("duration", "\"60s\"")) };
     let (place, length) = (top.place_of("device"), top.place_of("duration"));
-    // A misspelt [[device]] is told as that, before it is told that there is none.
+    // What is misspelt is told as that, before it is told to be missing.
     top.done()?;
+    let Some(duration) = duration else { return Err(top.missing("duration", "\"60s\"")) };
     if devices.is_empty() {
         return Err(Fault::at(place, Problem::NoDevices));
     }

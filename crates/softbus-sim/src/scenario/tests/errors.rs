@@ -41,18 +41,15 @@ fn wrong(marked: &str, says: &str) -> Problem {
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     assert_eq!((spot.line, spot.column), (line, column), "{error}");
-    let inner = marked.split(['«', '»']).nth(1).unwrap();
-    let wide = inner.lines().next().unwrap().chars().count();
+    let first = marked.split(['«', '»']).nth(1).unwrap().lines().next().unwrap_or_default();
+    let wide = first.chars().count().max(1);
     assert_eq!(spot.wide, wide, "{error}");
     let shown = error.to_string();
     assert!(shown.starts_with(&format!("x.toml:{line}:{column}: ")), "{shown}");
     // The caret stands under the place.
     let lines: Vec<&str> = shown.lines().collect();
     let at = lines[3].find('^').unwrap();
-    assert!(
-        lines[2].chars().skip(at).collect::<String>().starts_with(inner.lines().next().unwrap()),
-        "{shown}"
-    );
+    assert!(lines[2].chars().skip(at).collect::<String>().starts_with(first), "{shown}");
     error.problem
 }
 
@@ -241,17 +238,17 @@ fn duplicate_names() {
 fn what_is_past_the_end() {
     for (text, says) in [
         ("[[event]]\nat = «\"61s\"»\ndo = \"lose\"\ndevice = \"phone\"", "`at` reaches 61s"),
-        ("[[event]]\nat = «\"1s..61s\"»\ndo = \"lose\"\ndevice = \"phone\"", "ends at 1min"),
+        ("[[event]]\nat = «\"1s..61s\"»\ndo = \"lose\"\ndevice = \"phone\"", "ends at 1m;"),
         (
             "[[event]]\nat = \"1s\"\nevery = «\"6s..7s\"»\ncount = 10\ndo = \"lose\"\ndevice = \"phone\"",
             "`every` reaches 64s",
         ),
-        ("[[task]]\nname = \"x\"\nat = «\"2m\"»\nfrom = \"phone\"\nwork = \"1 ops\"", "reaches 2min"),
+        ("[[task]]\nname = \"x\"\nat = «\"2m\"»\nfrom = \"phone\"\nwork = \"1 ops\"", "reaches 2m,"),
     ] {
         let problem = added(text, says);
         assert!(matches!(problem, Problem::PastEnd { .. }), "{problem}");
     }
-    added("[[device]]\nname = \"x\"\nsegment = \"home\"\nstarts = «\"61s\"»", "from 0s to 1min");
+    added("[[device]]\nname = \"x\"\nsegment = \"home\"\nstarts = «\"61s\"»", "from 0s to 1m");
 }
 
 #[test]
@@ -268,7 +265,8 @@ fn limits_are_kept() {
     too_many(added(tasks, "at most 1000000"));
     let events = "[[event]]\nat = \"1s\"\ndo = «\"plug\"»\ndevice = \"lamp\"\ncount = 400000";
     too_many(added(events, "at most 1000000"));
-    too_many(added("«[chaos]»\ncrash = \"1000 per second\"\nspan = \"1ms\"\ncut = \"900 per second\"\n", ""));
+    let lamps = HOME.replace("count = 3", "count = 1000");
+    too_many(wrong(&format!("{lamps}«[chaos]»\ncrash = \"1000 per second\"\nspan = \"1ms\""), "events"));
     let groups = "[[device]]\nname = \"x\"\nsegment = \"home\"\ncount = 50000\n[[event]]\nat = \"1s\"\n\
                   do = «\"partition\"»\nfor = \"1s\"\ncount = 1000\ngroups = [[\"x\"]]";
     too_many(added(groups, "groups of all partitions"));
