@@ -1,6 +1,6 @@
 //! What happens, as written: each `[[event]]` once or several times, for one device or for all of a template.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ impl Happenings {
 
 /// Whom an event befalls.
 enum Who {
-    /// Each of these, and the event is made for each.
-    Each(Range<usize>),
+    /// Each of these, at the same time.
+    Each(Vec<usize>),
     /// One of these.
     OneOf(Range<usize>),
     /// No device in particular.
@@ -88,8 +88,8 @@ pub(super) fn events(tables: Vec<Fields<'_>>, cast: &Cast<'_>) -> Res<Happenings
                 happenings.push(place, Happening { at, what: make(&draw, device, at), drawn })
             };
             match &who {
-                Who::Each(range) => {
-                    range.clone().try_for_each(|device| befall(&cast.devices.0[device].name))?;
+                Who::Each(each) => {
+                    each.iter().try_for_each(|device| befall(&cast.devices.0[*device].name))?;
                 }
                 Who::OneOf(range) => {
                     let draw = cast.seed.of(format!("{path}/{n}"));
@@ -352,11 +352,26 @@ fn remove<'m>(fields: &mut Fields<'_>, cast: &'m Cast<'m>) -> Res<(Who, Make<'m>
     ))
 }
 
-/// The `device`: of a template all.
+/// The `device`, or a list of several: of a template all.
 fn who(fields: &mut Fields<'_>, cast: &Cast<'_>) -> Res<Who> {
-    let name = fields.need_text("device", "\"phone\"")?;
-    let range = cast.devices.1.find(name, fields.place_of("device"))?;
-    Ok(if name == ANY { Who::OneOf(range) } else { Who::Each(range) })
+    let Some(node) = fields.get("device") else { return Err(fields.missing("device", "\"phone\"")) };
+    let Raw::List(list) = &node.raw else {
+        let name = text(node, "device")?;
+        let range = cast.devices.1.find(name, node.place)?;
+        return Ok(if name == ANY { Who::OneOf(range) } else { Who::Each(range.collect()) });
+    };
+    let mut taken = BTreeSet::new();
+    let mut each = Vec::new();
+    for node in list {
+        for device in cast.devices.1.find(text(node, "device")?, node.place)? {
+            if !taken.insert(device) {
+                let name = &cast.devices.0[device].name;
+                return Err(Fault::value(node.place, "device", format!("`{name}` is named twice")));
+            }
+            each.push(device);
+        }
+    }
+    Ok(Who::Each(each))
 }
 
 fn span(fields: &mut Fields<'_>) -> Res<Whole> {

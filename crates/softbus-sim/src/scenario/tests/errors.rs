@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::*;
-use crate::scenario::{Problem, limits};
+use crate::scenario::Problem;
 
 /// A scenario that is right, to which what is wrong is added.
 const HOME: &str = r#"
@@ -181,6 +181,7 @@ fn impossible_events() {
     let event = |rest: &str, says: &str| added(&format!("[[event]]\nat = \"1s\"\n{rest}"), says);
     event("do = «\"crush\"»", "did you mean `crash`?");
     event("do = «\"explode\"»", "there are crash, kill, ");
+    event("do = \"plug\"\ndevice = [\"lamp\", «\"lamp-1\"»]", "`lamp-1` is named twice");
     event("do = \"crash\"\ndevice = \"phone\"\ndown = «\"x\"»", "or \"never\"");
     event("do = \"cut\"\nfor = \"1s\"\nfrom = \"phone\"\nto = «\"phone\"»", "the same device as `from`");
     event(

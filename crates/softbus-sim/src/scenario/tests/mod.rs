@@ -1,5 +1,7 @@
 //! Tests of reading scenarios.
 
+mod any;
+mod drawn;
 mod errors;
 mod round;
 mod shipped;
@@ -7,7 +9,7 @@ mod shipped;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Scenario, ScenarioError};
+use super::{Scenario, ScenarioError, limits};
 
 /// A scenario without includes.
 fn parse(text: &str, seed: u64) -> Result<Scenario, ScenarioError> {
