@@ -29,7 +29,7 @@ fn read(text: &str, seed: u64) -> Result<(), TestCaseError> {
 
 /// A word that may stand in a scenario.
 fn word() -> impl Strategy<Value = String> {
-    let words = [
+    const WORDS: &[&str] = &[
         "name",
         "duration",
         "\"60s\"",
@@ -73,7 +73,7 @@ fn word() -> impl Strategy<Value = String> {
         "1979-05-27",
         "\"é…\"",
     ];
-    prop::sample::select(&words[..]).prop_map(str::to_owned)
+    prop::sample::select(WORDS).prop_map(str::to_owned)
 }
 
 /// Where something is wrong, how much is taken away, and what stands there instead.
