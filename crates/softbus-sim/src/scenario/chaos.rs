@@ -18,7 +18,7 @@ const OFTENEST: f64 = 1000.0;
 const SECOND: i128 = 1_000_000_000;
 
 /// The rates.
-const RATES: [&str; 15] = [
+pub(super) const RATES: [&str; 15] = [
     "crash",
     "kill",
     "shutdown",

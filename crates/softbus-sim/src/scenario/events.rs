@@ -241,7 +241,7 @@ fn plan<'m>(fields: &mut Fields<'_>, cast: &'m Cast<'m>) -> Res<(Who, Make<'m>)>
 }
 
 /// All that an event may do.
-const WORDS: [&str; 21] = [
+pub(super) const WORDS: [&str; 21] = [
     "crash",
     "kill",
     "shutdown",

@@ -9,7 +9,7 @@ use super::*;
 /// Reads a text; what comes out keeps all bounds.
 fn read(text: &str, seed: u64) -> Result<(), TestCaseError> {
     let include = &mut |path: &str| {
-        if path.len() % 2 == 0 { Ok(text.to_owned()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if path.len().is_multiple_of(2) { Ok(text.to_owned()) } else { Err(io::ErrorKind::NotFound.into()) }
     };
     match Scenario::parse(text, "any.toml", seed, include) {
         Ok(scenario) => {

@@ -3,6 +3,7 @@
 mod any;
 mod drawn;
 mod errors;
+mod readme;
 mod round;
 mod shipped;
 
