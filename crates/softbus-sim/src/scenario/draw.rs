@@ -16,6 +16,10 @@ pub(super) struct Draw {
     path: String,
 }
 
+/// In nanoseconds.
+const MILLI: i128 = 1_000_000;
+const MICRO: i128 = 1000;
+
 /// An endless row of draws.
 #[derive(Clone, Debug)]
 pub(super) struct Stream(u64);
@@ -51,9 +55,9 @@ impl Draw {
         T::try_from(self.whole(key, range)).unwrap_or_default()
     }
 
-    /// The same, in nanoseconds.
+    /// A duration out of its range of nanoseconds.
     pub(super) fn time(&self, key: &str, range: Whole) -> Duration {
-        Duration::from_nanos(self.number(key, range))
+        if range.from == range.to { nanos(range.from) } else { self.stream(key).time(range) }
     }
 
     /// Any number out of its range.
@@ -91,9 +95,13 @@ impl Stream {
         range.from + i128::try_from(step).unwrap_or(0)
     }
 
-    /// In nanoseconds.
+    /// A duration out of a range of nanoseconds: of a wide range in whole milliseconds or microseconds, as a person
+    /// would write it. Who reads a drawn scenario is thankful.
     pub(super) fn time(&mut self, range: Whole) -> Duration {
-        Duration::from_nanos(u64::try_from(self.whole(range)).unwrap_or(0))
+        let wide = range.to - range.from;
+        let even = |step: &i128| range.from % step == 0 && range.to % step == 0 && wide >= 1000 * step;
+        let step = [MILLI, MICRO].into_iter().find(even).unwrap_or(1);
+        nanos(step * self.whole(Whole { from: range.from / step, to: range.to / step }))
     }
 
     /// Any number out of a range: sums and products only, which are the same on every machine.
@@ -110,8 +118,15 @@ impl Stream {
     /// is the same on every machine, that of the system need not be.
     pub(super) fn gap(&mut self, per_s: f64) -> Duration {
         let seconds = -libm::log(1.0 - self.unit()) / per_s;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        let gap = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        // As with other durations; what comes more often than once a second needs finer ones.
+        let step = if per_s < 1.0 { MILLI } else { MICRO };
+        gap.saturating_sub(nanos(i128::from(gap.subsec_nanos()) % step))
     }
+}
+
+fn nanos(count: i128) -> Duration {
+    Duration::from_nanos(u64::try_from(count).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -143,6 +158,18 @@ mod tests {
         assert!(seen.iter().all(|n| *n > 100), "{seen:?}");
         let wide = Whole { from: 0, to: i128::from(u64::MAX) };
         assert!((0..100).any(|_| stream.whole(wide) > i128::from(u64::MAX / 2)));
+    }
+
+    #[test]
+    fn drawn_times_are_short_to_write() {
+        let mut stream = Seed(1).of("x").stream("y");
+        let range = |from, to| Whole { from, to };
+        for _ in 0..100 {
+            assert_eq!(stream.time(range(MILLI, 5000 * MILLI)).subsec_nanos() % 1_000_000, 0);
+            assert_eq!(stream.time(range(MILLI, 9 * MILLI)).subsec_nanos() % 1000, 0);
+            assert!((5..=15).contains(&stream.time(range(5, 15)).subsec_nanos()));
+            assert_eq!(stream.gap(0.5).subsec_nanos() % 1_000_000, 0);
+        }
     }
 
     /// Known values: if they change, every recorded seed means something else.

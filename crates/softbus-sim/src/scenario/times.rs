@@ -14,27 +14,27 @@ pub(super) struct Times {
     at: Whole,
     count: Option<Whole>,
     every: Option<Whole>,
-    end: i128,
+    end: Duration,
 }
 
 impl Times {
     /// Reads the three keys. Whatever the seed draws, nothing comes after `end`, nor more than `most` times.
     pub(super) fn read(fields: &mut Fields<'_>, end: Duration, most: usize) -> Res<Self> {
         let far = 1i128 << 62;
-        let end = i128::try_from(end.as_nanos()).unwrap_or(far);
+        let last = i128::try_from(end.as_nanos()).unwrap_or(far);
         let at = fields.whole("at", &TIME, 0, far)?;
         let count = fields.whole("count", &COUNT, 1, most as i128)?;
         let every = fields.whole("every", &TIME, 1_000_000, far)?;
         let Some(at) = at else { return Err(fields.missing("at", "\"10s\"")) };
-        past(fields.place_of("at"), "at", at.to, end)?;
+        past(fields.place_of("at"), "at", at.to, last)?;
         let times = Self { at, count, every, end };
         if let (Some(count), Some(every)) = (count, every) {
-            let last = at.to.saturating_add(every.to.saturating_mul(count.to - 1));
-            past(fields.place_of("every"), "every", last, end)?;
+            let reaches = at.to.saturating_add(every.to.saturating_mul(count.to - 1));
+            past(fields.place_of("every"), "every", reaches, last)?;
         }
         // Without a count it goes on to the end: so often at most.
         if let (None, Some(every)) = (count, every)
-            && (end - at.from) / every.from >= most as i128
+            && (last - at.from) / every.from >= most as i128
         {
             let why = format!("it would happen more than {most} times; make it longer, or give a `count`");
             return Err(Fault::value(fields.place_of("every"), "every", why));
@@ -61,14 +61,14 @@ impl Times {
         let Self { at, every, end, .. } = *self;
         let mut begin = draw.stream("at");
         let mut gaps = draw.stream("every");
-        let mut next = begin.whole(at);
+        let mut next = begin.time(at);
         std::iter::from_fn(move || {
             let now = next;
             next = match every {
-                Some(every) => next + gaps.whole(every),
-                None => begin.whole(at),
+                Some(every) => next.saturating_add(gaps.time(every)),
+                None => begin.time(at),
             };
-            (now <= end).then(|| Duration::from_nanos(u64::try_from(now).unwrap_or(0)))
+            (now <= end).then_some(now)
         })
     }
 }
