@@ -26,4 +26,5 @@ pub use judge::{Group, Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
 pub use net::{Bind, Net, NetConfig};
 pub use router::{Caller, Respond, Router, Service};
-pub use tls::{CERTIFICATE_BYTES, CertificateError, parse_certificate};
+pub use rustls::crypto::CryptoProvider;
+pub use tls::{CERTIFICATE_BYTES, CertificateError, default_provider, parse_certificate};

@@ -137,6 +137,20 @@ impl Builder {
         self
     }
 
+    /// The primitives of TLS (random source, key exchange, suites), in place of those of the feature chosen: a
+    /// simulation gives seeded ones, firmware perhaps its own hardware's.
+    pub fn tls_provider(mut self, provider: Arc<softbus_net::CryptoProvider>) -> Self {
+        self.net.provider = Some(provider);
+        self
+    }
+
+    /// How the machine is sampled and the neighbours are told, and what the profile says beside what was
+    /// [declared](Builder::declare).
+    pub fn roster(mut self, change: impl FnOnce(&mut RosterConfig)) -> Self {
+        change(&mut self.roster);
+        self
+    }
+
     /// Registers a task type that this device can run.
     pub fn task<T: Task>(mut self) -> Self {
         if let Err(error) = self.registry.register::<T>() {

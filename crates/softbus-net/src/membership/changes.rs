@@ -7,7 +7,7 @@ use std::time::Duration;
 use softbus_core::wire::circle::Exchange;
 use softbus_core::{CircleId, DeviceId, Signed, WallMs, limits};
 use softbus_trust::access::AccessError;
-use softbus_trust::circle::{Act, CircleSet, Member, ProposeError, RECOVERY_KEEPS, RecoveryKey};
+use softbus_trust::circle::{Act, CircleSecret, CircleSet, Member, ProposeError, RECOVERY_KEEPS, RecoveryKey};
 use softbus_trust::{AccessRules, Grant, Role, Rule};
 
 use super::keeper::{Changed, Circle};
@@ -41,6 +41,19 @@ impl Keeper {
         self.adopt(Circle { set, secrets: Vec::new() }).await?;
         tracing::info!(circle = %founded.circle, "founded a circle");
         Ok(founded)
+    }
+
+    /// Takes in a circle that this device was made a member of elsewhere: by whoever prepares the devices of a household
+    /// together, such as a factory or a simulation. Nobody is asked; pairing is for people.
+    ///
+    /// # Errors
+    /// [`MembershipError::NotMember`] if this device is not in it; [`MembershipError::Limit`] for a ninth circle; the
+    /// database's.
+    pub async fn provision(&self, set: CircleSet, secret: CircleSecret) -> Result<(), MembershipError> {
+        if set.view().member(&self.id(), self.wall()).is_none() {
+            return Err(MembershipError::NotMember(self.id()));
+        }
+        self.undisturbed(move |me| async move { me.adopt(Circle { set, secrets: vec![secret] }).await }).await
     }
 
     /// Removes a device. Its links end on every device that learns of it. One that left can be removed, too: from then on

@@ -112,7 +112,7 @@ fn configs(
 }
 
 /// The provider of the features chosen: aws-lc (post-quantum key exchange first), or else ring.
-pub(crate) fn default_provider() -> Arc<CryptoProvider> {
+pub fn default_provider() -> Arc<CryptoProvider> {
     #[cfg(feature = "aws-lc")]
     {
         use rustls::crypto::aws_lc_rs;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use softbus_core::wire::task::{Branch, Decree};
+use softbus_core::wire::task::{Branch, Decree, Fence};
 use softbus_core::wire::task_control::{Ended, ImageKind, StateMeta};
 use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::seam::Lane;
@@ -348,7 +348,10 @@ impl Instance {
     }
 
     async fn step(&mut self) -> Option<ErasedStep> {
-        let cx = StepContext::new(self.budget_ops, self.meta.effects.saturating_add(1), self.stop.clone());
+        let right = self.control.borrow().right.clone();
+        let fence = Fence { branch: right.0, epoch: right.1.epoch };
+        let cx = StepContext::new(self.budget_ops, self.meta.effects.saturating_add(1), self.stop.clone())
+            .with_right(self.shared.task, fence);
         // The program travels to the worker and back; in between a stand-in keeps its place.
         let mut program =
             std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));

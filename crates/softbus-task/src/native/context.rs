@@ -1,6 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use softbus_core::TaskId;
+use softbus_core::wire::task::Fence;
+
 /// Most effects a single step may emit; more are an error of the task.
 pub(crate) const EFFECTS_PER_STEP: usize = 64;
 /// Longest effect or preview, in bytes.
@@ -12,6 +15,7 @@ pub struct StepContext {
     spent_ops: u64,
     stop: Arc<AtomicBool>,
     next_effect: u64,
+    right: Option<(TaskId, Fence)>,
     report: StepReport,
 }
 
@@ -43,12 +47,23 @@ pub(crate) struct StepReport {
 
 impl StepContext {
     pub(crate) fn new(budget_ops: u64, next_effect: u64, stop: Arc<AtomicBool>) -> Self {
-        Self { budget_ops, spent_ops: 0, stop, next_effect, report: StepReport::default() }
+        Self { budget_ops, spent_ops: 0, stop, next_effect, right: None, report: StepReport::default() }
+    }
+
+    pub(crate) fn with_right(self, task: TaskId, fence: Fence) -> Self {
+        Self { right: Some((task, fence)), ..self }
     }
 
     /// For trying a task without a bus: a step of at most `budget_ops`.
     pub fn detached(budget_ops: u64) -> Self {
         Self::new(budget_ops, 1, Arc::default())
+    }
+
+    /// Which task this is, and by which right it runs: a fencing token for what it does elsewhere, which grows each time
+    /// that the task passes to another device (Burrows, "The Chubby lock service", 2006, section 2.4: sequencers). Whoever
+    /// is told to act by it refuses what comes under a smaller one than it has seen. `None` outside a bus.
+    pub fn right(&self) -> Option<(TaskId, Fence)> {
+        self.right
     }
 
     /// What is left of this step's budget, in operations of the reference kernel.

@@ -11,8 +11,16 @@ use super::{SeamError, atomic};
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    /// Locked (flock) while open; the system unlocks it when the process ends in whatever way.
-    _lock: File,
+    /// Locked (flock) while this lives; the system unlocks it when the process ends in whatever way.
+    lock: File,
+}
+
+impl Drop for Folder {
+    /// Not left to closing the file: if another thread starts a program just now, its half-made process holds a copy of
+    /// it for a moment, and with the copy the lock.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Folder {
@@ -34,7 +42,7 @@ impl Folder {
         // The folder may be reached by several names; its lock is one.
         let path = path.canonicalize().map_err(SeamError::io("find the data folder", path))?;
         let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -79,4 +87,26 @@ pub(super) fn refuse_exposed(path: &Path, file: &File) -> Result<(), SeamError> 
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_free_again_at_once_even_if_a_copy_of_its_lock_is_about() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        // As a process has it that was forked and has not become another program yet.
+        let copy = folder.lock.try_clone().unwrap();
+        assert!(matches!(Folder::open(temp.path()), Err(SeamError::InUse { .. })));
+        drop(folder);
+        let again = Folder::open(temp.path()).unwrap();
+        drop(copy);
+        assert!(
+            matches!(Folder::open(temp.path()), Err(SeamError::InUse { .. })),
+            "the copy's end changes nothing"
+        );
+        drop(again);
+    }
 }

@@ -1,0 +1,225 @@
+//! One device of a simulation: its host in the world in memory, the bus that runs on it, and what its body is like.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use softbus::{Bus, Declared, KEY_SECRET};
+use softbus_core::DeviceId;
+use softbus_net::seam::memory::{Host, SeededEntropy, VirtualCompute, World};
+use softbus_net::seam::{Compute, Entropy, Lane, Storage};
+use softbus_task::TasksConfig;
+use softbus_trust::DeviceKey;
+
+use crate::record::DeviceState;
+use crate::scenario::{Crypto, DeviceSpec};
+use crate::tls::Seeded;
+use crate::watch::At;
+use crate::work::Work;
+
+/// The port of every device.
+pub const PORT: u16 = 4000;
+
+/// A device. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Device(Arc<Shared>);
+
+struct Shared {
+    index: usize,
+    spec: DeviceSpec,
+    host: Host,
+    key: Arc<DeviceKey>,
+    tls: Seeded,
+    tasks: TasksConfig,
+    state: Mutex<State>,
+}
+
+struct State {
+    mode: DeviceState,
+    bus: Option<Bus>,
+    /// Nth run of its program.
+    run: u64,
+}
+
+impl Device {
+    pub(crate) fn new(
+        world: &World,
+        index: usize,
+        spec: DeviceSpec,
+        (seed, crypto): (u64, Crypto),
+        tasks: TasksConfig,
+    ) -> Self {
+        let host = world.host(&spec.name);
+        host.kill();
+        let compute = Arc::new(VirtualCompute::new(spec.cores, spec.rate_ops_per_s));
+        host.set_compute(Arc::new(Located { index, compute }));
+        let mut key_seed = [0; 32];
+        SeededEntropy::new(seed, &format!("key of {}", spec.name)).fill(&mut key_seed);
+        let key = Arc::new(DeviceKey::from_seed(&key_seed));
+        let tls = Seeded::new(Arc::new(SeededEntropy::new(seed, &format!("tls of {}", spec.name))), crypto);
+        host.sensors().change(|hardware, sample| {
+            hardware.kind = Some(spec.kind);
+            hardware.cores = spec.cores;
+            hardware.memory_bytes = spec.memory_bytes;
+            sample.memory_free_bytes = spec.memory_bytes;
+        });
+        host.clock().jump_wall(spec.clock_offset_ms);
+        host.clock().set_drift_ppm(spec.clock_drift_ppm);
+        host.disk().set_capacity(spec.disk.capacity_bytes);
+        let state = State { mode: DeviceState::Off, bus: None, run: 0 };
+        let shared = Shared { index, spec, host, key, tls, tasks, state: Mutex::new(state) };
+        Self(Arc::new(shared))
+    }
+
+    /// Its number in the simulation.
+    pub fn index(&self) -> usize {
+        self.0.index
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.spec.name
+    }
+
+    /// What the scenario says of it.
+    pub fn spec(&self) -> &DeviceSpec {
+        &self.0.spec
+    }
+
+    /// Its id.
+    pub fn id(&self) -> DeviceId {
+        self.0.key.id()
+    }
+
+    pub(crate) fn key(&self) -> &DeviceKey {
+        &self.0.key
+    }
+
+    /// Its host, for its clock, disk, sensors and addresses.
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// How it is.
+    pub fn mode(&self) -> DeviceState {
+        self.state().mode
+    }
+
+    /// The bus that runs on it; `None` while it is off.
+    pub fn bus(&self) -> Option<Bus> {
+        self.state().bus.clone()
+    }
+
+    /// Nth run of its program.
+    pub fn run(&self) -> u64 {
+        self.state().run
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Switches it on. `Err` if its bus does not start; then it is off.
+    pub(crate) async fn start(&self) -> Result<Bus, softbus::Error> {
+        let shared = &self.0;
+        let run = {
+            let mut state = self.state();
+            state.bus = None;
+            state.run += 1;
+            state.run
+        };
+        shared.host.restart();
+        if shared.host.disk().secret(KEY_SECRET)?.is_none() {
+            shared.host.disk().put_secret(KEY_SECRET, &shared.key.to_file())?;
+        }
+        let spec = &shared.spec;
+        let declared =
+            Declared { rate_ops_per_s: Some(spec.rate_ops_per_s), ..Declared::default() };
+        let mut builder = Bus::builder()
+            .seam(shared.host.seam())
+            .name(&spec.name)
+            .kind(spec.kind)
+            .declare(declared)
+            .port(PORT)
+            .link_budget(spec.link_budget)
+            .tls_provider(shared.tls.provider())
+            .battery_floor_permille(spec.battery.map_or(0, |battery| battery.floor_permille))
+            .tasks(shared.tasks.clone());
+        if spec.runs_tasks {
+            builder = builder.task::<Work>();
+        }
+        // Whatever is spawned meanwhile ends with this run of the host.
+        let started = shared.host.spawn(builder.start()).await;
+        let bus = match started {
+            Ok(Some(started)) => started?,
+            // Switched off while it started.
+            _ => return Err(softbus::Error::Config("it was switched off while it started".into())),
+        };
+        let mut state = self.state();
+        if state.run != run {
+            return Err(softbus::Error::Config("it was switched off while it started".into()));
+        }
+        state.bus = Some(bus.clone());
+        state.mode = DeviceState::Up;
+        Ok(bus)
+    }
+
+    fn off(&self, mode: DeviceState) -> Option<Bus> {
+        let mut state = self.state();
+        state.run += 1;
+        state.mode = mode;
+        state.bus.take()
+    }
+
+    /// Power cut. `seed` says what is left of unsynced writes, if its disk tears them.
+    pub(crate) fn crash(&self, seed: u64) {
+        let bus = self.off(DeviceState::Off);
+        if self.0.spec.disk.torn {
+            self.0.host.crash_torn(seed);
+        } else {
+            self.0.host.crash();
+        }
+        drop(bus);
+    }
+
+    /// Its program is killed.
+    pub(crate) fn kill(&self) {
+        let bus = self.off(DeviceState::Off);
+        self.0.host.kill();
+        drop(bus);
+    }
+
+    /// It is gone for good.
+    pub(crate) fn lose(&self) {
+        self.crash(0);
+        self.state().mode = DeviceState::Lost;
+    }
+
+    /// It shuts down in order.
+    pub(crate) async fn shutdown(&self, drain: Duration) {
+        if let Some(bus) = self.bus() {
+            bus.shutdown_within(drain).await;
+        }
+        self.kill();
+    }
+
+    pub(crate) fn set_mode(&self, mode: DeviceState) {
+        self.state().mode = mode;
+    }
+}
+
+/// Work that is known to be this device's while it is done.
+struct Located {
+    index: usize,
+    compute: Arc<VirtualCompute>,
+}
+
+impl Compute for Located {
+    fn submit(&self, lane: Lane, ops: u64, job: Box<dyn FnOnce() + Send>) {
+        let index = self.index;
+        let job = Box::new(move || {
+            let _at = At::device(index);
+            job();
+        });
+        self.compute.submit(lane, ops, job);
+    }
+}

@@ -1,0 +1,214 @@
+//! A simulation under way: a world, its devices, and time. This is what tests use; [`crate::run`] drives one by a
+//! scenario.
+
+use std::future::Future;
+use std::time::Duration;
+
+use softbus::Bus;
+use softbus_core::WallMs;
+use softbus_net::seam::memory::{SeededEntropy, World};
+use softbus_net::seam::{Clock, Entropy};
+use softbus_task::TasksConfig;
+use softbus_trust::circle::{Act, CircleSecret, CircleSet, RecoveryKey, Statement};
+use softbus_trust::{Grant, Role};
+use tokio::time::{Instant, timeout};
+
+use crate::SimError;
+use crate::device::Device;
+use crate::scenario::{Crypto, DeviceSpec};
+use crate::watch::Watch;
+
+/// A simulation. Lives on one thread, in virtual time: see [`Sim::run`].
+pub struct Sim {
+    seed: u64,
+    crypto: Crypto,
+    world: World,
+    devices: Vec<Device>,
+    tasks: TasksConfig,
+    watch: Watch,
+}
+
+/// A circle that is made before its devices meet.
+pub struct ReadyCircle {
+    set: CircleSet,
+    secret: CircleSecret,
+}
+
+impl Sim {
+    /// Runs a simulation on a thread of its own, where time passes only as far as nothing has to be done: equal seeds
+    /// and equal code give equal runs, to the byte.
+    ///
+    /// # Errors
+    /// If the thread cannot be had.
+    ///
+    /// # Panics
+    /// If `script` does.
+    pub fn run<T: Send + 'static>(
+        seed: u64,
+        crypto: Crypto,
+        script: impl AsyncFnOnce(Sim) -> T + Send + 'static,
+    ) -> Result<T, SimError> {
+        let thread = std::thread::Builder::new().name(format!("sim {seed}")).stack_size(8 << 20);
+        let handle = thread
+            .spawn(move || {
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+                runtime.map(|runtime| {
+                    let done = runtime.block_on(async {
+                        let sim = Sim::begin(seed, crypto);
+                        let watch = sim.watch.clone();
+                        let done = script(sim).await;
+                        watch.end();
+                        done
+                    });
+                    // What still runs is dropped, not waited for.
+                    runtime.shutdown_background();
+                    done
+                })
+            })
+            .map_err(SimError::Thread)?;
+        match handle.join() {
+            Ok(done) => done.map_err(SimError::Thread),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn begin(seed: u64, crypto: Crypto) -> Self {
+        Self {
+            seed,
+            crypto,
+            world: World::new(seed),
+            devices: Vec::new(),
+            tasks: TasksConfig::default(),
+            watch: Watch::begin(),
+        }
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Network and hosts.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What was seen so far.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Settings of the task room of devices that are added from now on.
+    pub fn set_tasks(&mut self, tasks: TasksConfig) {
+        self.tasks = tasks;
+    }
+
+    /// Adds a device; it is off.
+    pub fn add(&mut self, spec: DeviceSpec) -> Device {
+        self.watch.add_device(spec.rate_ops_per_s);
+        let index = self.devices.len();
+        let device =
+            Device::new(&self.world, index, spec, (self.seed, self.crypto), self.tasks.clone());
+        self.devices.push(device.clone());
+        device
+    }
+
+    /// All devices, in the order in which they were added.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// The device of this name.
+    pub fn device(&self, name: &str) -> Option<&Device> {
+        self.devices.iter().find(|device| device.name() == name)
+    }
+
+    /// Random bytes that follow from the seed and `what`.
+    pub(crate) fn draw<const N: usize>(&self, what: &str) -> [u8; N] {
+        let mut bytes = [0; N];
+        SeededEntropy::new(self.seed, what).fill(&mut bytes);
+        bytes
+    }
+
+    /// A circle of these devices, as if the first had founded it and admitted the others; it must be an owner.
+    ///
+    /// # Errors
+    /// If there are none, or too many.
+    pub fn ready_circle(&self, name: &str, members: &[(Device, Role)]) -> Result<ReadyCircle, SimError> {
+        let wrong = |e: &dyn std::fmt::Display| SimError::Circle(name.to_owned(), e.to_string());
+        let Some((founder, Role::Owner)) = members.first() else {
+            return Err(wrong(&"its first device must be an owner"));
+        };
+        let now = founder.host().clock().wall();
+        let recovery = RecoveryKey::from_seed(self.draw(&format!("recovery of {name}")));
+        let nonce = self.draw(&format!("nonce of {name}"));
+        let mut set =
+            CircleSet::found(founder.key(), name, recovery.id(), nonce, now).map_err(|e| wrong(&e))?;
+        let mut parents = set.heads();
+        let mut statements = Vec::new();
+        for (device, role) in &members[1..] {
+            let expires = (*role == Role::Guest).then_some(WallMs(now.0 + 365 * 86_400_000));
+            let grant = Grant { role: *role, expires, services: Default::default() };
+            let act = Act::Admit { device: device.id(), grant, replaces: None };
+            let statement = Statement { circle: Some(set.id()), parents, issued: now, act };
+            let signed = statement.sign(founder.key()).map_err(|e| wrong(&e))?;
+            parents = vec![signed.hash()];
+            statements.push(signed);
+        }
+        set.insert_all(statements);
+        let random = self.draw(&format!("secret of {name}"));
+        let secret = CircleSecret::make(founder.key(), &set, None, random).map_err(|e| wrong(&e))?;
+        Ok(ReadyCircle { set, secret })
+    }
+
+    /// Runs until `so` holds, asking every so often.
+    ///
+    /// # Errors
+    /// [`SimError::Never`] if it does not within `most` of virtual time.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        most: Duration,
+        mut so: impl AsyncFnMut() -> Option<T>,
+    ) -> Result<T, SimError> {
+        let start = Instant::now();
+        let patient = async {
+            loop {
+                if let Some(found) = so().await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(most, patient)
+            .await
+            .map_err(|_| SimError::Never { what: what.to_owned(), waited: start.elapsed() })
+    }
+
+    /// Starts something beside the script. It ends with the simulation.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(future);
+    }
+}
+
+impl ReadyCircle {
+    /// Puts a device that has just been started into it, if it is not yet.
+    ///
+    /// # Errors
+    /// Those of [`Keeper::provision`](softbus_net::membership::Keeper::provision).
+    pub async fn provision(&self, bus: &Bus) -> Result<(), SimError> {
+        if bus.circles().circles().circles.contains_key(&self.set.id()) {
+            return Ok(());
+        }
+        bus.circles()
+            .provision(self.set.clone(), self.secret.clone())
+            .await
+            .map_err(|e| SimError::Circle(self.set.id().to_string(), e.to_string()))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> softbus_core::CircleId {
+        self.set.id()
+    }
+}

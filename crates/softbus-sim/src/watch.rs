@@ -1,0 +1,219 @@
+//! What the simulation itself sees of the work: who took which step, by which right, and what came out. Invariants are
+//! checked against this, as it happens. One watch per simulation, on the thread that it runs on.
+
+mod effects;
+mod live;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use softbus_core::TaskId;
+use softbus_core::wire::task::Fence;
+use tokio::time::Instant;
+
+use crate::record::{EventRecord, InvariantRecord, RunSpan, ViolationRecord};
+use effects::Sink;
+use live::Live;
+
+/// Violations of one invariant that are kept; the first is what matters.
+const VIOLATIONS: usize = 16;
+/// Events kept for the report; later ones are counted only.
+const EVENTS: usize = 200_000;
+
+/// What must hold at any time, with its name and what it says.
+pub const INVARIANTS: [(&str, &str); 9] = [
+    ("at-most-one-live", "in one branch of a task no two devices take steps in one epoch, and none takes one in an older epoch"),
+    ("quorum-completes", "an accepted quorum task ends once faults have healed, with a majority of its acceptors alive"),
+    ("right-results", "a task's result is what its input gives, wherever it ran"),
+    ("effects-once", "each effect is taken in once and in order, and none under an older right than one before it"),
+    ("strangers-out", "no stranger and no removed device opens a service"),
+    ("equal-members", "equal statements give equal members"),
+    ("rosters-agree", "devices that have been connected and undisturbed for a while agree on who is there"),
+    ("queues-bounded", "no queue grows past its limit"),
+    ("battery-floor", "no device is given another's work below its battery's floor"),
+];
+
+/// The invariant that pairing keeps.
+pub const WRONG_PIN: (&str, &str) = ("wrong-pin", "pairing with a wrong PIN never succeeds");
+
+/// The watch of a simulation. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Watch(Arc<Mutex<State>>);
+
+struct State {
+    begin: Instant,
+    /// The devices' speeds, in operations per second of one core.
+    rates: Vec<u64>,
+    live: Live,
+    sinks: BTreeMap<u32, Sink>,
+    invariants: BTreeMap<&'static str, InvariantRecord>,
+    events: Vec<EventRecord>,
+}
+
+thread_local! {
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
+    /// Whose work is done on this thread right now.
+    static AT: RefCell<Option<usize>> = const { RefCell::new(None) };
+}
+
+/// Whose work is done while this lives.
+pub(crate) struct At(Option<usize>);
+
+impl At {
+    /// From now on this device's.
+    pub fn device(index: usize) -> Self {
+        Self(AT.replace(Some(index)))
+    }
+}
+
+impl Drop for At {
+    fn drop(&mut self) {
+        AT.set(self.0);
+    }
+}
+
+/// A step of a piece of work was taken, by the device whose work this thread does now.
+pub(crate) fn stepped(order: u32, task: TaskId, fence: Fence, ops: u64) {
+    let watch = WATCH.with_borrow(Clone::clone);
+    if let (Some(watch), Some(device)) = (watch, AT.with_borrow(|at| *at)) {
+        watch.stepped(device, order, task, fence, ops);
+    }
+}
+
+impl Watch {
+    /// One that becomes this thread's.
+    pub(crate) fn begin() -> Self {
+        let invariants = INVARIANTS.iter().chain([&WRONG_PIN]).map(|(name, says)| {
+            let record =
+                InvariantRecord { name: (*name).into(), says: (*says).into(), ..InvariantRecord::default() };
+            (*name, record)
+        });
+        let state = State {
+            begin: Instant::now(),
+            rates: Vec::new(),
+            live: Live::default(),
+            sinks: BTreeMap::new(),
+            invariants: invariants.collect(),
+            events: Vec::new(),
+        };
+        let watch = Self(Arc::new(Mutex::new(state)));
+        WATCH.set(Some(watch.clone()));
+        watch
+    }
+
+    /// The thread has none any more.
+    pub(crate) fn end(&self) {
+        WATCH.set(None);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_device(&self, rate_ops_per_s: u64) {
+        self.state().rates.push(rate_ops_per_s.max(1));
+    }
+
+    /// Microseconds since the begin.
+    pub fn now_us(&self) -> u64 {
+        micros(self.state().begin)
+    }
+
+    /// Notes something for the report.
+    pub fn note(&self, kind: &str, device: Option<usize>, text: impl Into<String>) {
+        self.state().note(kind, device, text.into());
+    }
+
+    /// An invariant was looked at and held.
+    pub fn held(&self, invariant: &'static str) {
+        if let Some(record) = self.state().invariants.get_mut(invariant) {
+            record.checked += 1;
+        }
+    }
+
+    /// An invariant was found violated.
+    pub fn violated(&self, invariant: &'static str, text: impl Into<String>) {
+        self.state().violated(invariant, text.into());
+    }
+
+    /// Whether any was.
+    pub fn any_violated(&self) -> bool {
+        self.state().invariants.values().any(|record| !record.violations.is_empty())
+    }
+
+    fn stepped(&self, device: usize, order: u32, task: TaskId, fence: Fence, ops: u64) {
+        let mut state = self.state();
+        let now = micros(state.begin);
+        // The step is told at its end; it began when its operations did.
+        let rate = state.rates.get(device).copied().unwrap_or(1);
+        let took = u64::try_from(u128::from(ops) * 1_000_000 / u128::from(rate)).unwrap_or(u64::MAX);
+        let found = state.live.stepped(device, order, task, fence, (now.saturating_sub(took), now));
+        match found {
+            Ok(()) => {
+                if let Some(record) = state.invariants.get_mut("at-most-one-live") {
+                    record.checked += 1;
+                }
+            }
+            Err(text) => state.violated("at-most-one-live", text),
+        }
+    }
+
+    /// An effect of a piece of work reached whoever acts on it.
+    pub(crate) fn effect(&self, order: u32, sequence: u64, bytes: &[u8], fresh: bool) {
+        let mut state = self.state();
+        let found = state.sinks.entry(order).or_default().take(order, sequence, bytes, fresh);
+        match found {
+            Ok(()) => {
+                if let Some(record) = state.invariants.get_mut("effects-once") {
+                    record.checked += 1;
+                }
+            }
+            Err(text) => state.violated("effects-once", text),
+        }
+    }
+
+    /// Whoever acts on effects was told that these are not to be had any more.
+    pub(crate) fn effects_missed(&self, order: u32, to: u64) {
+        self.state().sinks.entry(order).or_default().missed(to);
+    }
+
+    /// Where a piece of work took steps, in order.
+    pub fn runs(&self, order: u32) -> Vec<RunSpan> {
+        self.state().live.runs(order)
+    }
+
+    pub(crate) fn invariants(&self) -> Vec<InvariantRecord> {
+        let state = self.state();
+        let names = INVARIANTS.iter().chain([&WRONG_PIN]);
+        names.filter_map(|(name, _)| state.invariants.get(name).cloned()).collect()
+    }
+
+    pub(crate) fn take_events(&self) -> Vec<EventRecord> {
+        std::mem::take(&mut self.state().events)
+    }
+}
+
+impl State {
+    fn note(&mut self, kind: &str, device: Option<usize>, text: String) {
+        if self.events.len() < EVENTS {
+            let at_us = micros(self.begin);
+            self.events.push(EventRecord { at_us, kind: kind.into(), device, text });
+        }
+    }
+
+    fn violated(&mut self, invariant: &'static str, text: String) {
+        let at_us = micros(self.begin);
+        self.note("violation", None, format!("{invariant}: {text}"));
+        if let Some(record) = self.invariants.get_mut(invariant) {
+            record.checked += 1;
+            if record.violations.len() < VIOLATIONS {
+                record.violations.push(ViolationRecord { at_us, text });
+            }
+        }
+    }
+}
+
+fn micros(begin: Instant) -> u64 {
+    u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
