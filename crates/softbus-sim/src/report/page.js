@@ -27,13 +27,14 @@ function badge(sort, path, title, more) {
 }
 
 function cards() {
-  const fact = (title, [value, unit], more) => h("div", { class: "fact" }, h("h3", { text: title }), h("p", {}, value, unit ? h("small", { text: unit }) : null), h("span", { class: "more", text: more ?? "" }));
+  const fact = (title, [value, unit], more) => h("div", { class: "fact" }, h("h3", { text: title }), h("p", {}, value, unit ? h("small", { text: unit }) : null), h("span", { class: "under", text: more ?? "" }));
   const spread = (title, spread, figure) => (spread.count ? fact(title, figure(spread.p50), `p99 ${words(figure(spread.p99))} · of ${count(spread.count)}`) : fact(title, ["–"], "none"));
   const percent = (permille) => [digits(permille / 10), "%"];
   const devices = Math.max(1, DEVICES.length);
   const ended = STATES.map((state) => [DEVICES.filter((device) => stateAt(device, END) === state).length, state]).filter(([n]) => n);
   const done = RECORD.tasks.filter((task) => task.done_us !== null).length;
   const lost = RECORD.traffic.reduce((sum, traffic) => sum + traffic.lost, 0);
+  const datagrams = SUMMARY.datagrams < 1e4 ? count(SUMMARY.datagrams) : words(scaled(SUMMARY.datagrams, ["", "k", "M", "G"]));
   const faults = Object.values(SUMMARY.faults).reduce((sum, n) => sum + n, 0);
   const rest = Object.entries(SUMMARY.tasks).filter(([state]) => state !== "done").map(([state, n]) => `${count(n)} ${clip(plain(state), 24)}`).slice(0, 3).join(", ");
   put("cards", [
@@ -46,8 +47,7 @@ function cards() {
     spread("Presence, p50", SUMMARY.presence_us, spanOf),
     spread("Placement regret, p50", SUMMARY.regret_permille, percent),
     fact("Faults met", [count(faults)], `${Object.keys(SUMMARY.faults).length} sorts`),
-    fact("Bytes sent", bytesOf(SUMMARY.bytes), `${words(bytesOf(SUMMARY.bytes / devices))} per device`),
-    fact("Datagrams", SUMMARY.datagrams < 1e6 ? [count(SUMMARY.datagrams)] : scaled(SUMMARY.datagrams, ["", "k", "M", "G"]), `${digits((lost / Math.max(1, SUMMARY.datagrams)) * 100)} % lost`),
+    fact("Bytes sent", bytesOf(SUMMARY.bytes), `${words(bytesOf(SUMMARY.bytes / devices))} per device; ${datagrams} datagrams, ${digits((lost / Math.max(1, SUMMARY.datagrams)) * 100)}\u202f% lost`),
     fact("Energy", joulesOf(SUMMARY.energy_j), `${words(joulesOf(SUMMARY.energy_j / devices))} per device`),
     SUMMARY.real_s > 0 && fact("Speed", [digits(END / 1e6 / SUMMARY.real_s), "×"], `${digits(SUMMARY.real_s)} s real, ${words(bytesOf(SUMMARY.memory_bytes))} of memory`),
   ].filter(Boolean));
