@@ -10,15 +10,14 @@ function lanes() {
   const rows = DEVICES.map((device) => {
     const shown = Math.min(device.rows, MOST_ROWS);
     const tall = BODY_TOP + Math.max(many ? 16 : 27, shown * rowTall) + (many ? 5 : 8);
-    const row = { device, top, tall, rowTall: (tall - BODY_TOP - (many ? 5 : 8)) / Math.max(shown, many ? 1 : 1) };
-    row.rowTall = Math.min(rowTall, row.rowTall);
+    const row = { device, top, tall, rowTall };
     top += tall;
     return row;
   });
   const all = top + AXIS;
   const seen = { rows, hits: [], width: 0, height: 0 };
   const draw = () => {
-    const width = scroll.clientWidth, height = Math.max(120, Math.min(all, scroll.clientHeight || 620, innerWidth <= 860 ? innerHeight * 0.7 : 620));
+    const width = scroll.clientWidth, height = Math.max(120, Math.min(all, innerWidth <= 860 ? Math.round(innerHeight * 0.7) - 2 : 618));
     $("lanes-space").style.height = `${Math.max(0, all - height)}px`;
     seen.width = width;
     seen.height = height;
