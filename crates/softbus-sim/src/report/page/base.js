@@ -43,7 +43,7 @@ const digits = (v) => (!Number.isFinite(v) ? "–" : Math.abs(v) >= 99.95 ? coun
 function scaled(value, units) {
   let unit = 0;
   while (value >= 999.5 && unit + 1 < units.length) { value /= 1000; unit += 1; }
-  return [unit === 0 && Number.isInteger(value) ? String(value) : digits(value), units[unit]];
+  return [Number.isInteger(value) ? String(value) : digits(value), units[unit]];
 }
 const bytesOf = (v) => scaled(v, ["B", "kB", "MB", "GB", "TB", "PB"]);
 const joulesOf = (v) => scaled(v ?? 0, ["J", "kJ", "MJ", "GJ"]);

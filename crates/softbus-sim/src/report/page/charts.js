@@ -1,5 +1,7 @@
 // Figures over time, a small chart each: mean per pixel as a line, the peak of each pixel as a fainter one.
 
+const whole = (v) => (Number.isInteger(v) ? count(v) : digits(v));
+
 function charts() {
   const every = NOTES.traffic_every_us, traffic = RECORD.traffic;
   const rate = (part) => ({ bins: (n, from, to) => meanBins(traffic.map((sample) => (sample[part] * 1e6) / Math.max(1, every)), every, n, from, to), at: (time) => (traffic.length && every ? ((traffic[clamp(Math.floor(time / every), 0, traffic.length - 1)][part] * 1e6) / every) : NaN) });
@@ -7,13 +9,13 @@ function charts() {
   const online = meanOnline();
   const all = [
     { title: "Bytes sent", unit: "per second", figure: (v) => words(bytesOf(v)), colour: "accent", series: rate("bytes"), there: traffic.length },
-    { title: "Datagrams sent", unit: "per second", figure: digits, colour: "accent", series: rate("sent"), there: traffic.length },
-    { title: "Datagrams lost", unit: "per second", figure: digits, colour: "lost", series: rate("lost"), there: traffic.length },
-    { title: "Devices up", unit: `of ${count(DEVICES.length)}`, figure: digits, colour: "up", series: level(UP), there: DEVICES.length, whole: true },
-    { title: "Devices held for online", unit: "mean over those up", figure: digits, colour: "asleep", series: online, there: online.there },
-    { title: "Tasks running", unit: "at once", figure: digits, colour: "warn", series: level(RUNNING), there: RUNS.length, whole: true },
-    { title: "Links", unit: "at once", figure: digits, colour: "soft", series: level(LINKED), there: RECORD.links.length, whole: true },
-    { title: "Busy cores", unit: "mean over those up", figure: (v) => `${digits(v)}\u202f%`, colour: "battery", series: meanLoad(), there: online.there },
+    { title: "Datagrams sent", unit: "per second", figure: whole, colour: "accent", series: rate("sent"), there: traffic.length },
+    { title: "Datagrams lost", unit: "per second", figure: whole, colour: "lost", series: rate("lost"), there: traffic.length },
+    { title: "Devices up", unit: `of ${count(DEVICES.length)}`, figure: whole, colour: "up", series: level(UP), there: DEVICES.length, whole: true },
+    { title: "Devices held for online", unit: "mean over those up", figure: whole, colour: "asleep", series: online, there: online.there },
+    { title: "Tasks running", unit: "at once", figure: whole, colour: "warn", series: level(RUNNING), there: RUNS.length, whole: true },
+    { title: "Links", unit: "at once", figure: whole, colour: "soft", series: level(LINKED), there: RECORD.links.length, whole: true },
+    { title: "Busy cores", unit: "mean over those up", figure: (v) => `${whole(v)}\u202f%`, colour: "battery", series: meanLoad(), there: online.there },
   ].filter((chart) => chart.there);
   put("charts", all.length ? all.map(chartCard) : h("p", { class: "empty", text: "No samples were taken." }));
   const draw = () => all.forEach(drawChart), move = () => all.forEach(moveCursor);

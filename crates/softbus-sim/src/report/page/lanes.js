@@ -16,16 +16,26 @@ function lanes() {
   });
   const all = top + AXIS;
   const seen = { rows, hits: [], width: 0, height: 0 };
+  // What the time does not change is drawn apart, and kept while it plays.
+  const still = document.createElement("canvas");
   const draw = () => {
     const width = scroll.clientWidth, height = Math.max(120, Math.min(all, innerWidth <= 860 ? Math.round(innerHeight * 0.7) - 2 : 618));
     $("lanes-space").style.height = `${Math.max(0, all - height)}px`;
     seen.width = width;
     seen.height = height;
-    seen.gutter = width < 560 ? 84 : 158;
-    drawLanes(sizeCanvas(canvas, width, height), seen, scroll.scrollTop);
+    seen.gutter = width < 560 ? 98 : 158;
+    drawLanes(sizeCanvas(still, width, height), seen, scroll.scrollTop);
+    go();
   };
+  const go = () => {
+    const pen = sizeCanvas(canvas, seen.width, seen.height);
+    pen.drawImage(still, 0, 0, seen.width, seen.height);
+    for (const row of seen.visible) drawName(pen, seen, row);
+    drawAxis(pen, seen);
+  };
+  on("time", () => { if (seen.visible) go(); });
   scroll.addEventListener("scroll", draw, { passive: true });
-  for (const what of ["time", "view", "select", "resize"]) on(what, draw);
+  for (const what of ["view", "select", "resize"]) on(what, draw);
   on("select", () => {
     const row = rows[shared.device];
     if (row && (row.top < scroll.scrollTop || row.top + row.tall > scroll.scrollTop + seen.height - AXIS)) scroll.scrollTop = row.top - seen.height / 3;
@@ -95,11 +105,12 @@ function lanePointer(canvas, seen, scroll) {
 
 function drawLanes(pen, seen, scrolled) {
   const { width, height, gutter } = seen, right = width - 12;
-  const x = (us) => gutter + ((us - shared.from) / (shared.to - shared.from)) * (right - gutter);
+  const x = seen.x = (us) => gutter + ((us - shared.from) / (shared.to - shared.from)) * (right - gutter);
   seen.hits = [];
   const first = Math.max(0, upTo(seen.rows, scrolled, (row) => row.top) - 1), visible = [];
   for (let n = first; n < seen.rows.length && seen.rows[n].top - scrolled + AXIS < height; n += 1) visible.push({ ...seen.rows[n], y: seen.rows[n].top - scrolled + AXIS });
-  const ticks = timeTicks(shared.from, shared.to, clamp((right - gutter) / 90, 2, 14));
+  seen.visible = visible;
+  const ticks = seen.ticks = timeTicks(shared.from, shared.to, clamp((right - gutter) / 90, 2, 14));
   pen.fillStyle = colours.line;
   for (const tick of ticks) pen.fillRect(Math.round(x(tick.at)), AXIS - 6, 1, height);
   pen.save();
@@ -110,8 +121,6 @@ function drawLanes(pen, seen, scrolled) {
   drawMoves(pen, seen, visible, scrolled, x);
   for (const row of visible) drawMarksOf(pen, seen, row.device.marks, row.y + 1, x);
   pen.restore();
-  for (const row of visible) drawName(pen, seen, row);
-  drawAxis(pen, seen, ticks, x);
 }
 
 function drawName(pen, { gutter, width, rows }, row) {
@@ -243,8 +252,8 @@ function drawMarksOf(pen, seen, marks, y, x) {
   }
 }
 
-function drawAxis(pen, seen, ticks, x) {
-  const { width, height, gutter } = seen, right = width - 12;
+function drawAxis(pen, seen) {
+  const { width, height, gutter, ticks, x } = seen, right = width - 12;
   pen.fillStyle = colours.card;
   pen.fillRect(0, 0, width, AXIS - 1);
   pen.fillStyle = colours.line;

@@ -48,17 +48,22 @@ for (const move of MOVES) { move.fromRow = rowOf(move.from, move.task, move.begi
 const TRANSIT = END / 110;
 for (const move of MOVES) move.seen = Math.max(0, Math.min(move.begin, move.at_us - TRANSIT));
 const LONGEST_TRANSIT = MOVES.reduce((most, move) => Math.max(most, move.at_us - move.seen), 0);
-const movingAt = (time) => {
+// Several parts ask for the same time.
+function remembered(find) {
+  let last = NaN, found = null;
+  return (time) => { if (time !== last) { last = time; found = find(time); } return found; };
+}
+const movingAt = remembered((time) => {
   const moving = [];
   for (let n = upTo(MOVES, time, (move) => move.at_us); n < MOVES.length && MOVES[n].at_us - LONGEST_TRANSIT <= time; n += 1) if (MOVES[n].seen <= time) moving.push(MOVES[n]);
   return moving;
-};
-const runsAt = (time) => {
+});
+const runsAt = remembered((time) => {
   const running = [];
   for (const run of RUNS) { if (run.from_us > time) break; if (run.to_us > time) running.push(run); }
   return running;
-};
-const linksAt = (time) => RECORD.links.filter((link) => link.from_us <= time && link.to_us > time && DEVICES[link.a] && DEVICES[link.b]);
+});
+const linksAt = remembered((time) => RECORD.links.filter((link) => link.from_us <= time && link.to_us > time && DEVICES[link.a] && DEVICES[link.b]));
 
 const EVENTS = RECORD.events.map((event, index) => ({ ...event, index, kind: plain(event.kind), text: plain(event.text) }));
 const KINDS = [...new Set(EVENTS.map((event) => event.kind))].sort();

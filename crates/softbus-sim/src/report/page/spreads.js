@@ -35,7 +35,7 @@ function drawSpreads(rows) {
   const x = (us) => left + ((Math.log10(Math.max(1, us)) - a) / (b - a)) * (right - left);
   const svg = s("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, height, "aria-label": rows.map((row) => `${row.name}: p50 ${span(row.spread.p50)}, p99 ${span(row.spread.p99)}, of ${row.spread.count}`).join("; ") });
   const tens = [[1, "1 µs"], [1e1, "10 µs"], [1e2, "100 µs"], [1e3, "1 ms"], [1e4, "10 ms"], [1e5, "100 ms"], [1e6, "1 s"], [1e7, "10 s"], [6e7, "1 min"], [6e8, "10 min"], [3.6e9, "1 h"], [3.6e10, "10 h"], [8.64e10, ""], [8.64e11, "10 d"]].filter(([us]) => Math.log10(us) >= a && Math.log10(us) <= b);
-  for (const [us, label] of tens) svg.append(s("path", { class: "grid", d: `M${x(us)} 0V${height - axis}` }), s("text", { x: clamp(x(us), left + 12, right - 12), y: height - 6, "text-anchor": "middle" }, label));
+  for (const [us, label] of tens) svg.append(s("path", { class: "grid", d: `M${x(us)} 0V${height - axis}` }), s("text", { x: clamp(x(us), narrow ? 22 : left - 4, right - 14), y: height - 6, "text-anchor": "middle" }, label));
   rows.forEach((row, n) => {
     const y = n * tall, middle = y + (narrow ? 50 : 30);
     if (n) svg.append(s("path", { class: "grid", d: `M0 ${y}H${width}` }));
@@ -47,10 +47,9 @@ function drawSpreads(rows) {
     else group.append(s("path", { d: `M${x(row.spread.p50)} ${middle}H${x(row.spread.p99)}`, stroke: "var(--c)", "stroke-opacity": 0.35, "stroke-width": 14, "stroke-linecap": "round" }));
     for (const [part, dash] of [["p50", null], ["p99", "3 2.5"]]) group.append(s("path", { d: `M${x(row.spread[part])} ${middle - 17}V${middle + 17}`, stroke: "var(--c)", "stroke-width": 2, "stroke-dasharray": dash }));
     svg.append(group);
-    const near = x(row.spread.p99) - x(row.spread.p50) < 130;
-    const text = (part, anchor, dx) => s("text", { class: "strong", x: clamp(x(row.spread[part]) + dx, left + (anchor === "end" ? 60 : 0), right), y: middle + 27, "text-anchor": anchor }, `${part} ${span(row.spread[part])}`);
-    const edge = x(row.spread.p99) + 80 > right;
-    svg.append(text("p50", near ? "end" : "middle", near ? 4 : 0), text("p99", edge ? "end" : near ? "start" : "middle", edge ? 0 : near ? 4 : 0));
+    const text = (us, words) => { const half = words.length * 3.2; return s("text", { class: "strong", x: clamp(us, left + half, right - half), y: middle + 28, "text-anchor": "middle" }, words); };
+    const [half, most] = [x(row.spread.p50), x(row.spread.p99)], [p50, p99] = [`p50 ${span(row.spread.p50)}`, `p99 ${span(row.spread.p99)}`];
+    if (most - half < 100) svg.append(text((half + most) / 2, `${p50} · ${p99}`)); else svg.append(text(half, p50), text(most, p99));
   });
   put("spreads", svg);
 }
@@ -72,7 +71,7 @@ function drawRegret() {
   const spread = SUMMARY.regret_permille.count ? SUMMARY.regret_permille : spreadOf(values.map(Math.round));
   const title = [h("h3", { text: "Placement regret" }), h("p", { class: "hint", text: "Longer than at the best device, by share of the best time" })];
   if (!values.length) { put("regret", title, h("p", { class: "empty", text: spread.count ? `p50 ${digits(spread.p50 / 10)} %, p99 ${digits(spread.p99 / 10)} %, of ${count(spread.count)}` : "No placement was judged." })); return; }
-  const width = $("regret").clientWidth - 36, height = Math.max(210, ($("spreads").clientHeight || 0) - 100), left = 34, low = height - 24, top = niceTop(Math.max(20, Math.max(...values)));
+  const width = $("regret").clientWidth - 36, height = innerWidth <= 860 ? 220 : Math.max(210, ($("spreads").clientHeight || 0) - 100), left = 34, low = height - 24, top = niceTop(Math.max(20, Math.max(...values)));
   const bins = new Uint32Array(Math.max(8, Math.min(24, Math.floor(width / 14))));
   for (const value of values) bins[Math.min(bins.length - 1, Math.floor((value / top) * bins.length))] += 1;
   const most = niceTop(Math.max(...bins)), step = (width - left) / bins.length, y = (n) => low - (n / most) * (low - 16), x = (permille) => left + (permille / top) * (width - left);

@@ -5,13 +5,14 @@ const RING = 28;
 
 function topology() {
   const canvas = $("topology");
-  let layout = null;
+  let layout = null, described = 0;
   const draw = () => {
     const { clientWidth: width } = canvas.parentNode;
     const height = innerWidth <= 860 ? 400 : 520;
     if (!layout || layout.width !== width || layout.height !== height) layout = layOut(width, height);
     drawMesh(sizeCanvas(canvas, width, height), layout, shared.time);
-    canvas.setAttribute("aria-label", describe());
+    clearTimeout(described);
+    described = setTimeout(() => canvas.setAttribute("aria-label", describe()), 400);
   };
   for (const what of ["time", "select", "resize"]) on(what, draw);
   on("time", drawNow);
@@ -112,8 +113,9 @@ function nearest(layout, x, y, time) {
 
 function drawMesh(pen, layout, time) {
   const places = DEVICES.map((device) => placeOf(layout, device, time));
-  drawRegions(pen, layout, time);
+  drawRegions(pen, layout);
   drawLinks(pen, layout, places, linksAt(time));
+  drawTitles(pen, layout, time);
   const moving = movingAt(time);
   const away = new Set(moving.map((move) => move.task * DEVICES.length + move.from).concat(moving.map((move) => move.task * DEVICES.length + move.to)));
   for (const move of moving) drawPath(pen, places[move.from], places[move.to], move, time, layout.radius);
@@ -127,9 +129,7 @@ function drawMesh(pen, layout, time) {
   for (const move of moving) drawTraveller(pen, places[move.from], places[move.to], move, time, layout.radius);
 }
 
-function drawRegions(pen, layout, time) {
-  const there = new Uint32Array(SEGMENTS.length), up = new Uint32Array(SEGMENTS.length);
-  for (const device of DEVICES) { const segment = segmentAt(device, time); there[segment] += 1; if (stateAt(device, time) === "up") up[segment] += 1; }
+function drawRegions(pen, layout) {
   for (const region of layout.regions) {
     pen.beginPath();
     pen.roundRect(region.x, region.y, region.w, region.h, Math.min(22, region.w / 3, region.h / 3));
@@ -138,15 +138,22 @@ function drawRegions(pen, layout, time) {
     pen.strokeStyle = segmentColour(region.segment, 0.45);
     pen.lineWidth = 1;
     pen.stroke();
+  }
+}
+
+function drawTitles(pen, layout, time) {
+  const there = new Uint32Array(SEGMENTS.length), up = new Uint32Array(SEGMENTS.length);
+  for (const device of DEVICES) { const segment = segmentAt(device, time); there[segment] += 1; if (stateAt(device, time) === "up") up[segment] += 1; }
+  pen.textAlign = "left";
+  for (const region of layout.regions) {
     pen.font = `600 12px ${SANS}`;
-    pen.textAlign = "left";
     pen.fillStyle = colours.soft;
-    const title = fitted(pen, SEGMENTS[region.segment], region.w - 90);
+    const title = fitted(pen, SEGMENTS[region.segment], region.w - 28), wide = pen.measureText(title).width;
     pen.fillText(title, region.x + 14, region.y + 20);
-    const wide = pen.measureText(title).width;
     pen.font = `12px ${SANS}`;
     pen.fillStyle = colours.faint;
-    pen.fillText(fitted(pen, `${up[region.segment]} of ${there[region.segment]} up`, region.w - wide - 28), region.x + 20 + wide, region.y + 20);
+    const ups = `${up[region.segment]} of ${there[region.segment]} up`;
+    if (region.w - wide - 34 > pen.measureText(ups).width) pen.fillText(ups, region.x + 20 + wide, region.y + 20);
   }
 }
 
@@ -248,7 +255,7 @@ function drawTraveller(pen, a, b, move, time, r) {
   pen.beginPath(); pen.arc(x, y, dot, 0, 7); pen.fill(); pen.strokeStyle = colours.card; pen.lineWidth = 1.5; pen.stroke();
 }
 
-const countStates = (time) => STATES.map((state) => [state, DEVICES.filter((device) => stateAt(device, time) === state).length]);
+const countStates = remembered((time) => { const counts = new Map(STATES.map((state) => [state, 0])); for (const device of DEVICES) { const state = stateAt(device, time); counts.set(state, (counts.get(state) ?? 0) + 1); } return [...counts]; });
 const describe = () => `The mesh at ${moment(shared.time)}: ${countStates(shared.time).filter(([, n]) => n).map(([state, n]) => `${n} ${state}`).join(", ") || "no devices"}; ${linksAt(shared.time).length} links; ${runsAt(shared.time).length} tasks running`;
 
 function deviceLines(device, time) {
@@ -263,10 +270,8 @@ function deviceLines(device, time) {
 function drawNow() {
   const time = shared.time, running = runsAt(time), moving = movingAt(time), device = DEVICES[shared.device];
   const mine = (on) => !device || on === device.at;
-  const picker = h("select", { "aria-label": "Device shown", onchange: (event) => { shared.device = event.target.value === "" ? null : Number(event.target.value); tell("select"); } },
+  const select = $("now").querySelector("select") ?? h("select", { "aria-label": "Device shown", onchange: (event) => { shared.device = event.target.value === "" ? null : Number(event.target.value); tell("select"); } },
     h("option", { value: "", text: "All devices" }), DEVICES.map((device) => h("option", { value: device.at, text: clip(device.name, 60) })));
-  const old = $("now").querySelector("select");
-  const select = old && old.options.length === picker.options.length ? old : picker;
   select.value = device ? String(device.at) : "";
   const list = running.filter((run) => mine(run.on)), going = moving.filter((move) => mine(move.from) || mine(move.to));
   const row = (task, where) => h("li", {}, h("span", { class: "dot", vars: { "--c": taskColour(task) } }), h("span", { class: "grow", title: clip(TASK_NAMES[task], 300), text: clip(TASK_NAMES[task], 60), dir: "auto" }), h("span", { class: "at", text: clip(where, 60), dir: "auto" }));
@@ -278,5 +283,7 @@ function drawNow() {
     h("div", {}, h("h3", { text: `Running: ${count(list.length)}` }), h("ul", { class: "rows" }, list.slice(0, 9).map((run) => row(run.task, device ? "" : DEVICES[run.on].name)))),
     going.length ? h("div", {}, h("h3", { text: `On their way: ${count(going.length)}` }), h("ul", { class: "rows" }, going.slice(0, 6).map((move) => row(move.task, `→ ${DEVICES[move.to].name}`)))) : null,
   ].filter(Boolean);
-  if (select === old) { while (old.nextSibling) old.nextSibling.remove(); $("now").append(...body); } else put("now", select, body);
+  if (!select.isConnected) put("now", select);
+  while (select.nextSibling) select.nextSibling.remove();
+  $("now").append(...body);
 }
