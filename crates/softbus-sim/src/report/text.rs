@@ -30,10 +30,17 @@ pub fn text(record: &Record) -> String {
 
 fn head(record: &Record, lines: &mut Lines) {
     let name = if record.scenario.is_empty() { "(no name)" } else { &record.scenario };
-    lines.line("", name);
+    lines.line("scenario", name);
     if !record.about.is_empty() {
         lines.wrapped("", &record.about);
     }
+    let violated = record.invariants.iter().filter(|invariant| !invariant.violations.is_empty()).count();
+    let verdict = match (violated, record.invariants.iter().map(|invariant| invariant.checked).sum::<u64>()) {
+        (0, 0) => "nothing was checked".into(),
+        (0, _) => format!("all {} invariants held", record.invariants.len()),
+        _ => format!("{violated} of {} invariants VIOLATED", record.invariants.len()),
+    };
+    lines.line("verdict", &verdict);
     lines.blank();
     let crypto = match record.crypto {
         Crypto::Real => "TLS 1.3",
@@ -102,7 +109,8 @@ fn costs(record: &Record, lines: &mut Lines) {
     let summary = &record.summary;
     let devices = record.devices.len().max(1) as f64;
     lines.blank();
-    lines.line("datagrams", &count(summary.datagrams));
+    let lost = record.traffic.iter().map(|traffic| traffic.lost).fold(0, u64::saturating_add);
+    lines.line("datagrams", &format!("{}; {} lost", count(summary.datagrams), count(lost)));
     lines.line(
         "bytes",
         &format!("{}; per device {}", bytes(summary.bytes as f64), bytes(summary.bytes as f64 / devices)),

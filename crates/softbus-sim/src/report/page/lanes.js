@@ -4,6 +4,8 @@ const AXIS = 34, BODY_TOP = 11, MOST_ROWS = 7;
 
 function lanes() {
   const scroll = $("lanes-scroll"), canvas = $("lanes");
+  zooms();
+  if (!DEVICES.length) { scroll.replaceChildren(h("p", { class: "empty", text: "No devices." })); return; }
   const many = DEVICES.length > 60;
   const rowTall = many ? 10 : 15;
   let top = 0;
@@ -41,7 +43,6 @@ function lanes() {
     if (row && (row.top < scroll.scrollTop || row.top + row.tall > scroll.scrollTop + seen.height - AXIS)) scroll.scrollTop = row.top - seen.height / 3;
   });
   lanePointer(canvas, seen, scroll);
-  zooms();
   scroll.addEventListener("keydown", (event) => {
     const by = (shared.to - shared.from) / 100;
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") { setTime(shared.time + (event.key === "ArrowLeft" ? -by : by)); event.preventDefault(); }
@@ -219,7 +220,7 @@ function drawMoves(pen, seen, visible, scrolled, x) {
     const ax = x(move.begin), ay = a.top - scrolled + AXIS + runTop(a, move.fromRow) + a.rowTall / 2 - 1;
     const bx = x(move.at_us), by = b.top - scrolled + AXIS + runTop(b, move.toRow) + b.rowTall / 2 - 1;
     const down = by > ay ? 1 : -1;
-    pen.globalAlpha = (faint ? clamp(120 / moves.length, 0.12, 0.5) : 0.9) * (own ? 1 : 0.2);
+    pen.globalAlpha = clamp(50 / moves.length, 0.14, 0.85) * (Math.min(move.from, move.to) >= low && Math.max(move.from, move.to) <= high ? 1 : 0.55) * (own ? 1 : 0.2);
     pen.strokeStyle = pen.fillStyle = colours.ink;
     if (move.reason === "failover") pen.setLineDash([4, 3]);
     pen.beginPath(); pen.moveTo(ax, ay); pen.bezierCurveTo(ax + 9, ay + down * 6, bx - 9, by - down * 12, bx, by - down * 3); pen.stroke();

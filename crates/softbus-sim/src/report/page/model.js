@@ -44,8 +44,8 @@ const rowOf = (device, task, time) => {
 };
 for (const move of MOVES) { move.fromRow = rowOf(move.from, move.task, move.begin); move.toRow = rowOf(move.to, move.task, move.at_us); }
 
-// A move takes long enough to be seen, however short its downtime was.
-const TRANSIT = END / 110;
+// A move takes long enough to be seen, however short its downtime was, but not so long that the picture fills with them.
+const TRANSIT = END * clamp(40 / Math.max(1, MOVES.length), 1 / 2000, 1 / 110);
 for (const move of MOVES) move.seen = Math.max(0, Math.min(move.begin, move.at_us - TRANSIT));
 const LONGEST_TRANSIT = MOVES.reduce((most, move) => Math.max(most, move.at_us - move.seen), 0);
 // Several parts ask for the same time.

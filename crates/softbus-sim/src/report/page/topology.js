@@ -4,6 +4,7 @@
 const RING = 28;
 
 function topology() {
+  if (!DEVICES.length) { document.querySelector(".mesh").replaceChildren(h("p", { class: "empty", text: "No devices." })); return; }
   const canvas = $("topology");
   let layout = null, described = 0;
   const draw = () => {
@@ -56,9 +57,9 @@ function layOut(width, height) {
   let room = 76;
   const regions = boxes.map((box, segment) => {
     const list = members[segment], n = list.length;
-    const cx = box.x + box.w / 2, cy = box.y + box.h / 2 + 7;
+    const title = Math.min(26, box.h / 3), cx = box.x + box.w / 2, cy = box.y + title + (box.h - title) / 2 - (n > RING ? 0 : 8);
     const inset = n > RING ? 14 : clamp(Math.min(box.w, box.h) * 0.17, 22, 54);
-    let rx = Math.max(4, box.w / 2 - inset), ry = Math.max(4, box.h / 2 - inset - 10);
+    let rx = Math.max(4, box.w / 2 - inset), ry = Math.max(4, (box.h - title) / 2 - (n > RING ? 12 : inset - 8));
     if (n <= RING) { rx = Math.min(rx, ry * 1.7 + 20); ry = Math.min(ry, rx * 1.5); }
     list.forEach((device, k) => slots.set(device * SEGMENTS.length + segment, place(k, n, cx, cy, rx, ry)));
     const spacing = n <= 1 ? Math.min(rx, ry) * 2 : n <= RING ? (Math.PI * (rx + ry)) / n : 2 * Math.sqrt((rx * ry) / n) * 0.9;
@@ -71,10 +72,10 @@ function layOut(width, height) {
 function place(k, n, cx, cy, rx, ry) {
   if (n === 1) return [cx, cy];
   if (n <= RING) { const angle = (k / n) * 2 * Math.PI - Math.PI / 2 + (n === 2 ? Math.PI / 2 : 0); return [cx + rx * Math.cos(angle), cy + ry * Math.sin(angle)]; }
-  // A sunflower's seeds, drawn out from the circle towards the box.
-  const far = Math.sqrt((k + 0.5) / n), angle = k * 2.399963;
-  const [ux, uy] = [far * Math.cos(angle), far * Math.sin(angle)];
-  return [cx + rx * ux * Math.sqrt(1 - (uy * uy) / 2) * 1.12, cy + ry * uy * Math.sqrt(1 - (ux * ux) / 2) * 1.12];
+  // A sunflower's seeds, drawn out from the circle into the corners of the box.
+  const angle = k * 2.399963, [ux, uy] = [Math.cos(angle), Math.sin(angle)];
+  const far = Math.sqrt((k + 0.5) / n) / (ux ** 6 + uy ** 6) ** (1 / 6);
+  return [cx + rx * far * ux, cy + ry * far * uy];
 }
 
 // Splits the list where its halves weigh about the same, and the box along its longer side.
