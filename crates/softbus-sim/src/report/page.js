@@ -11,7 +11,7 @@ function head() {
   if (violated.length) badges.push(badge("bad", "M9 9l12 12M21 9L9 21", `${violated.length} of ${all} invariants violated`, violated.slice(0, 3).map((invariant) => plain(invariant.name)).join(", ")));
   else if (checks) badges.push(badge("good", "M8 15.5l5 5L22.5 10", all === 1 ? "The invariant held" : `All ${all} invariants held`, `${count(checks)} checks`));
   else badges.push(badge("warn", "M15 8v9M15 21.5v.5", "Nothing was checked", "No invariant was put to the test"));
-  if (RECORD.crypto === "null") badges.push(badge("warn", "M10 14v-3a5 5 0 0 1 9.6-2M9 14h12v8H9z", "Null crypto", "Packets are framed, not sealed: for scale only"));
+  if (RECORD.crypto === "null") badges.push(badge("warn", "M10 14v-3a5 5 0 0 1 9.6-2M9 14h12v8H9z", "Null crypto", "Packets are framed, not sealed"));
   put("verdict", badges);
   const meta = [
     ["seed", NOTES.seed], ["version", plain(RECORD.version) || "–"], ["crypto", RECORD.crypto === "null" ? "null" : "TLS 1.3"],

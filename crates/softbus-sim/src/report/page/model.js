@@ -58,17 +58,19 @@ const movingAt = remembered((time) => {
   for (let n = upTo(MOVES, time, (move) => move.at_us); n < MOVES.length && MOVES[n].at_us - LONGEST_TRANSIT <= time; n += 1) if (MOVES[n].seen <= time) moving.push(MOVES[n]);
   return moving;
 });
+// What lasts to the end is still there at the end.
+const until = (span) => (span.to_us >= END ? Infinity : span.to_us);
 const runsAt = remembered((time) => {
   const running = [];
-  for (const run of RUNS) { if (run.from_us > time) break; if (run.to_us > time) running.push(run); }
+  for (const run of RUNS) { if (run.from_us > time) break; if (until(run) > time) running.push(run); }
   return running;
 });
-const linksAt = remembered((time) => RECORD.links.filter((link) => link.from_us <= time && link.to_us > time && DEVICES[link.a] && DEVICES[link.b]));
+const linksAt = remembered((time) => RECORD.links.filter((link) => link.from_us <= time && until(link) > time && DEVICES[link.a] && DEVICES[link.b]));
 
 const EVENTS = RECORD.events.map((event, index) => ({ ...event, index, kind: plain(event.kind), text: plain(event.text) }));
 const KINDS = [...new Set(EVENTS.map((event) => event.kind))].sort();
-const KIND_COLOURS = { fault: "lost", violation: "lost", heal: "up", person: "accent", task: "soft", device: "asleep" };
-const kindColour = (kind) => colours[KIND_COLOURS[kind] ?? "soft"];
+const KIND_COLOURS = new Map([["fault", "lost"], ["violation", "lost"], ["heal", "up"], ["person", "accent"], ["device", "asleep"]]);
+const kindColour = (kind) => colours[KIND_COLOURS.get(kind) ?? "soft"];
 // What lanes and the slider mark: what is not about tasks, which are there themselves.
 const MARKS = EVENTS.filter((event) => event.kind !== "task");
 const LOOSE_MARKS = MARKS.filter((event) => !DEVICES[event.device]);
@@ -83,5 +85,5 @@ function steps(changes) {
   return summed;
 }
 const UP = steps(DEVICES.flatMap((device) => device.states.map(([time, state], n) => [time, (state === "up" ? 1 : 0) - (n && device.states[n - 1][1] === "up" ? 1 : 0)])).filter(([, by]) => by));
-const RUNNING = steps(RUNS.flatMap((run) => [[run.from_us, 1], [Math.max(run.to_us, run.from_us), -1]]));
-const LINKED = steps(RECORD.links.flatMap((link) => [[link.from_us, 1], [link.to_us, -1]]));
+const RUNNING = steps(RUNS.flatMap((run) => [[run.from_us, 1], [until(run), -1]]));
+const LINKED = steps(RECORD.links.flatMap((link) => [[link.from_us, 1], [until(link), -1]]));

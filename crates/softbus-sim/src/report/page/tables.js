@@ -53,7 +53,7 @@ function rowOfItem(item, columns, more) {
 }
 
 function taskTable() {
-  const good = { done: "good", running: "", cancelled: "warn", failed: "bad", lost: "bad" };
+  const good = new Map([["done", "good"], ["cancelled", "warn"], ["failed", "bad"], ["lost", "bad"]]);
   const when = (us) => (us === null ? "–" : jump(us));
   const name = (text, most = 60) => named(text, most);
   listing({
@@ -67,7 +67,7 @@ function taskTable() {
       { name: "submitted", sort: (task) => task.submitted_us, cell: (task) => when(task.submitted_us) },
       { name: "accepted after", n: true, sort: (task) => (task.accepted_us ?? Infinity) - task.submitted_us, cell: (task) => (task.accepted_us === null ? "–" : span(Math.max(0, task.accepted_us - task.submitted_us))) },
       { name: "done", sort: (task) => task.done_us ?? Infinity, cell: (task) => when(task.done_us) },
-      { name: "state", sort: (task) => task.state, cell: (task) => h("span", { class: `pill ${good[task.state] ?? ""}`, dir: "auto", text: clip(plain(task.state), 40) || "–" }) },
+      { name: "state", sort: (task) => task.state, cell: (task) => h("span", { class: `pill ${good.get(task.state) ?? ""}`, dir: "auto", text: clip(plain(task.state), 40) || "–" }) },
       { name: "regret", n: true, sort: (task) => (task.placed ? task.placed.chosen_us / Math.max(1, task.placed.best_us) : 0), cell: (task) => (task.placed ? `${digits((Math.max(0, task.placed.chosen_us - task.placed.best_us) / Math.max(1, task.placed.best_us)) * 100)} %` : "–") },
       { name: "moves", n: true, sort: (task) => task.moves.length, cell: (task, toggle) => (task.moves.length ? h("button", { type: "button", class: "link", "aria-expanded": "false", text: `${task.moves.length} ▾`, title: "Show its moves", onclick: (event) => event.currentTarget.setAttribute("aria-expanded", String(toggle())) }) : "0") },
     ],
@@ -114,7 +114,7 @@ function eventList() {
   const chips = KINDS.map((kind) => h("button", { type: "button", class: "chip", "aria-pressed": "true", onclick: (event) => { if (off.delete(kind)) event.currentTarget.setAttribute("aria-pressed", "true"); else { off.add(kind); event.currentTarget.setAttribute("aria-pressed", "false"); } draw(); } }, clip(kind, 30) || "other", h("small", { text: count(EVENTS.filter((event) => event.kind === kind).length) })));
   const draw = () => {
     const part = EVENTS.filter((event) => !off.has(event.kind) && (!state.search || `${event.text} ${deviceName(event.device)}`.toLowerCase().includes(state.search)));
-    body.replaceChildren(...part.slice(0, state.shown).map((event) => h("tr", {}, cell(jump(event.at_us)), cell(h("span", {}, h("span", { class: "dot", vars: { "--c": `var(--${KIND_COLOURS[event.kind] ?? "soft"})`, display: "inline-block", "margin-right": "7px" } }), clip(event.kind, 30))), cell(named(deviceName(event.device), 40)), cell(h("span", { dir: "auto" }, named(event.text, 600))))));
+    body.replaceChildren(...part.slice(0, state.shown).map((event) => h("tr", {}, cell(jump(event.at_us)), cell(h("span", {}, h("span", { class: "dot", vars: { "--c": `var(--${KIND_COLOURS.get(event.kind) ?? "soft"})`, display: "inline-block", "margin-right": "7px" } }), clip(event.kind, 30))), cell(named(deviceName(event.device), 40)), cell(h("span", { dir: "auto" }, named(event.text, 600))))));
     found.textContent = `${count(part.length)} of ${count(EVENTS.length)}`;
     rest.hidden = part.length <= state.shown;
   };

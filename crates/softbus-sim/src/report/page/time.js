@@ -33,7 +33,7 @@ function transport() {
   $("back").addEventListener("click", () => setTime(times[upTo(times, shared.time - 1) - 1] ?? 0));
   $("on").addEventListener("click", () => setTime(times[upTo(times, shared.time)] ?? END));
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, button, [tabindex]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, select, button, [tabindex]")) return;
     if (event.key === " ") { event.preventDefault(); play(!playing); }
     else if (event.key === "ArrowLeft") $("back").click();
     else if (event.key === "ArrowRight") $("on").click();
