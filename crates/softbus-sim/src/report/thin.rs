@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::record::{DeviceRecord, DeviceSample, EventRecord, LinkSpan, Record, TaskRecord, Traffic};
+use crate::record::{DeviceRecord, DeviceSample, EventRecord, LinkSpan, Record, Traffic};
 
 /// Samples of one device, and of all: at about 85 bytes each.
 const SAMPLES_EACH: usize = 2_000;
@@ -149,34 +149,30 @@ impl Thinning<'_> {
     }
 
     fn tasks(&mut self) {
-        let of = |part: fn(&TaskRecord) -> usize, tasks: &[TaskRecord]| tasks.iter().map(part).sum::<usize>();
-        let (tasks, runs, moves) = (
-            self.record.tasks.len(),
-            of(|task| task.runs.len(), &self.record.tasks),
-            of(|task| task.moves.len(), &self.record.tasks),
-        );
+        let tasks = self.record.tasks.len();
+        let of = |record: &Record| {
+            let parts = record.tasks.iter().map(|task| (task.runs.len(), task.moves.len()));
+            parts
+                .fold((0, 0), |(runs, moves), (more_runs, more_moves)| (runs + more_runs, moves + more_moves))
+        };
+        let (runs, moves) = of(&self.record);
         if tasks > TASKS {
-            let mut seen = 0;
-            self.record.to_mut().tasks.retain(|_| {
-                seen += 1;
-                spread_over(seen, tasks, TASKS)
-            });
+            keep_spread(&mut self.record.to_mut().tasks, TASKS);
             self.note("tasks", TASKS, tasks);
         }
-        let runs_left = of(|task| task.runs.len(), &self.record.tasks);
-        if runs_left > RUNS {
+        if of(&self.record).0 > RUNS {
             let each = share(self.record.tasks.iter().map(|task| task.runs.len()), RUNS);
-            self.record.to_mut().tasks.iter_mut().for_each(|task| task.runs.truncate(each));
-            self.note("runs of tasks", of(|task| task.runs.len(), &self.record.tasks), runs);
+            self.record.to_mut().tasks.iter_mut().for_each(|task| keep_spread(&mut task.runs, each));
+            self.note("runs of tasks", of(&self.record).0, runs);
         }
-        let moves_left = of(|task| task.moves.len(), &self.record.tasks);
-        if moves_left > MOVES {
+        if of(&self.record).1 > MOVES {
             let each = share(self.record.tasks.iter().map(|task| task.moves.len()), MOVES);
-            self.record.to_mut().tasks.iter_mut().for_each(|task| task.moves.truncate(each));
-            self.note("moves of tasks", of(|task| task.moves.len(), &self.record.tasks), moves);
+            self.record.to_mut().tasks.iter_mut().for_each(|task| keep_spread(&mut task.moves, each));
+            self.note("moves of tasks", of(&self.record).1, moves);
         }
     }
 
+    /// The shortest stays go.
     fn changes(&mut self) {
         let of = |device: &DeviceRecord| device.states.len() + device.segments.len();
         let all: usize = self.record.devices.iter().map(of).sum();
@@ -186,9 +182,10 @@ impl Thinning<'_> {
         let lengths =
             self.record.devices.iter().flat_map(|device| [device.states.len(), device.segments.len()]);
         let each = share(lengths, CHANGES);
+        let begin_us = self.record.duration_us / 100_000 + 1;
         for device in &mut self.record.to_mut().devices {
-            device.states.truncate(each);
-            device.segments.truncate(each);
+            coarsen(&mut device.states, each, begin_us);
+            coarsen(&mut device.segments, each, begin_us);
         }
         self.note("changes of devices", self.record.devices.iter().map(of).sum(), all);
     }
@@ -302,6 +299,26 @@ fn bridge(links: &[LinkSpan], break_us: u64) -> Vec<LinkSpan> {
         }
     }
     bridged
+}
+
+/// Leaves out what lasts less than a time, which is doubled until no more than `most` are left. The last one stays.
+fn coarsen<T: Copy>(changes: &mut Vec<(u64, T)>, most: usize, begin_us: u64) {
+    let mut least_us = begin_us;
+    while changes.len() > most.max(1) {
+        let next: Vec<u64> = changes.iter().skip(1).map(|(at_us, _)| *at_us).chain([u64::MAX]).collect();
+        let mut until = next.into_iter();
+        changes
+            .retain(|(at_us, _)| until.next().is_some_and(|until| until.saturating_sub(*at_us) >= least_us));
+        least_us = least_us.saturating_mul(2);
+    }
+}
+
+fn keep_spread<T>(list: &mut Vec<T>, kept: usize) {
+    let (all, mut seen) = (list.len(), 0);
+    list.retain(|_| {
+        seen += 1;
+        spread_over(seen, all, kept)
+    });
 }
 
 /// Whether the `nth` (from 1) of `all` is among `kept` that are spread over them evenly.

@@ -118,8 +118,9 @@ function drawLanes(pen, seen, scrolled) {
   pen.beginPath(); pen.rect(gutter, 0, right - gutter, height); pen.clip();
   for (const row of visible) drawBattery(pen, seen, row, x);
   for (const row of visible) drawStates(pen, seen, row, x);
+  const moves = drawMoves(pen, seen, visible, scrolled, x);
   for (const row of visible) drawRuns(pen, seen, row, x);
-  drawMoves(pen, seen, visible, scrolled, x);
+  seen.hits.push(...moves);
   for (const row of visible) drawMarksOf(pen, seen, row.device.marks, row.y + 1, x);
   pen.restore();
 }
@@ -204,10 +205,10 @@ function drawRuns(pen, seen, row, x) {
 }
 
 function drawMoves(pen, seen, visible, scrolled, x) {
-  if (!visible.length) return;
+  if (!visible.length) return [];
   const low = visible[0].device.at, high = visible[visible.length - 1].device.at, slack = (shared.to - shared.from) / 50;
   const chosen = shared.device;
-  let moves = [];
+  const moves = [], hits = [];
   for (let n = upTo(MOVES, shared.from - slack, (move) => move.at_us); n < MOVES.length && MOVES[n].begin <= shared.to + slack; n += 1) {
     const move = MOVES[n];
     if (Math.max(move.from, move.to) >= low && Math.min(move.from, move.to) <= high) moves.push(move);
@@ -227,8 +228,9 @@ function drawMoves(pen, seen, visible, scrolled, x) {
     pen.setLineDash([]);
     if (!faint) { pen.beginPath(); pen.moveTo(bx, by); pen.lineTo(bx - 3.6, by - down * 6.5); pen.lineTo(bx + 3.2, by - down * 6); pen.fill(); }
     pen.globalAlpha = 1;
-    seen.hits.push({ x: bx - 3, y: by - 6, w: 6, h: 12, tip: () => [`${TASK_NAMES[move.task]} moves`, `${DEVICES[move.from].name} → ${DEVICES[move.to].name}`, `${plain(move.reason)}: ${plain(move.why)}`, `${moment(move.at_us)}, down for ${span(move.downtime_us)}`] });
+    hits.push({ x: bx - 3, y: by - 6, w: 6, h: 12, tip: () => [`${TASK_NAMES[move.task]} moves`, `${DEVICES[move.from].name} → ${DEVICES[move.to].name}`, `${plain(move.reason)}: ${plain(move.why)}`, `${moment(move.at_us)}, down for ${span(move.downtime_us)}`] });
   }
+  return hits;
 }
 
 function drawMarksOf(pen, seen, marks, y, x) {

@@ -29,13 +29,20 @@ function spreadOf(values) {
 function drawSpreads(rows) {
   if (!rows.length) { put("spreads", h("p", { class: "empty", text: "Nothing of this sort happened." })); return; }
   const width = $("spreads").clientWidth - 36, narrow = width < 560;
-  const left = narrow ? 6 : 150, right = width - 12, tall = narrow ? 78 : 62, axis = 24, height = rows.length * tall + axis;
+  const left = narrow ? 6 : 150, right = width - 12, tall = narrow ? 88 : 62, axis = 24, height = rows.length * tall + axis;
   const least = Math.max(1, Math.min(...rows.map((row) => Math.max(1, row.spread.min)))), most = Math.max(...rows.map((row) => row.spread.max), least * 10);
   const [a, b] = [Math.log10(least) - 0.15, Math.log10(most) + 0.15];
   const x = (us) => left + ((Math.log10(Math.max(1, us)) - a) / (b - a)) * (right - left);
   const svg = s("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, height, "aria-label": rows.map((row) => `${row.name}: p50 ${span(row.spread.p50)}, p99 ${span(row.spread.p99)}, of ${row.spread.count}`).join("; ") });
   const tens = [[1, "1 µs"], [1e1, "10 µs"], [1e2, "100 µs"], [1e3, "1 ms"], [1e4, "10 ms"], [1e5, "100 ms"], [1e6, "1 s"], [1e7, "10 s"], [6e7, "1 min"], [6e8, "10 min"], [3.6e9, "1 h"], [3.6e10, "10 h"], [8.64e10, ""], [8.64e11, "10 d"]].filter(([us]) => Math.log10(us) >= a && Math.log10(us) <= b);
-  for (const [us, label] of tens) svg.append(s("path", { class: "grid", d: `M${x(us)} 0V${height - axis}` }), s("text", { x: clamp(x(us), narrow ? 22 : left - 4, right - 14), y: height - 6, "text-anchor": "middle" }, label));
+  let labelled = -Infinity;
+  for (const [us, label] of tens) {
+    const place = clamp(x(us), narrow ? 22 : left - 4, right - 14);
+    svg.append(s("path", { class: "grid", d: `M${x(us)} 0V${height - axis}` }));
+    if (place - labelled < 42) continue;
+    svg.append(s("text", { x: place, y: height - 6, "text-anchor": "middle" }, label));
+    labelled = place;
+  }
   rows.forEach((row, n) => {
     const y = n * tall, middle = y + (narrow ? 50 : 30);
     if (n) svg.append(s("path", { class: "grid", d: `M0 ${y}H${width}` }));

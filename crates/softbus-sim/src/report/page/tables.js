@@ -61,7 +61,7 @@ function taskTable() {
     items: RECORD.tasks.map((task, at) => ({ ...task, at })),
     words: (task) => [TASK_NAMES[task.at], deviceName(task.from), task.policy, task.state, ...task.moves.map((move) => move.reason)].join(" "),
     columns: [
-      { name: "task", sort: (task) => TASK_NAMES[task.at], cell: (task) => h("span", {}, h("span", { class: "dot square", vars: { "--c": taskColour(task.at), display: "inline-block", "margin-right": "8px" } }), name(task.name)) },
+      { name: "task", sort: (task) => TASK_NAMES[task.at], cell: (task) => h("span", { class: "swatched" }, h("span", { class: "dot square", vars: { "--c": taskColour(task.at) } }), name(task.name)) },
       { name: "by", sort: (task) => deviceName(task.from), cell: (task) => name(deviceName(task.from), 40) },
       { name: "decided by", sort: (task) => task.policy, cell: (task) => name(task.policy, 40) },
       { name: "submitted", sort: (task) => task.submitted_us, cell: (task) => when(task.submitted_us) },
@@ -88,7 +88,7 @@ function deviceTable() {
   listing({
     id: "devices", noun: "devices", empty: "No devices.", order: 2, down: true, items: DEVICES, words: (device) => `${device.name} ${device.kind} ${device.id}`,
     columns: [
-      { name: "device", sort: (device) => device.name, cell: (device) => h("span", {}, named(device.name, 48)) },
+      { name: "device", sort: (device) => device.name, cell: (device) => h("span", { class: "swatched" }, named(device.name, 48)) },
       { name: "kind", sort: (device) => device.kind, cell: (device) => named(device.kind, 24) },
       ...parts,
       { name: "tasks ran", n: true, sort: (device) => device.runs.length, cell: (device) => count(new Set(device.runs.map((run) => run.task)).size) },
