@@ -176,6 +176,7 @@ function drawBattery(pen, seen, { device, y, tall }, x) {
     if (begun === null) { begun = end; pen.moveTo(end, charge); } else pen.lineTo(end, charge);
   }
   if (begun === null) return;
+  if (last === samples.length - 1 && samples[last].battery_permille !== null) { end = x(Math.min(END, (last + 1) * every)); pen.lineTo(end, low - (samples[last].battery_permille / 1000) * room); }
   pen.strokeStyle = colours.battery; pen.lineWidth = 1.3; pen.globalAlpha = 0.75; pen.stroke();
   pen.lineTo(end, low); pen.lineTo(begun, low);
   pen.fillStyle = colours.battery; pen.globalAlpha = 0.1; pen.fill(); pen.globalAlpha = 1;
