@@ -30,6 +30,7 @@ mod net;
 mod sensors;
 mod socket;
 mod storage;
+mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,7 @@ pub use net::{Conditions, MemoryNet, NetStats};
 pub use sensors::FixedSensors;
 pub use socket::{MemoryRuntime, MemorySockets};
 pub use storage::{Crash, MemoryStorage};
+pub use tap::{Fate, Party, Seen, Tap, Traffic};
 
 use super::{Compute, Seam};
 use life::Life;
@@ -76,7 +78,7 @@ impl World {
         if let Some(host) = hosts.get(name) {
             return host.clone();
         }
-        let id = self.net.add_host();
+        let id = self.net.add_host(name);
         let shared = Shared {
             name: name.to_owned(),
             id,
@@ -169,6 +171,16 @@ impl Host {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Its number among the hosts, as a [`Tap`] is told.
+    pub fn index(&self) -> usize {
+        self.0.id.0
+    }
+
+    /// What it sent and received so far, in all its runs.
+    pub fn traffic(&self) -> Traffic {
+        self.0.net.traffic(self.0.id)
     }
 
     /// The seam of the present run; the same until the next [`Host::crash`], [`Host::kill`] or

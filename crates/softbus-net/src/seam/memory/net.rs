@@ -11,6 +11,7 @@ use super::discovery::Announced;
 use super::entropy::Dice;
 use super::lock;
 use super::socket::Inbox;
+use super::tap::{Fate, Party, Seen, Tap, Traffic};
 
 /// First port given out for port 0.
 const EPHEMERAL: u16 = 49152;
@@ -85,10 +86,35 @@ pub struct NetStats {
     pub too_long: u64,
     /// To an address or port where nobody listens.
     pub unroutable: u64,
+    /// Not let in by a NAT box.
+    pub filtered: u64,
+    /// Lost because their sender or receiver slept.
+    pub asleep: u64,
+}
+
+impl NetStats {
+    fn count(&mut self, fate: Fate) {
+        let counter = match fate {
+            Fate::Sent => return,
+            Fate::Delivered => &mut self.delivered,
+            Fate::Lost => &mut self.lost,
+            Fate::Cut => &mut self.cut,
+            Fate::Overflowed => &mut self.overflowed,
+            Fate::TooLong => &mut self.too_long,
+            Fate::Unroutable => &mut self.unroutable,
+            Fate::Filtered => &mut self.filtered,
+            Fate::Asleep => &mut self.asleep,
+        };
+        *counter += 1;
+    }
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct HostId(usize);
+pub(super) struct HostId(pub(super) usize);
 
 /// A datagram network in memory. Clones are handles to the same. Hosts and cuts are made through
 /// [`World`](super::World).
@@ -116,11 +142,15 @@ pub(super) struct State {
     /// Until when the limited way between two hosts is busy.
     busy: BTreeMap<(HostId, HostId), Instant>,
     sequence: u64,
+    began: Instant,
+    tap: Option<Arc<dyn Tap>>,
     pub(super) stats: NetStats,
     pub(super) announced: BTreeMap<String, Announced>,
 }
 
 struct HostState {
+    name: String,
+    traffic: Traffic,
     addresses: watch::Sender<Arc<Vec<IpAddr>>>,
     loopback: watch::Sender<Arc<Vec<IpAddr>>>,
     segment: u32,
@@ -131,7 +161,7 @@ struct HostState {
 pub(super) struct Datagram {
     pub(super) from_host: HostId,
     pub(super) from: SocketAddr,
-    pub(super) to: IpAddr,
+    pub(super) to: SocketAddr,
     pub(super) ecn: Option<EcnCodepoint>,
     pub(super) bytes: Vec<u8>,
 }
@@ -149,6 +179,8 @@ impl MemoryNet {
             cuts: BTreeSet::new(),
             busy: BTreeMap::new(),
             sequence: 0,
+            began: Instant::now(),
+            tap: None,
             stats: NetStats::default(),
             announced: BTreeMap::new(),
         };
@@ -165,6 +197,15 @@ impl MemoryNet {
         self.lock().stats
     }
 
+    /// Shows every datagram to `tap` from now on.
+    pub fn set_tap(&self, tap: Arc<dyn Tap>) {
+        self.lock().tap = Some(tap);
+    }
+
+    pub(super) fn traffic(&self, host: HostId) -> Traffic {
+        self.lock().hosts[host.0].traffic
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -177,7 +218,7 @@ impl MemoryNet {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    pub(super) fn add_host(&self) -> HostId {
+    pub(super) fn add_host(&self, name: &str) -> HostId {
         let mut state = self.lock();
         let id = HostId(state.hosts.len());
         let number = id.0 as u32 + 1;
@@ -190,6 +231,8 @@ impl MemoryNet {
             state.by_address.insert(*address, id);
         }
         state.hosts.push(HostState {
+            name: name.to_owned(),
+            traffic: Traffic::default(),
             addresses: watch::Sender::new(Arc::new(addresses)),
             loopback: watch::Sender::new(loopback),
             segment: 0,
@@ -325,6 +368,9 @@ impl State {
     ) {
         self.stats.sent += 1;
         self.stats.sent_bytes += bytes.len() as u64;
+        let traffic = &mut self.hosts[host.0].traffic;
+        traffic.sent += 1;
+        traffic.sent_bytes += bytes.len() as u64;
         let target = if to.ip().is_loopback() { Some(host) } else { self.by_address.get(&to.ip()).copied() };
         let source = match source {
             Some(source) => Some(source).filter(|source| self.owns(host, *source)),
@@ -333,52 +379,93 @@ impl State {
                 self.hosts[host.0].addresses.borrow().iter().find(|a| a.is_ipv4() == to.is_ipv4()).copied()
             }
         };
-        let (Some(target), Some(source)) = (target, source) else {
-            self.stats.unroutable += 1;
-            return;
+        let fate = match (target, source) {
+            (Some(target), Some(source)) => {
+                self.carry(host, target, SocketAddr::new(source, port), to, ecn, bytes)
+            }
+            _ => Fate::Unroutable,
         };
+        self.stats.count(fate);
+        let source = source.unwrap_or_else(|| unspecified(to.ip()));
+        let source = SocketAddr::new(source, port);
+        self.show((host, source), (target, to), ecn, bytes, fate, false);
+    }
+
+    fn carry(
+        &mut self,
+        host: HostId,
+        target: HostId,
+        source: SocketAddr,
+        to: SocketAddr,
+        ecn: Option<EcnCodepoint>,
+        bytes: &[u8],
+    ) -> Fate {
         if self.is_cut(host, target) {
-            self.stats.cut += 1;
-            return;
+            return Fate::Cut;
         }
         let mut way = self.conditions(host, target);
         if host == target {
             way = Conditions { latency: Duration::ZERO, mtu_bytes: 65_507, ..Conditions::default() };
         }
         if bytes.len() > way.mtu_bytes {
-            self.stats.too_long += 1;
-            return;
+            return Fate::TooLong;
         }
         if self.dice.permille(way.loss_permille) {
-            self.stats.lost += 1;
-            return;
+            return Fate::Lost;
         }
-        let Some(queued) = self.queue(host, target, &way, bytes.len()) else {
-            self.stats.overflowed += 1;
-            return;
-        };
+        let Some(queued) = self.queue(host, target, &way, bytes.len()) else { return Fate::Overflowed };
         let copies = if self.dice.permille(way.duplicate_permille) { 2 } else { 1 };
-        let Some(inbox) = self.sockets.get(&(target, to.port())).cloned() else {
-            self.stats.unroutable += 1;
-            return;
-        };
+        let Some(inbox) = self.sockets.get(&(target, to.port())).cloned() else { return Fate::Unroutable };
+        let mut fate = Fate::Overflowed;
         for _ in 0..copies {
             let mut due = queued + way.latency + self.draw(way.jitter);
             if self.dice.permille(way.reorder_permille) {
                 due += self.draw(way.latency * 10);
             }
             self.sequence += 1;
-            let datagram = Datagram {
-                from_host: host,
-                from: SocketAddr::new(source, port),
-                to: to.ip(),
-                ecn,
-                bytes: bytes.to_vec(),
-            };
-            if !lock(&inbox).put((due, self.sequence), datagram) {
-                self.stats.overflowed += 1;
+            let datagram = Datagram { from_host: host, from: source, to, ecn, bytes: bytes.to_vec() };
+            if lock(&inbox).put((due, self.sequence), datagram) {
+                fate = Fate::Sent;
             }
         }
+        fate
+    }
+
+    /// A datagram came to its end, well or not.
+    pub(super) fn arrived(&mut self, host: HostId, datagram: &Datagram, fate: Fate) {
+        if fate == Fate::Delivered {
+            let traffic = &mut self.hosts[host.0].traffic;
+            traffic.received += 1;
+            traffic.received_bytes += datagram.bytes.len() as u64;
+        }
+        self.stats.count(fate);
+        let (from, to) = ((datagram.from_host, datagram.from), (Some(host), datagram.to));
+        self.show(from, to, datagram.ecn, &datagram.bytes, fate, true);
+    }
+
+    fn show(
+        &self,
+        from: (HostId, SocketAddr),
+        to: (Option<HostId>, SocketAddr),
+        ecn: Option<EcnCodepoint>,
+        bytes: &[u8],
+        fate: Fate,
+        arriving: bool,
+    ) {
+        let Some(tap) = &self.tap else { return };
+        let party = |host: HostId| Party { index: host.0, name: &self.hosts[host.0].name };
+        let passed = Instant::now().saturating_duration_since(self.began);
+        tap.datagram(&Seen {
+            at_ns: u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX),
+            from: party(from.0),
+            to: to.0.map(party),
+            source: from.1,
+            destination: to.1,
+            ecn,
+            bytes,
+            fate,
+            arriving,
+        });
     }
 
     /// When a datagram has passed the limited rate of the way; `None` if the queue before it is too long.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use super::life::Life;
 use super::lock;
 use super::net::{Datagram, HostId, MemoryNet};
+use super::tap::Fate;
 use crate::Bind;
 use crate::seam::{Sockets, mapped};
 
@@ -190,8 +191,8 @@ impl AsyncUdpSocket for MemorySocket {
                 && let Some(datagram) = inbox.take_due(now)
             {
                 // The cable may have been cut, or the host moved, while it was on its way.
-                if net.is_cut(datagram.from_host, self.host) || !net.owns(self.host, datagram.to) {
-                    net.stats.cut += 1;
+                if net.is_cut(datagram.from_host, self.host) || !net.owns(self.host, datagram.to.ip()) {
+                    net.arrived(self.host, &datagram, Fate::Cut);
                     continue;
                 }
                 let len = datagram.bytes.len();
@@ -202,11 +203,11 @@ impl AsyncUdpSocket for MemorySocket {
                     len,
                     stride: len,
                     ecn: datagram.ecn,
-                    dst_ip: Some(datagram.to),
+                    dst_ip: Some(datagram.to.ip()),
                 };
+                net.arrived(self.host, &datagram, Fate::Delivered);
                 count += 1;
             }
-            net.stats.delivered += count as u64;
             drop(net);
             if count > 0 {
                 return Poll::Ready(Ok(count));
