@@ -159,6 +159,12 @@ impl World {
         self.net.set_between(a.0.id, b.0.id, conditions);
         self.net.set_between(b.0.id, a.0.id, conditions);
     }
+
+    /// Undoes [`World::set_conditions_between`].
+    pub fn clear_conditions_between(&self, a: &Host, b: &Host) {
+        self.net.clear_between(a.0.id, b.0.id);
+        self.net.clear_between(b.0.id, a.0.id);
+    }
 }
 
 /// One host of a [`World`]. Clones are handles to the same.

@@ -351,6 +351,10 @@ impl MemoryNet {
         self.lock().between.insert((from, to), conditions);
     }
 
+    pub(super) fn clear_between(&self, from: HostId, to: HostId) {
+        self.lock().between.remove(&(from, to));
+    }
+
     /// The host's program ended: its sockets are gone, its announcements fall silent.
     pub(super) fn down(&self, host: HostId) {
         self.change(|state| {
@@ -476,18 +480,28 @@ impl State {
     }
 
     fn wake(&mut self, host: HostId) {
-        let Some(since) = self.hosts[host.0].asleep_since.take() else { return };
-        let now = self.now();
         let slots: Vec<usize> = self.hosts[host.0].sockets.iter().map(|(_, slot)| *slot).collect();
+        for slot in &slots {
+            self.miss(host, *slot);
+        }
+        self.hosts[host.0].asleep_since = None;
         for slot in slots {
-            let Some(inbox) = self.inboxes.get_mut(slot) else { continue };
-            let missed = inbox.take_between(since, now);
-            inbox.wake();
-            for datagram in missed {
-                self.arrived(now, host, datagram, Fate::Asleep);
+            if let Some(inbox) = self.inboxes.get_mut(slot) {
+                inbox.wake();
             }
         }
         self.board.touch_host(host);
+    }
+
+    /// What came to a socket while its host slept is lost.
+    pub(super) fn miss(&mut self, host: HostId, slot: usize) {
+        let now = self.now();
+        let (Some(since), Some(inbox)) = (self.hosts[host.0].asleep_since, self.inboxes.get_mut(slot)) else {
+            return;
+        };
+        for datagram in inbox.take_between(since, now) {
+            self.arrived(now, host, datagram, Fate::Asleep);
+        }
     }
 
     fn mend_all(&mut self) {

@@ -100,6 +100,11 @@ async fn segments_reach_each_other_as_they_are_joined() {
     send(&a, c.address(PORT), b"hello");
     assert!(next(&at_c).await.is_some());
     assert_eq!(begin.elapsed(), ms(7));
+    world.clear_conditions_between(&world.host("a"), &c);
+    let begin = Instant::now();
+    send(&a, c.address(PORT), b"hello");
+    assert!(next(&at_c).await.is_some());
+    assert_eq!(begin.elapsed(), ms(211));
 }
 
 #[tokio::test(start_paused = true)]

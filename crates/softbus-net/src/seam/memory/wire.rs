@@ -162,6 +162,8 @@ impl State {
         let copies = 1 + way.pieces().filter(|piece| self.dice.ppm(piece.way.duplicate_ppm)).count();
         let socket = self.hosts[target.0].sockets.iter().find(|(port, _)| *port == ends.inner.port());
         let (_, slot) = *socket.ok_or(Fate::Unroutable)?;
+        // So that what nobody reads does not fill its inbox.
+        self.miss(target, slot);
         for copy in 0..copies {
             let mut due = through;
             for piece in way.pieces() {
