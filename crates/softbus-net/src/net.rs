@@ -48,6 +48,9 @@ pub struct NetConfig {
     /// TLS primitives; `None`: those of the feature chosen (`aws-lc`, or else `ring`). A simulator gives a
     /// seeded one.
     pub provider: Option<Arc<rustls::crypto::CryptoProvider>>,
+    /// Told the secrets of every connection: whoever has them can read all of it. For debugging and simulations only;
+    /// nothing sets it by itself, and no setting of the program or the environment does.
+    pub key_log: Option<Arc<dyn rustls::KeyLog>>,
 }
 
 impl Default for NetConfig {
@@ -64,6 +67,7 @@ impl Default for NetConfig {
             offline_after: Duration::from_secs(2),
             versions: None,
             provider: None,
+            key_log: None,
         }
     }
 }

@@ -41,7 +41,7 @@ async fn net(host: &Host, n: u8, judge: &Arc<FixedJudge>) -> Net {
 fn bare(host: &Host, n: u8) -> (quinn::Endpoint, quinn::ClientConfig) {
     let seam = host.seam();
     let key = DeviceKey::from_seed(&[n; 32]);
-    let tls = Tls::new(&key, &*seam.entropy, &seam.clock, None).unwrap();
+    let tls = Tls::new(&key, &*seam.entropy, &seam.clock, None, None).unwrap();
     let settings = super::config::settings(&tls, &*seam.entropy, &seam.clock, &config()).unwrap();
     let socket = seam.sockets.bind(&Bind::All, 0).unwrap();
     let endpoint =

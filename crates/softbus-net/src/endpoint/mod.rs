@@ -84,7 +84,8 @@ impl Core {
         router: Router,
         config: NetConfig,
     ) -> Result<Arc<Self>, NetError> {
-        let tls = Tls::new(key, &*seam.entropy, &seam.clock, config.provider.clone())?;
+        let (provider, key_log) = (config.provider.clone(), config.key_log.clone());
+        let tls = Tls::new(key, &*seam.entropy, &seam.clock, provider, key_log)?;
         let settings = config::settings(&tls, &*seam.entropy, &seam.clock, &config)?;
         let bind_error = |source| NetError::Bind { port: config.port, source };
         let socket = seam.sockets.bind(&config.bind, config.port).map_err(bind_error)?;

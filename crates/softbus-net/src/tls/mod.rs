@@ -17,6 +17,7 @@ mod verify;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::KeyLog;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -49,6 +50,7 @@ impl Tls {
         entropy: &dyn Entropy,
         clock: &Arc<dyn Clock>,
         provider: Option<Arc<CryptoProvider>>,
+        key_log: Option<Arc<dyn KeyLog>>,
     ) -> Result<Self, NetError> {
         let identity = certificate::Identity::new(key, entropy)?;
         let certified = CertifiedKey::new(
@@ -57,7 +59,11 @@ impl Tls {
         );
         let provider = provider.unwrap_or_else(default_provider);
         let verifier = Arc::new(DeviceVerifier::new(&provider));
-        let (client, server) = configs(certified, clock, provider, verifier.clone())?;
+        let (mut client, mut server) = configs(certified, clock, provider, verifier.clone())?;
+        if let Some(key_log) = key_log {
+            client.key_log = key_log.clone();
+            server.key_log = key_log;
+        }
         let no_suite = |e: quinn::crypto::rustls::NoInitialCipherSuite| NetError::Tls(e.to_string());
         Ok(Self {
             client: Arc::new(QuicClientConfig::try_from(client).map_err(no_suite)?),

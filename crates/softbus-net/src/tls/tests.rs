@@ -1,4 +1,5 @@
 use std::io::Cursor;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::{ClientConnection, ServerConnection};
@@ -6,7 +7,7 @@ use softbus_core::{BootMs, WallMs};
 use tokio::time::timeout;
 
 use super::*;
-use crate::seam::memory::World;
+use crate::seam::memory::{Host, World};
 use crate::seam::testing::endpoint;
 use crate::testing::FixedJudge;
 use crate::{Bind, Net, NetConfig, Router};
@@ -197,6 +198,37 @@ async fn another_protocol_is_refused_over_quic_and_does_no_harm() {
     assert!(told().await, "a net that lets somebody in tells of it");
     let data = connection.handshake_data().unwrap().downcast::<quinn::crypto::rustls::HandshakeData>();
     assert_eq!(data.unwrap().protocol.as_deref(), Some(ALPN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_log_is_told_the_secrets_of_both_roles() {
+    #[derive(Debug, Default)]
+    struct Labels(std::sync::Mutex<Vec<String>>);
+    impl rustls::KeyLog for Labels {
+        fn log(&self, label: &str, _client_random: &[u8], _secret: &[u8]) {
+            self.0.lock().unwrap().push(label.to_owned());
+        }
+    }
+    assert!(NetConfig::default().key_log.is_none());
+    let world = World::new(1);
+    let (a, b) = (world.host("a"), world.host("b"));
+    let start = async |n: u8, other: u8, host: &Host, peers: Vec<(Option<DeviceId>, SocketAddr)>| {
+        let labels = Arc::new(Labels::default());
+        let mut config =
+            NetConfig { port: 4000, discovery: false, static_peers: peers, ..NetConfig::default() };
+        config.key_log = Some(labels.clone());
+        let (key, judge) = (Arc::new(DeviceKey::from_seed(&[n; 32])), FixedJudge::new([id(other)]));
+        (labels, Net::start(host.seam(), key, judge, Router::new(), config).await.unwrap())
+    };
+    let (server, _b) = start(2, 1, &b, Vec::new()).await;
+    let (client, _a) = start(1, 2, &a, vec![(Some(id(2)), b.address(4000))]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (role, labels) in [("client", client), ("server", server)] {
+        let labels = labels.0.lock().unwrap();
+        for secret in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"] {
+            assert!(labels.iter().any(|label| label == secret), "{role}: {labels:?}");
+        }
+    }
 }
 
 #[cfg(feature = "aws-lc")]

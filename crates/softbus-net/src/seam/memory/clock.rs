@@ -8,7 +8,7 @@ use super::lock;
 use crate::seam::Clock;
 
 /// 2026-01-01T00:00:00Z, when every virtual world begins.
-const BEGINNING_MS: u64 = 1_767_225_600_000;
+pub const BEGINNING_MS: u64 = 1_767_225_600_000;
 /// What the boot clock shows after power on.
 const POWER_ON_US: u64 = 5_000_000;
 
@@ -44,7 +44,8 @@ impl VirtualClock {
         self.change(|state| state.wall_us = state.wall_us.saturating_add_signed(by_ms.saturating_mul(1000)));
     }
 
-    /// The device slept so long: both clocks went on, `tokio::time` did not.
+    /// The device slept so long: both clocks went on, `tokio::time` did not. (While a host sleeps by
+    /// [`Host::sleep`](super::Host::sleep) all three go on, and this is not called for it.)
     pub fn suspend(&self, slept: Duration) {
         let slept = u64::try_from(slept.as_micros()).unwrap_or(u64::MAX);
         self.change(|state| {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::board::Voice;
 use super::entropy::SeededEntropy;
 use super::life::Life;
 use super::lock;
@@ -20,33 +21,6 @@ const RECORD_TTL: Duration = Duration::from_secs(120);
 const SPREAD: Duration = Duration::from_millis(50);
 /// Sightings that may wait for their reader.
 const SIGHTINGS: usize = 64;
-/// Announcements of former runs that are remembered; the oldest are forgotten.
-const FORMER: usize = 4096;
-
-/// What a host announces.
-pub(super) struct Announced {
-    pub(super) host: HostId,
-    number: u64,
-    state: Voice,
-    announcement: Announcement,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Voice {
-    Speaking,
-    /// It ended without a goodbye.
-    Silent,
-    SaidGoodbye,
-}
-
-impl Announced {
-    pub(super) fn fall_silent(&mut self) {
-        if self.state == Voice::Speaking {
-            self.state = Voice::Silent;
-        }
-    }
-}
-
 /// Discovery among the hosts of one segment of a [`MemoryNet`], with the manners of mDNS: who says goodbye is
 /// gone at once, who is cut off or crashes is gone after two minutes.
 pub struct MemoryDiscovery {
@@ -80,34 +54,15 @@ impl Discovery for MemoryDiscovery {
         if self.life.is_over() {
             return Err(io::Error::new(io::ErrorKind::NetworkDown, "this run of the host is over"));
         }
-        {
-            let mut number = lock(&self.announced_before);
-            *number += 1;
-            let mut net = self.net.lock();
-            while net.announced.len() >= FORMER
-                && let Some(former) =
-                    net.announced.iter().find(|(_, a)| a.state != Voice::Speaking).map(|(key, _)| key.clone())
-            {
-                net.announced.remove(&former);
-            }
-            let announced = Announced {
-                host: self.host,
-                number: *number,
-                state: Voice::Speaking,
-                announcement: announcement.clone(),
-            };
-            net.announced.insert(self.key.clone(), announced);
-        }
-        self.net.notify();
+        let mut number = lock(&self.announced_before);
+        *number += 1;
+        self.net.change(|net| net.board.announce(&self.key, self.host, *number, announcement.clone()));
         Ok(())
     }
 
     fn goodbye(&self) -> BoxFuture<'_, ()> {
         if !self.life.is_over() {
-            if let Some(announced) = self.net.lock().announced.get_mut(&self.key) {
-                announced.state = Voice::SaidGoodbye;
-            }
-            self.net.notify();
+            self.net.change(|net| net.board.say_goodbye(&self.key));
         }
         Box::pin(std::future::ready(()))
     }
@@ -137,15 +92,22 @@ impl Watcher {
     async fn run(self, send: mpsc::Sender<Sighting>) {
         let mut changed = self.net.changed();
         let mut known: BTreeMap<String, Known> = BTreeMap::new();
+        let mut silent: BTreeSet<String> = BTreeSet::new();
+        let mut heard = 0;
         loop {
             changed.borrow_and_update();
             tokio::time::sleep(SPREAD).await;
             let now = Instant::now();
-            let mut keys: Vec<String> = self.net.lock().announced.keys().cloned().collect();
-            keys.extend(known.keys().cloned());
-            keys.sort();
-            keys.dedup();
             let mut wake: Option<Instant> = None;
+            let mut keys = silent.clone();
+            {
+                let net = self.net.lock();
+                if net.board.all_changed_since(heard, self.host) {
+                    keys.extend(known.keys().cloned());
+                }
+                keys.extend(net.board.changed_since(heard, self.host).cloned());
+                heard = net.board.version();
+            }
             for key in keys.into_iter().filter(|key| *key != self.key) {
                 let sighting = match self.hear(&key) {
                     Heard::Seen(number, addresses, announcement) => {
@@ -155,12 +117,14 @@ impl Watcher {
                             key.clone(),
                             Known { number, addresses: addresses.clone(), silent_since: None },
                         );
+                        silent.remove(&key);
                         if same {
                             continue;
                         }
                         Sighting::Seen { key, addresses, announcement }
                     }
                     Heard::Gone => {
+                        silent.remove(&key);
                         if known.remove(&key).is_none() {
                             continue;
                         }
@@ -171,8 +135,10 @@ impl Watcher {
                         let expires = *former.silent_since.get_or_insert(now) + RECORD_TTL;
                         if now < expires {
                             wake = Some(wake.map_or(expires, |wake| wake.min(expires)));
+                            silent.insert(key);
                             continue;
                         }
+                        silent.remove(&key);
                         known.remove(&key);
                         Sighting::Gone { key }
                     }
@@ -192,11 +158,11 @@ impl Watcher {
 
     fn hear(&self, key: &str) -> Heard {
         let net = self.net.lock();
-        let Some(announced) = net.announced.get(key) else { return Heard::Nothing };
+        let Some(announced) = net.board.get(key) else { return Heard::Nothing };
         if !net.hears(self.host, announced.host) {
             return Heard::Nothing;
         }
-        match announced.state {
+        match announced.voice {
             Voice::Silent => Heard::Nothing,
             Voice::SaidGoodbye => Heard::Gone,
             Voice::Speaking => {

@@ -55,4 +55,9 @@ impl Dice {
     pub(super) fn permille(&mut self, permille: u16) -> bool {
         self.below(1000) < u64::from(permille)
     }
+
+    /// True so many times in a million.
+    pub(super) fn ppm(&mut self, ppm: u32) -> bool {
+        self.below(1_000_000) < u64::from(ppm)
+    }
 }

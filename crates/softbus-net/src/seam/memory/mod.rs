@@ -17,35 +17,57 @@
 //! # }
 //! ```
 //!
+//! Without more words all hosts reach each other in the same way, and segments only part who hears whose multicast. For
+//! more of a world there are segments with ways, joins and NAT boxes of their own ([`MemoryNet::set_segment_settings`],
+//! [`MemoryNet::join`]), hosts that move between them ([`Host::move_to`]) or sleep ([`Host::sleep`]), work and disks
+//! that take time ([`VirtualCompute`]), and a [`Tap`] that sees every datagram.
+//!
 //! What belongs to one run of a program (its [`Seam`]) dies with it: its sockets fall silent, its disk
 //! answers with errors, its compute drops jobs, and what quinn spawned ends. Tasks that the test itself
 //! spawned for that host it may spawn by [`Host::spawn`], so that they end too.
 
+mod board;
 mod clock;
 mod compute;
+mod conditions;
+mod cuts;
 mod discovery;
 mod entropy;
+mod inbox;
 mod life;
+mod nat;
 mod net;
+#[cfg(test)]
+mod network_tests;
 mod sensors;
 mod socket;
 mod storage;
+mod tap;
 #[cfg(test)]
 mod tests;
+mod topology;
+mod virtual_compute;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use clock::VirtualClock;
-pub use compute::{InlineCompute, VirtualCompute};
+pub use clock::{BEGINNING_MS, VirtualClock};
+pub use compute::InlineCompute;
+pub use conditions::{Burst, Conditions};
 pub use discovery::MemoryDiscovery;
 pub use entropy::SeededEntropy;
-pub use net::{Conditions, MemoryNet, NetStats};
+pub use nat::Nat;
+pub use net::{MemoryNet, NetStats};
+pub use quinn::udp::EcnCodepoint;
 pub use sensors::FixedSensors;
 pub use socket::{MemoryRuntime, MemorySockets};
 pub use storage::{Crash, MemoryStorage};
+pub use tap::{Fate, Party, Seen, Tap, Traffic};
+pub use topology::Segment;
+pub use virtual_compute::VirtualCompute;
 
 use super::{Compute, Seam};
 use life::Life;
@@ -76,7 +98,7 @@ impl World {
         if let Some(host) = hosts.get(name) {
             return host.clone();
         }
-        let id = self.net.add_host();
+        let id = self.net.add_host(name);
         let shared = Shared {
             name: name.to_owned(),
             id,
@@ -86,7 +108,7 @@ impl World {
             sensors: Arc::new(FixedSensors::named(name)),
             disk: MemoryStorage::new(),
             run: Mutex::new(None),
-            compute: Mutex::new(Arc::new(InlineCompute::new())),
+            compute: Mutex::new((Arc::new(InlineCompute::new()), None)),
         };
         let host = Host(Arc::new(shared));
         host.restart();
@@ -119,16 +141,11 @@ impl World {
     /// Parts the hosts into groups: what was cut before is forgotten; between hosts of different groups
     /// nothing passes. A host in no group is alone.
     pub fn partition(&self, groups: &[&[&Host]]) {
-        self.heal();
-        let hosts: Vec<Host> = lock(&self.hosts).values().cloned().collect();
-        let group = |host: &Host| groups.iter().position(|g| g.iter().any(|member| member.0.id == host.0.id));
-        for a in &hosts {
-            for b in &hosts {
-                if a.0.id != b.0.id && (group(a).is_none() || group(a) != group(b)) {
-                    self.net.set_cut(a.0.id, b.0.id, true);
-                }
-            }
-        }
+        let members =
+            groups.iter().enumerate().flat_map(|(n, group)| group.iter().map(move |host| (host.0.id, n)));
+        // A host in several groups is of the first.
+        let group: BTreeMap<HostId, usize> = members.rev().collect();
+        self.net.partition(|host| group.get(&host).copied());
     }
 
     /// Undoes every cut.
@@ -136,10 +153,17 @@ impl World {
         self.net.mend_all();
     }
 
-    /// Conditions between two hosts, both ways, instead of the world's.
+    /// Conditions between two hosts, both ways, instead of the world's or of their segments' (which still say whether they
+    /// reach each other).
     pub fn set_conditions_between(&self, a: &Host, b: &Host, conditions: Conditions) {
         self.net.set_between(a.0.id, b.0.id, conditions);
         self.net.set_between(b.0.id, a.0.id, conditions);
+    }
+
+    /// Undoes [`World::set_conditions_between`].
+    pub fn clear_conditions_between(&self, a: &Host, b: &Host) {
+        self.net.clear_between(a.0.id, b.0.id);
+        self.net.clear_between(b.0.id, a.0.id);
     }
 }
 
@@ -156,7 +180,8 @@ struct Shared {
     sensors: Arc<FixedSensors>,
     disk: MemoryStorage,
     run: Mutex<Option<Run>>,
-    compute: Mutex<Arc<dyn Compute>>,
+    /// Where work runs, and the same if it is virtual.
+    compute: Mutex<(Arc<dyn Compute>, Option<VirtualCompute>)>,
 }
 
 /// One run of the host's program, from its start to its end or crash.
@@ -169,6 +194,16 @@ impl Host {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Its number among the hosts, as a [`Tap`] is told.
+    pub fn index(&self) -> usize {
+        self.0.id.0
+    }
+
+    /// What it sent and received so far, in all its runs.
+    pub fn traffic(&self) -> Traffic {
+        self.0.net.traffic(self.0.id)
     }
 
     /// The seam of the present run; the same until the next [`Host::crash`], [`Host::kill`] or
@@ -206,6 +241,10 @@ impl Host {
             run.life.end();
         }
         self.0.net.down(self.0.id);
+        if let Some(compute) = self.virtual_compute() {
+            compute.abandon();
+            compute.resume();
+        }
         self.0.disk.disconnect();
         if let Some(crash) = crash {
             self.0.disk.crash(crash);
@@ -227,7 +266,7 @@ impl Host {
             entropy: Arc::new(entropy),
             clock: self.0.clock.clone(),
             sensors: self.0.sensors.clone(),
-            compute: Arc::new(compute::Mortal::new(lock(&self.0.compute).clone(), life.clone())),
+            compute: Arc::new(compute::Mortal::new(lock(&self.0.compute).0.clone(), life.clone())),
         };
         *lock(&self.0.run) = Some(Run { life, seam });
     }
@@ -268,10 +307,48 @@ impl Host {
         self.0.net.set_addresses(self.0.id, addresses);
     }
 
-    /// Puts it on another multicast segment (all begin on 0): discovery reaches only the own one, datagrams
-    /// reach everywhere.
+    /// Puts it on another segment (all begin on 0), with its addresses: discovery reaches only the own one. Datagrams
+    /// reach everywhere, unless segments were set up.
     pub fn set_segment(&self, segment: u32) {
         self.0.net.set_segment(self.0.id, segment);
+    }
+
+    /// It moves to another segment, or leaves its own and comes back: from now on it has addresses of that one, which
+    /// nobody had before. What is on the way to the old ones is lost.
+    pub fn move_to(&self, segment: u32) {
+        self.0.net.move_to(self.0.id, segment);
+    }
+
+    /// The segment it is on.
+    pub fn segment(&self) -> u32 {
+        self.0.net.segment(self.0.id)
+    }
+
+    /// It falls asleep: its sockets neither send nor receive, what others send to it meanwhile is lost, its
+    /// [`VirtualCompute`] stands still, and its clocks go on. A crash or restart wakes it.
+    ///
+    /// In one thing it differs from a real machine: there the monotonic clock stands still too, and with it all timers;
+    /// here `tokio::time` is the same for all hosts, so timers of a sleeping host go off. What they do has no effect
+    /// beyond the host; but it may think that all others are gone, as they do of it, before it is awake. A span that
+    /// only the host's own clocks see is [`VirtualClock::suspend`].
+    pub fn sleep(&self) {
+        self.0.net.sleep(self.0.id);
+        if let Some(compute) = self.virtual_compute() {
+            compute.suspend();
+        }
+    }
+
+    /// It is awake again.
+    pub fn wake(&self) {
+        if let Some(compute) = self.virtual_compute() {
+            compute.resume();
+        }
+        self.0.net.wake(self.0.id);
+    }
+
+    /// Whether it sleeps.
+    pub fn is_asleep(&self) -> bool {
+        self.0.net.is_asleep(self.0.id)
     }
 
     /// Its clock, to make it drift, jump or sleep.
@@ -291,6 +368,16 @@ impl Host {
 
     /// Replaces where its work runs (it begins with [`InlineCompute`]), from the next [`Host::restart`] on.
     pub fn set_compute(&self, compute: Arc<dyn Compute>) {
-        *lock(&self.0.compute) = compute;
+        *lock(&self.0.compute) = (compute, None);
+    }
+
+    /// The same, for cores that sleep with the host, and lose their work when its program ends.
+    pub fn set_virtual_compute(&self, compute: VirtualCompute) {
+        *lock(&self.0.compute) = (Arc::new(compute.clone()), Some(compute));
+    }
+
+    /// Its cores and its disk's speed, if [`Host::set_virtual_compute`] gave it any.
+    pub fn virtual_compute(&self) -> Option<VirtualCompute> {
+        lock(&self.0.compute).1.clone()
     }
 }

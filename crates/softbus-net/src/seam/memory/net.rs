@@ -1,70 +1,27 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+//! The network: who is on it, where, and how they may be reached. What happens to one datagram is in `wire`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use quinn::udp::EcnCodepoint;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::discovery::Announced;
+use super::board::Board;
+use super::conditions::Conditions;
+use super::cuts::Cuts;
 use super::entropy::Dice;
+use super::inbox::{Inbox, Inboxes};
 use super::lock;
-use super::socket::Inbox;
+use super::nat::NatBox;
+use super::tap::{Fate, Tap, Traffic};
+use super::topology::{Segment, Topology, WayKey, WayState};
 
 /// First port given out for port 0.
 const EPHEMERAL: u16 = 49152;
-
-/// What the way between two hosts is like.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Conditions {
-    /// One-way delay.
-    pub latency: Duration,
-    /// Further delay, between nothing and this, drawn for each datagram. It reorders if it exceeds their gap.
-    pub jitter: Duration,
-    /// Datagrams lost, per thousand.
-    pub loss_permille: u16,
-    /// Datagrams that arrive twice, per thousand.
-    pub duplicate_permille: u16,
-    /// Datagrams that come late by up to ten times the latency, per thousand.
-    pub reorder_permille: u16,
-    /// Bytes per second that pass; 0 for no limit.
-    pub rate_bytes_per_s: u64,
-    /// Past this delay in the queue before a limited rate, datagrams are dropped.
-    pub queue: Duration,
-    /// Longest datagram that passes, in bytes of UDP payload.
-    pub mtu_bytes: usize,
-}
-
-impl Default for Conditions {
-    /// A calm home network: 2 ms, no loss, 1472 bytes.
-    fn default() -> Self {
-        Self {
-            latency: Duration::from_millis(2),
-            jitter: Duration::ZERO,
-            loss_permille: 0,
-            duplicate_permille: 0,
-            reorder_permille: 0,
-            rate_bytes_per_s: 0,
-            queue: Duration::from_millis(200),
-            mtu_bytes: 1472,
-        }
-    }
-}
-
-impl Conditions {
-    /// Bad radio: 20 ms ± 20 ms, 10 % lost, 3 % twice, 5 % late.
-    pub fn bad() -> Self {
-        Self {
-            latency: Duration::from_millis(20),
-            jitter: Duration::from_millis(20),
-            loss_permille: 100,
-            duplicate_permille: 30,
-            reorder_permille: 50,
-            ..Self::default()
-        }
-    }
-}
+/// Most hosts: so many have addresses in any segment.
+const HOSTS: usize = 60_000;
 
 /// What happened on the network so far, in datagrams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -85,10 +42,31 @@ pub struct NetStats {
     pub too_long: u64,
     /// To an address or port where nobody listens.
     pub unroutable: u64,
+    /// Not let in by a NAT box.
+    pub filtered: u64,
+    /// Lost because their sender or receiver slept.
+    pub asleep: u64,
+}
+
+impl NetStats {
+    pub(super) fn count(&mut self, fate: Fate) {
+        let counter = match fate {
+            Fate::Sent => return,
+            Fate::Delivered => &mut self.delivered,
+            Fate::Lost => &mut self.lost,
+            Fate::Cut => &mut self.cut,
+            Fate::Overflowed => &mut self.overflowed,
+            Fate::TooLong => &mut self.too_long,
+            Fate::Unroutable => &mut self.unroutable,
+            Fate::Filtered => &mut self.filtered,
+            Fate::Asleep => &mut self.asleep,
+        };
+        *counter += 1;
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct HostId(usize);
+pub(super) struct HostId(pub(super) usize);
 
 /// A datagram network in memory. Clones are handles to the same. Hosts and cuts are made through
 /// [`World`](super::World).
@@ -106,34 +84,39 @@ impl std::fmt::Debug for MemoryNet {
 }
 
 pub(super) struct State {
-    dice: Dice,
-    hosts: Vec<HostState>,
-    by_address: BTreeMap<IpAddr, HostId>,
-    sockets: BTreeMap<(HostId, u16), Arc<Mutex<Inbox>>>,
-    everywhere: Conditions,
-    between: BTreeMap<(HostId, HostId), Conditions>,
-    cuts: BTreeSet<(HostId, HostId)>,
-    /// Until when the limited way between two hosts is busy.
-    busy: BTreeMap<(HostId, HostId), Instant>,
-    sequence: u64,
+    pub(super) dice: Dice,
+    pub(super) hosts: Vec<HostState>,
+    pub(super) by_address: BTreeMap<IpAddr, HostId>,
+    pub(super) inboxes: Inboxes,
+    pub(super) topology: Topology,
+    /// Conditions of their own between two hosts, in this direction.
+    pub(super) between: BTreeMap<(HostId, HostId), Conditions>,
+    cuts: Cuts,
+    /// Queues and bursts of the ways that have any.
+    pub(super) ways: BTreeMap<WayKey, WayState>,
+    pub(super) boxes: BTreeMap<u32, NatBox>,
+    /// The segment behind each outer address of a box.
+    pub(super) by_outer: BTreeMap<IpAddr, u32>,
+    boxes_before: u32,
+    /// How many addresses a segment gave out to hosts that moved there.
+    given: BTreeMap<u32, u64>,
+    began: Instant,
+    pub(super) tap: Option<Arc<dyn Tap>>,
     pub(super) stats: NetStats,
-    pub(super) announced: BTreeMap<String, Announced>,
+    pub(super) board: Board,
 }
 
-struct HostState {
-    addresses: watch::Sender<Arc<Vec<IpAddr>>>,
+pub(super) struct HostState {
+    pub(super) name: String,
+    pub(super) traffic: Traffic,
+    pub(super) addresses: watch::Sender<Arc<Vec<IpAddr>>>,
     loopback: watch::Sender<Arc<Vec<IpAddr>>>,
-    segment: u32,
+    pub(super) segment: u32,
+    /// Ports, and where what comes to them is kept.
+    pub(super) sockets: Vec<(u16, usize)>,
     next_port: u16,
-}
-
-/// A datagram on its way.
-pub(super) struct Datagram {
-    pub(super) from_host: HostId,
-    pub(super) from: SocketAddr,
-    pub(super) to: IpAddr,
-    pub(super) ecn: Option<EcnCodepoint>,
-    pub(super) bytes: Vec<u8>,
+    /// Since the network began.
+    pub(super) asleep_since: Option<Duration>,
 }
 
 impl MemoryNet {
@@ -143,21 +126,93 @@ impl MemoryNet {
             dice: Dice::new(seed),
             hosts: Vec::new(),
             by_address: BTreeMap::new(),
-            sockets: BTreeMap::new(),
-            everywhere: Conditions::default(),
+            inboxes: Inboxes::default(),
+            topology: Topology::default(),
             between: BTreeMap::new(),
-            cuts: BTreeSet::new(),
-            busy: BTreeMap::new(),
-            sequence: 0,
+            cuts: Cuts::default(),
+            ways: BTreeMap::new(),
+            boxes: BTreeMap::new(),
+            by_outer: BTreeMap::new(),
+            boxes_before: 0,
+            given: BTreeMap::new(),
+            began: Instant::now(),
+            tap: None,
             stats: NetStats::default(),
-            announced: BTreeMap::new(),
+            board: Board::default(),
         };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// Sets what every way is like that has no conditions of its own.
+    /// Sets what every way is like that has no conditions of its own, by its hosts or its segments.
     pub fn set_conditions(&self, conditions: Conditions) {
-        self.lock().everywhere = conditions;
+        self.lock().topology.everywhere = conditions;
+    }
+
+    /// Sets a segment up, or anew. From the first one on segments part the hosts: within one they reach each other by its
+    /// way, elsewhere only what is joined with it.
+    ///
+    /// # Panics
+    /// If there are more than 4096 segments.
+    pub fn set_segment_settings(&self, segment: u32, settings: Segment) {
+        self.change(|state| {
+            state.topology.set_segment(segment, settings);
+            state.set_nat_box(segment, settings.nat.is_some());
+            state.board.touch_all();
+        });
+    }
+
+    /// Weather: from now on the way within a segment is like this. It sets the segment up if it was not.
+    pub fn set_segment_way(&self, segment: u32, way: Conditions) {
+        let mut state = self.lock();
+        let settings = Segment { way, ..state.topology.segment(segment) };
+        state.topology.set_segment(segment, settings);
+    }
+
+    /// How a segment is set up.
+    pub fn segment_settings(&self, segment: u32) -> Segment {
+        self.lock().topology.segment(segment)
+    }
+
+    /// The outer addresses of a segment's NAT box, if it has one.
+    pub fn nat_addresses(&self, segment: u32) -> Option<[IpAddr; 2]> {
+        self.lock().boxes.get(&segment).map(NatBox::addresses)
+    }
+
+    /// Two segments reach each other from now on, by this way in addition to those within.
+    ///
+    /// # Panics
+    /// If they are one and the same, or there are more than 4096 joins.
+    pub fn join(&self, a: u32, b: u32, way: Conditions) {
+        self.lock().topology.join(a, b, Some(way));
+    }
+
+    /// Two segments do not reach each other any more: the addresses of the one are nobody's in the other.
+    pub fn unjoin(&self, a: u32, b: u32) {
+        self.lock().topology.join(a, b, None);
+    }
+
+    /// Nothing passes between the hosts of two segments any more, in either direction; of one, if both are the same.
+    pub fn cut_segments(&self, a: u32, b: u32) {
+        self.set_segments_cut(&[(a, b), (b, a)], true);
+    }
+
+    /// Nothing passes from the one segment to the other any more.
+    pub fn cut_segments_one_way(&self, from: u32, to: u32) {
+        self.set_segments_cut(&[(from, to)], true);
+    }
+
+    /// Undoes [`MemoryNet::cut_segments`] and [`MemoryNet::cut_segments_one_way`] between the two.
+    pub fn mend_segments(&self, a: u32, b: u32) {
+        self.set_segments_cut(&[(a, b), (b, a)], false);
+    }
+
+    fn set_segments_cut(&self, pairs: &[(u32, u32)], cut: bool) {
+        self.change(|state| {
+            for (from, to) in pairs {
+                state.topology.set_cut(*from, *to, cut);
+            }
+            state.board.touch_all();
+        });
     }
 
     /// What happened so far.
@@ -165,21 +220,34 @@ impl MemoryNet {
         self.lock().stats
     }
 
+    /// Shows every datagram to `tap` from now on.
+    pub fn set_tap(&self, tap: Arc<dyn Tap>) {
+        self.lock().tap = Some(tap);
+    }
+
+    /// Virtual time since the network was made, in nanoseconds: the time that a tap is told.
+    pub fn now_ns(&self) -> u64 {
+        u64::try_from(self.lock().now().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Changes who sees whom.
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.send_modify(|version| *version += 1);
     }
 
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    pub(super) fn notify(&self) {
-        self.changed.send_modify(|version| *version += 1);
-    }
-
-    pub(super) fn add_host(&self) -> HostId {
+    pub(super) fn add_host(&self, name: &str) -> HostId {
         let mut state = self.lock();
         let id = HostId(state.hosts.len());
+        assert!(id.0 < HOSTS, "too many hosts");
         let number = id.0 as u32 + 1;
         let addresses: Vec<IpAddr> = vec![
             Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
@@ -190,12 +258,20 @@ impl MemoryNet {
             state.by_address.insert(*address, id);
         }
         state.hosts.push(HostState {
+            name: name.to_owned(),
+            traffic: Traffic::default(),
             addresses: watch::Sender::new(Arc::new(addresses)),
             loopback: watch::Sender::new(loopback),
             segment: 0,
+            sockets: Vec::new(),
             next_port: EPHEMERAL,
+            asleep_since: None,
         });
         id
+    }
+
+    pub(super) fn traffic(&self, host: HostId) -> Traffic {
+        self.lock().hosts[host.0].traffic
     }
 
     pub(super) fn addresses(&self, host: HostId) -> Vec<IpAddr> {
@@ -209,99 +285,144 @@ impl MemoryNet {
     }
 
     pub(super) fn set_addresses(&self, host: HostId, addresses: Vec<IpAddr>) {
-        {
-            let mut state = self.lock();
-            state.by_address.retain(|_, owner| *owner != host);
-            for address in &addresses {
-                let former = state.by_address.insert(*address, host);
-                assert!(former.is_none(), "{address} belongs to another host");
-            }
-            state.hosts[host.0].addresses.send_replace(Arc::new(addresses));
-        }
-        self.notify();
+        self.change(|state| state.set_addresses(host, addresses));
+    }
+
+    pub(super) fn segment(&self, host: HostId) -> u32 {
+        self.lock().hosts[host.0].segment
     }
 
     pub(super) fn set_segment(&self, host: HostId, segment: u32) {
-        self.lock().hosts[host.0].segment = segment;
-        self.notify();
+        self.change(|state| state.set_segment(host, segment));
+    }
+
+    pub(super) fn move_to(&self, host: HostId, segment: u32) {
+        self.change(|state| {
+            let addresses = state.fresh_addresses(segment);
+            state.set_addresses(host, addresses);
+            state.set_segment(host, segment);
+        });
+    }
+
+    pub(super) fn is_asleep(&self, host: HostId) -> bool {
+        self.lock().hosts[host.0].asleep_since.is_some()
+    }
+
+    pub(super) fn sleep(&self, host: HostId) {
+        self.change(|state| {
+            let now = state.now();
+            state.hosts[host.0].asleep_since.get_or_insert(now);
+            state.board.touch_host(host);
+        });
+    }
+
+    pub(super) fn wake(&self, host: HostId) {
+        self.change(|state| state.wake(host));
     }
 
     pub(super) fn set_cut(&self, from: HostId, to: HostId, cut: bool) {
-        {
-            let mut state = self.lock();
-            if cut {
-                state.cuts.insert((from, to))
-            } else {
-                state.cuts.remove(&(from, to))
-            };
-        }
-        self.notify();
+        self.change(|state| {
+            state.cuts.set(from.0, to.0, cut);
+            state.board.touch_speaker(from);
+        });
+    }
+
+    /// Parts the hosts by the group of each, by index: those of other groups, or of none, are cut off. Other cuts are
+    /// forgotten.
+    pub(super) fn partition(&self, group: impl Fn(HostId) -> Option<usize>) {
+        self.change(|state| {
+            state.mend_all();
+            let groups: Vec<Option<usize>> = (0..state.hosts.len()).map(|host| group(HostId(host))).collect();
+            for (from, group) in groups.iter().enumerate() {
+                for (to, other) in groups.iter().enumerate() {
+                    if from != to && (group.is_none() || group != other) {
+                        state.cuts.set(from, to, true);
+                    }
+                }
+            }
+        });
     }
 
     pub(super) fn mend_all(&self) {
-        self.lock().cuts.clear();
-        self.notify();
+        self.change(State::mend_all);
     }
 
     pub(super) fn set_between(&self, from: HostId, to: HostId, conditions: Conditions) {
         self.lock().between.insert((from, to), conditions);
     }
 
+    pub(super) fn clear_between(&self, from: HostId, to: HostId) {
+        self.lock().between.remove(&(from, to));
+    }
+
     /// The host's program ended: its sockets are gone, its announcements fall silent.
     pub(super) fn down(&self, host: HostId) {
-        {
-            let mut state = self.lock();
-            state.sockets.retain(|(owner, _), _| *owner != host);
-            state.announced.values_mut().filter(|a| a.host == host).for_each(Announced::fall_silent);
-        }
-        self.notify();
+        self.change(|state| {
+            state.hosts[host.0].sockets.clear();
+            state.hosts[host.0].asleep_since = None;
+            state.board.silence(host);
+        });
     }
 
-    /// Reserves a port; `None` if it is taken.
-    pub(super) fn bind(&self, host: HostId, port: u16) -> Option<(u16, Arc<Mutex<Inbox>>)> {
-        let mut state = self.lock();
-        let port = if port == 0 { state.free_port(host)? } else { port };
-        if state.sockets.contains_key(&(host, port)) {
+    /// Reserves a port, and a place for what comes there; `None` if it is taken.
+    pub(super) fn bind(&self, host: HostId, port: u16) -> Option<(u16, usize)> {
+        let state = &mut *self.lock();
+        let port = if port == 0 { state.hosts[host.0].free_port()? } else { port };
+        if state.hosts[host.0].listens(port) {
             return None;
         }
-        let inbox = Arc::new(Mutex::new(Inbox::default()));
-        state.sockets.insert((host, port), inbox.clone());
-        Some((port, inbox))
+        let slot = state.inboxes.add(Inbox::new(host));
+        state.hosts[host.0].sockets.push((port, slot));
+        Some((port, slot))
     }
 
-    pub(super) fn unbind(&self, host: HostId, port: u16, inbox: &Arc<Mutex<Inbox>>) {
-        let mut state = self.lock();
-        // A later run of the host may have bound the same port.
-        if state.sockets.get(&(host, port)).is_some_and(|bound| Arc::ptr_eq(bound, inbox)) {
-            state.sockets.remove(&(host, port));
-        }
+    pub(super) fn unbind(&self, host: HostId, slot: usize) {
+        let state = &mut *self.lock();
+        state.hosts[host.0].sockets.retain(|(_, other)| *other != slot);
+        state.inboxes.remove(slot);
     }
 }
 
-impl State {
-    fn free_port(&mut self, host: HostId) -> Option<u16> {
+impl HostState {
+    fn listens(&self, port: u16) -> bool {
+        self.sockets.iter().any(|(other, _)| *other == port)
+    }
+
+    fn free_port(&mut self) -> Option<u16> {
         for _ in EPHEMERAL..u16::MAX {
-            let state = &mut self.hosts[host.0];
-            let port = state.next_port;
-            state.next_port = if port == u16::MAX - 1 { EPHEMERAL } else { port + 1 };
-            if !self.sockets.contains_key(&(host, port)) {
+            let port = self.next_port;
+            self.next_port = if port == u16::MAX - 1 { EPHEMERAL } else { port + 1 };
+            if !self.listens(port) {
                 return Some(port);
             }
         }
         None
     }
+}
 
-    pub(super) fn conditions(&self, from: HostId, to: HostId) -> Conditions {
-        self.between.get(&(from, to)).copied().unwrap_or(self.everywhere)
+impl State {
+    /// Virtual time since the network began.
+    pub(super) fn now(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.began)
+    }
+
+    /// That time as tokio tells it.
+    pub(super) fn instant(&self, time: Duration) -> Instant {
+        self.began + time
     }
 
     pub(super) fn is_cut(&self, from: HostId, to: HostId) -> bool {
-        self.cuts.contains(&(from, to))
+        let segment = |host: HostId| self.hosts[host.0].segment;
+        from != to && (self.cuts.contains(from.0, to.0) || self.topology.is_cut(segment(from), segment(to)))
     }
 
     /// Whether multicast of `from` reaches `to`.
     pub(super) fn hears(&self, to: HostId, from: HostId) -> bool {
-        self.hosts[to.0].segment == self.hosts[from.0].segment && !self.is_cut(from, to)
+        let (speaker, listener) = (&self.hosts[from.0], &self.hosts[to.0]);
+        self.topology.hears(listener.segment, speaker.segment)
+            && speaker.asleep_since.is_none()
+            && listener.asleep_since.is_none()
+            && !self.is_cut(from, to)
     }
 
     pub(super) fn host_addresses(&self, host: HostId) -> Arc<Vec<IpAddr>> {
@@ -313,91 +434,79 @@ impl State {
         address.is_loopback() || self.by_address.get(&address) == Some(&host)
     }
 
-    /// Sends one datagram. `source` is the address it shall come from, if still the host's.
-    pub(super) fn send(
-        &mut self,
-        host: HostId,
-        port: u16,
-        source: Option<IpAddr>,
-        to: SocketAddr,
-        ecn: Option<EcnCodepoint>,
-        bytes: &[u8],
-    ) {
-        self.stats.sent += 1;
-        self.stats.sent_bytes += bytes.len() as u64;
-        let target = if to.ip().is_loopback() { Some(host) } else { self.by_address.get(&to.ip()).copied() };
-        let source = match source {
-            Some(source) => Some(source).filter(|source| self.owns(host, *source)),
-            None if to.ip().is_loopback() => Some(to.ip()),
-            None => {
-                self.hosts[host.0].addresses.borrow().iter().find(|a| a.is_ipv4() == to.is_ipv4()).copied()
-            }
-        };
-        let (Some(target), Some(source)) = (target, source) else {
-            self.stats.unroutable += 1;
-            return;
-        };
-        if self.is_cut(host, target) {
-            self.stats.cut += 1;
-            return;
+    fn set_addresses(&mut self, host: HostId, addresses: Vec<IpAddr>) {
+        let former = self.host_addresses(host);
+        for address in former.iter() {
+            self.by_address.remove(address);
         }
-        let mut way = self.conditions(host, target);
-        if host == target {
-            way = Conditions { latency: Duration::ZERO, mtu_bytes: 65_507, ..Conditions::default() };
+        for address in &addresses {
+            let former = self.by_address.insert(*address, host);
+            assert!(former.is_none(), "{address} belongs to another host");
         }
-        if bytes.len() > way.mtu_bytes {
-            self.stats.too_long += 1;
-            return;
-        }
-        if self.dice.permille(way.loss_permille) {
-            self.stats.lost += 1;
-            return;
-        }
-        let Some(queued) = self.queue(host, target, &way, bytes.len()) else {
-            self.stats.overflowed += 1;
-            return;
-        };
-        let copies = if self.dice.permille(way.duplicate_permille) { 2 } else { 1 };
-        let Some(inbox) = self.sockets.get(&(target, to.port())).cloned() else {
-            self.stats.unroutable += 1;
-            return;
-        };
-        for _ in 0..copies {
-            let mut due = queued + way.latency + self.draw(way.jitter);
-            if self.dice.permille(way.reorder_permille) {
-                due += self.draw(way.latency * 10);
-            }
-            self.sequence += 1;
-            let datagram = Datagram {
-                from_host: host,
-                from: SocketAddr::new(source, port),
-                to: to.ip(),
-                ecn,
-                bytes: bytes.to_vec(),
-            };
-            if !lock(&inbox).put((due, self.sequence), datagram) {
-                self.stats.overflowed += 1;
+        self.hosts[host.0].addresses.send_replace(Arc::new(addresses));
+        self.board.touch_speaker(host);
+    }
+
+    fn set_segment(&mut self, host: HostId, segment: u32) {
+        self.hosts[host.0].segment = segment;
+        self.board.touch_host(host);
+    }
+
+    /// An IPv4 and an IPv6 address of this segment that nobody had yet.
+    fn fresh_addresses(&mut self, segment: u32) -> Vec<IpAddr> {
+        let given = self.given.entry(segment).or_default();
+        loop {
+            *given += 1;
+            // 10.0/16 is of the addresses that hosts begin with.
+            let v4 = 0x0a00_0000 | (segment % 255 + 1) << 16 | (*given & 0xffff) as u32;
+            let v6 = (0xfd00_u128 << 112) | (u128::from(segment) + 1) << 64 | u128::from(*given);
+            let addresses: Vec<IpAddr> = vec![Ipv4Addr::from_bits(v4).into(), Ipv6Addr::from_bits(v6).into()];
+            if v4 & 0xffff != 0 && addresses.iter().all(|address| !self.by_address.contains_key(address)) {
+                return addresses;
             }
         }
     }
 
-    /// When a datagram has passed the limited rate of the way; `None` if the queue before it is too long.
-    fn queue(&mut self, from: HostId, to: HostId, way: &Conditions, bytes: usize) -> Option<Instant> {
-        let now = Instant::now();
-        if way.rate_bytes_per_s == 0 {
-            return Some(now);
+    fn set_nat_box(&mut self, segment: u32, there: bool) {
+        if !there {
+            self.boxes.remove(&segment);
+            self.by_outer.retain(|_, behind| *behind != segment);
+        } else if !self.boxes.contains_key(&segment) {
+            let nat_box = NatBox::new(self.boxes_before);
+            self.boxes_before += 1;
+            self.by_outer.extend(nat_box.addresses().map(|address| (address, segment)));
+            self.boxes.insert(segment, nat_box);
         }
-        let busy = self.busy.entry((from, to)).or_insert(now);
-        let begin = (*busy).max(now);
-        if begin - now > way.queue {
-            return None;
-        }
-        let nanos = bytes as u64 * 1_000_000_000 / way.rate_bytes_per_s;
-        *busy = begin + Duration::from_nanos(nanos);
-        Some(*busy)
     }
 
-    fn draw(&mut self, span: Duration) -> Duration {
-        Duration::from_nanos(self.dice.below(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    fn wake(&mut self, host: HostId) {
+        let slots: Vec<usize> = self.hosts[host.0].sockets.iter().map(|(_, slot)| *slot).collect();
+        for slot in &slots {
+            self.miss(host, *slot);
+        }
+        self.hosts[host.0].asleep_since = None;
+        for slot in slots {
+            if let Some(inbox) = self.inboxes.get_mut(slot) {
+                inbox.wake();
+            }
+        }
+        self.board.touch_host(host);
+    }
+
+    /// What came to a socket while its host slept is lost.
+    pub(super) fn miss(&mut self, host: HostId, slot: usize) {
+        let now = self.now();
+        let (Some(since), Some(inbox)) = (self.hosts[host.0].asleep_since, self.inboxes.get_mut(slot)) else {
+            return;
+        };
+        for datagram in inbox.take_between(since, now) {
+            self.arrived(now, host, datagram, Fate::Asleep);
+        }
+    }
+
+    fn mend_all(&mut self) {
+        self.cuts.clear();
+        self.topology.mend_all();
+        self.board.touch_all();
     }
 }

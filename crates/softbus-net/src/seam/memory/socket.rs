@@ -1,10 +1,9 @@
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncTimer, AsyncUdpSocket, UdpPoller};
@@ -13,14 +12,11 @@ use tokio::time::{Instant, Sleep};
 
 use super::life::Life;
 use super::lock;
-use super::net::{Datagram, HostId, MemoryNet};
+use super::net::{HostId, MemoryNet};
+use super::tap::Fate;
+use super::wire::Outgoing;
 use crate::Bind;
 use crate::seam::{Sockets, mapped};
-
-/// Most datagrams on the way to one socket; further ones are lost, as in a kernel's buffer.
-const INBOX_DATAGRAMS: usize = 8192;
-/// Most bytes of them.
-const INBOX_BYTES: usize = 8 << 20;
 
 /// The sockets of one run of a host on a [`MemoryNet`]. All interfaces are one; a socket is dual-stack.
 #[derive(Clone)]
@@ -41,13 +37,14 @@ impl Sockets for MemorySockets {
         if self.life.is_over() {
             return Err(io::Error::new(io::ErrorKind::NetworkDown, "this run of the host is over"));
         }
-        let (port, inbox) = self.net.bind(self.host, port).ok_or(io::ErrorKind::AddrInUse)?;
+        let (port, slot) = self.net.bind(self.host, port).ok_or(io::ErrorKind::AddrInUse)?;
         Ok(Arc::new(MemorySocket {
             net: self.net.clone(),
             host: self.host,
             life: self.life.clone(),
             port,
-            inbox,
+            slot,
+            timer: Mutex::new(None),
         }))
     }
 
@@ -89,58 +86,15 @@ impl quinn::Runtime for MemoryRuntime {
     }
 }
 
-/// What is on its way to a socket, by time of arrival.
-#[derive(Default)]
-pub(super) struct Inbox {
-    queue: BTreeMap<(Instant, u64), Datagram>,
-    bytes: usize,
-    waker: Option<Waker>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Inbox {
-    /// Takes in what arrives at `due`; `false` if there is no room.
-    pub(super) fn put(&mut self, due: (Instant, u64), datagram: Datagram) -> bool {
-        if self.queue.len() >= INBOX_DATAGRAMS || self.bytes + datagram.bytes.len() > INBOX_BYTES {
-            return false;
-        }
-        self.bytes += datagram.bytes.len();
-        let earliest = self.queue.first_key_value().is_none_or(|(first, _)| due < *first);
-        self.queue.insert(due, datagram);
-        if earliest && let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-        true
-    }
-
-    fn take_due(&mut self, now: Instant) -> Option<Datagram> {
-        let entry = self.queue.first_entry()?;
-        if entry.key().0 > now {
-            return None;
-        }
-        let datagram = entry.remove();
-        self.bytes -= datagram.bytes.len();
-        Some(datagram)
-    }
-
-    /// Ready when the first datagram is due (or one before it came).
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.waker = Some(cx.waker().clone());
-        let Some((due, _)) = self.queue.first_key_value().map(|(due, _)| *due) else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        Future::poll(timer.as_mut(), cx)
-    }
-}
-
 struct MemorySocket {
     net: MemoryNet,
     host: HostId,
     life: Life,
     port: u16,
-    inbox: Arc<Mutex<Inbox>>,
+    /// Where what comes to it is kept.
+    slot: usize,
+    /// Goes off when the first of that is due.
+    timer: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl std::fmt::Debug for MemorySocket {
@@ -151,7 +105,7 @@ impl std::fmt::Debug for MemorySocket {
 
 impl Drop for MemorySocket {
     fn drop(&mut self) {
-        self.net.unbind(self.host, self.port, &self.inbox);
+        self.net.unbind(self.host, self.slot);
     }
 }
 
@@ -168,8 +122,10 @@ impl AsyncUdpSocket for MemorySocket {
         let source = transmit.src_ip.map(|ip| ip.to_canonical());
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let mut net = self.net.lock();
+        let now = net.now();
         for bytes in transmit.contents.chunks(segment) {
-            net.send(self.host, self.port, source, to, transmit.ecn, bytes);
+            let (host, port, ecn) = (self.host, self.port, transmit.ecn);
+            net.send(now, &Outgoing { host, port, source, to, ecn, bytes });
         }
         Ok(())
     }
@@ -180,38 +136,45 @@ impl AsyncUdpSocket for MemorySocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        if self.life.is_over() {
+            return Poll::Pending;
+        }
         loop {
-            let mut net = self.net.lock();
-            let mut inbox = lock(&self.inbox);
-            let now = Instant::now();
-            let mut count = 0;
-            while count < bufs.len().min(meta.len())
-                && !self.life.is_over()
-                && let Some(datagram) = inbox.take_due(now)
-            {
-                // The cable may have been cut, or the host moved, while it was on its way.
-                if net.is_cut(datagram.from_host, self.host) || !net.owns(self.host, datagram.to) {
-                    net.stats.cut += 1;
-                    continue;
+            let due = {
+                let mut net = self.net.lock();
+                let now = net.now();
+                let mut count = 0;
+                while count < bufs.len().min(meta.len())
+                    && let Some(datagram) = net.receive(now, self.slot)
+                {
+                    let len = datagram.bytes.len();
+                    let Some(buf) = bufs[count].get_mut(..len) else {
+                        net.arrived(now, self.host, datagram, Fate::TooLong);
+                        continue;
+                    };
+                    buf.copy_from_slice(&datagram.bytes);
+                    meta[count] = RecvMeta {
+                        addr: mapped(datagram.from),
+                        len,
+                        stride: len,
+                        ecn: datagram.ecn,
+                        dst_ip: Some(datagram.to.ip()),
+                    };
+                    net.arrived(now, self.host, datagram, Fate::Delivered);
+                    count += 1;
                 }
-                let len = datagram.bytes.len();
-                let Some(buf) = bufs[count].get_mut(..len) else { continue };
-                buf.copy_from_slice(&datagram.bytes);
-                meta[count] = RecvMeta {
-                    addr: mapped(datagram.from),
-                    len,
-                    stride: len,
-                    ecn: datagram.ecn,
-                    dst_ip: Some(datagram.to),
-                };
-                count += 1;
+                if count > 0 {
+                    return Poll::Ready(Ok(count));
+                }
+                net.wait(self.slot, cx.waker())
+            };
+            let Some(due) = due else { return Poll::Pending };
+            let timer = &mut *lock(&self.timer);
+            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
             }
-            net.stats.delivered += count as u64;
-            drop(net);
-            if count > 0 {
-                return Poll::Ready(Ok(count));
-            }
-            if inbox.poll_due(cx).is_pending() || self.life.is_over() {
+            if Future::poll(timer.as_mut(), cx).is_pending() {
                 return Poll::Pending;
             }
         }

@@ -7,7 +7,7 @@ use super::*;
 use crate::Bind;
 use crate::seam::{Announcement, Sighting, testing};
 
-async fn receive(socket: &Arc<dyn quinn::AsyncUdpSocket>) -> (SocketAddr, Vec<u8>) {
+pub(super) async fn receive(socket: &Arc<dyn quinn::AsyncUdpSocket>) -> (SocketAddr, Vec<u8>) {
     let mut buf = vec![0; 2000];
     let mut meta = [quinn::udp::RecvMeta::default()];
     let count =
@@ -17,7 +17,7 @@ async fn receive(socket: &Arc<dyn quinn::AsyncUdpSocket>) -> (SocketAddr, Vec<u8
     (meta[0].addr, buf)
 }
 
-fn send(socket: &Arc<dyn quinn::AsyncUdpSocket>, destination: SocketAddr, contents: &[u8]) {
+pub(super) fn send(socket: &Arc<dyn quinn::AsyncUdpSocket>, destination: SocketAddr, contents: &[u8]) {
     let transmit =
         quinn::udp::Transmit { destination, ecn: None, contents, segment_size: None, src_ip: None };
     socket.try_send(&transmit).unwrap();
