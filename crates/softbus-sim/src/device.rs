@@ -138,8 +138,7 @@ impl Device {
             shared.host.disk().put_secret(KEY_SECRET, &shared.key.to_file())?;
         }
         let spec = &shared.spec;
-        let declared =
-            Declared { rate_ops_per_s: Some(spec.rate_ops_per_s), ..Declared::default() };
+        let declared = Declared { rate_ops_per_s: Some(spec.rate_ops_per_s), ..Declared::default() };
         let mut builder = Bus::builder()
             .seam(shared.host.seam())
             .name(&spec.name)

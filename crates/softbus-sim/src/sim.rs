@@ -108,8 +108,7 @@ impl Sim {
     pub fn add(&mut self, spec: DeviceSpec) -> Device {
         self.watch.add_device(&spec);
         let index = self.devices.len();
-        let device =
-            Device::new(&self.world, index, spec, (self.seed, self.crypto), self.tasks.clone());
+        let device = Device::new(&self.world, index, spec, (self.seed, self.crypto), self.tasks.clone());
         self.devices.push(device.clone());
         device
     }

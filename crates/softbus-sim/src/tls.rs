@@ -127,7 +127,7 @@ impl ActiveKeyExchange for Exchange {
 /// The suite with its packet protection taken out.
 fn unsealed(suite: SupportedCipherSuite) -> SupportedCipherSuite {
     static UNSEALED: OnceLock<Tls13CipherSuite> = OnceLock::new();
-    let SupportedCipherSuite::Tls13(real) = suite else { return suite };
+    let Some(real) = suite.tls13() else { return suite };
     SupportedCipherSuite::Tls13(UNSEALED.get_or_init(|| Tls13CipherSuite {
         common: rustls::crypto::CipherSuiteCommon {
             suite: real.common.suite,

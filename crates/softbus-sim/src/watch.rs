@@ -27,10 +27,19 @@ const EVENTS: usize = 200_000;
 
 /// What must hold at any time, with its name and what it says.
 pub const INVARIANTS: [(&str, &str); 9] = [
-    ("at-most-one-live", "in one branch of a task no two devices take steps in one epoch, and none takes one in an older epoch"),
-    ("quorum-completes", "an accepted quorum task ends once faults have healed, with a majority of its acceptors alive"),
+    (
+        "at-most-one-live",
+        "in one branch of a task no two devices take steps in one epoch, and none takes one in an older epoch",
+    ),
+    (
+        "quorum-completes",
+        "an accepted quorum task ends once faults have healed, with a majority of its acceptors alive",
+    ),
     ("right-results", "a task's result is what its input gives, wherever it ran"),
-    ("effects-once", "each effect is taken in once and in order, and none under an older right than one before it"),
+    (
+        "effects-once",
+        "each effect is taken in once and in order, and none under an older right than one before it",
+    ),
     ("strangers-out", "no stranger and no removed device opens a service"),
     ("equal-members", "equal statements give equal members"),
     ("rosters-agree", "devices that have been connected and undisturbed for a while agree on who is there"),
@@ -169,7 +178,9 @@ impl Watch {
             if charge + DRAINED_PERMILLE >= floor {
                 state.held("battery-floor");
             } else {
-                let text = format!("device {device} took work {order} with {charge} ‰ of charge; its floor is {floor} ‰");
+                let text = format!(
+                    "device {device} took work {order} with {charge} ‰ of charge; its floor is {floor} ‰"
+                );
                 state.violated("battery-floor", text);
             }
         }

@@ -37,8 +37,10 @@ fn spec(name: &str, rate_ops_per_s: u64) -> DeviceSpec {
 
 async fn home(sim: &mut Sim, names: &[&str]) -> Vec<Device> {
     let devices: Vec<Device> = names.iter().map(|name| sim.add(spec(name, 50_000_000))).collect();
-    let roles: Vec<_> =
-        devices.iter().map(|d| (d.clone(), if d.index() == 0 { Role::Owner } else { Role::Member })).collect();
+    let roles: Vec<_> = devices
+        .iter()
+        .map(|d| (d.clone(), if d.index() == 0 { Role::Owner } else { Role::Member }))
+        .collect();
     let circle = sim.ready_circle("home", &roles).unwrap();
     for device in &devices {
         let bus = sim.start(device).await.unwrap();
@@ -47,7 +49,11 @@ async fn home(sim: &mut Sim, names: &[&str]) -> Vec<Device> {
     for device in &devices {
         let all = async || {
             let bus = device.bus()?;
-            let online = bus.devices().iter().filter(|e| e.presence == Presence::Online && e.now.is_some()).count();
+            let online = bus
+                .devices()
+                .iter()
+                .filter(|e| e.id != device.id() && e.presence == Presence::Online && e.now.is_some())
+                .count();
             (online == devices.len() - 1).then_some(())
         };
         sim.until("all online", 30 * S, all).await.unwrap();
@@ -58,8 +64,14 @@ async fn home(sim: &mut Sim, names: &[&str]) -> Vec<Device> {
 async fn moved(mut sim: Sim) -> (String, u64) {
     let home = home(&mut sim, &["phone", "tv", "car"]).await;
     let bus = home[0].bus().unwrap();
-    let input =
-        WorkInput { order: 0, ops: 500_000_000, state_bytes: 100_000, hot_bytes: 5000, memory_bytes: 1 << 20, effects: 20 };
+    let input = WorkInput {
+        order: 0,
+        ops: 500_000_000,
+        state_bytes: 100_000,
+        hot_bytes: 5000,
+        memory_bytes: 1 << 20,
+        effects: 20,
+    };
     let expected = input.expected();
     let handle = bus.submit::<Work>(&input, SubmitOptions::default()).await.unwrap();
     tokio::time::sleep(2 * S).await;
@@ -73,8 +85,16 @@ async fn moved(mut sim: Sim) -> (String, u64) {
     (format!("{runs:?} {:?} {}", sim.world().net().stats(), sim.watch().now_us()), expected)
 }
 
+fn logs() {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+}
+
 #[test]
 fn a_task_moves_and_equal_seeds_tell_the_same_story() {
+    logs();
     let run = |seed, crypto| Sim::run(seed, crypto, moved).unwrap();
     let one = run(1, Crypto::Real);
     eprintln!("{}", one.0);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use softbus_core::wire::circle::Exchange;
 use softbus_core::{CircleId, DeviceId, Signed, WallMs, limits};
 use softbus_trust::access::AccessError;
-use softbus_trust::circle::{Act, CircleSecret, CircleSet, Member, ProposeError, RECOVERY_KEEPS, RecoveryKey};
+use softbus_trust::circle::{
+    Act, CircleSecret, CircleSet, Member, ProposeError, RECOVERY_KEEPS, RecoveryKey,
+};
 use softbus_trust::{AccessRules, Grant, Role, Rule};
 
 use super::keeper::{Changed, Circle};

@@ -120,7 +120,13 @@ mod tests {
                 charger_w: 4.0,
                 plugged: false,
             }),
-            heat: Some(Heat { ambient_c: 20.0, c_per_w: 10.0, settle_s: 10.0, serious_c: 45.0, critical_c: 60.0 }),
+            heat: Some(Heat {
+                ambient_c: 20.0,
+                c_per_w: 10.0,
+                settle_s: 10.0,
+                serious_c: 45.0,
+                critical_c: 60.0,
+            }),
             power: Power { idle_w: 1.0, sleep_w: 0.1, core_w: 2.0, radio_j_per_byte: 1e-3 },
             rate_ops_per_s: 1000,
             ..DeviceSpec::plain("phone")

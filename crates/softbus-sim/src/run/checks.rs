@@ -105,9 +105,12 @@ impl Director {
                 if bus.roster().view().get(&gone).is_some() {
                     continue; // it has not heard yet
                 }
-                let linked = bus.net().links().borrow().get(&gone).is_some_and(|link| {
-                    link.presence == softbus::Presence::Online
-                });
+                let linked = bus
+                    .net()
+                    .links()
+                    .borrow()
+                    .get(&gone)
+                    .is_some_and(|link| link.presence == softbus::Presence::Online);
                 if linked {
                     let text = format!("{} has a link with a removed device", device.name());
                     self.sim.watch().violated("strangers-out", text);

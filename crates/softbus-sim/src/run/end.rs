@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use softbus_core::TaskId;
 use softbus_core::wire::task_control::MoveReason;
-use softbus_task::{TaskStatus, TaskState};
+use softbus_task::{TaskState, TaskStatus};
 
 use super::Director;
 use crate::record::{
@@ -19,9 +19,12 @@ impl Director {
         self.quorum_completes(&statuses);
         let now = micros(self.scenario.duration);
         let open: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
-        self.link_spans.extend(
-            open.into_iter().map(|((a, b), from_us)| LinkSpan { a, b, from_us, to_us: now }),
-        );
+        self.link_spans.extend(open.into_iter().map(|((a, b), from_us)| LinkSpan {
+            a,
+            b,
+            from_us,
+            to_us: now,
+        }));
         let tasks = self.tasks(&statuses);
         let summary = self.summary(&tasks);
         let heard = self.ears.heard.lock();
@@ -83,11 +86,18 @@ impl Director {
     fn quorum_completes(&self, statuses: &BTreeMap<TaskId, Arc<TaskStatus>>) {
         let heard = self.ears.heard.lock();
         let settled = micros(self.scenario.bounds.settle);
-        let slowest =
-            self.scenario.devices.iter().filter(|d| d.runs_tasks).map(|d| d.rate_ops_per_s).min().unwrap_or(1);
+        let slowest = self
+            .scenario
+            .devices
+            .iter()
+            .filter(|d| d.runs_tasks)
+            .map(|d| d.rate_ops_per_s)
+            .min()
+            .unwrap_or(1);
         let now = micros(self.scenario.duration);
         for (order, spec) in heard.orders.iter().zip(&self.scenario.tasks) {
-            let (Some(task), Some(accepted), true) = (order.task, order.accepted_us, spec.quorum.is_some()) else {
+            let (Some(task), Some(accepted), true) = (order.task, order.accepted_us, spec.quorum.is_some())
+            else {
                 continue;
             };
             // Time to settle, and then to do all of it once more on the slowest device, shared with as many as there are.

@@ -86,12 +86,12 @@ impl Director {
             What::Partition { groups, span } => {
                 let mut group: BTreeMap<usize, usize> = BTreeMap::new();
                 for (number, names) in groups.iter().enumerate() {
-                    group.extend(names.iter().filter_map(|n| self.sim.device(n)).map(|d| (d.index(), number)));
+                    group
+                        .extend(names.iter().filter_map(|n| self.sim.device(n)).map(|d| (d.index(), number)));
                 }
                 let count = self.sim.devices().len();
-                let apart = |a: &usize, b: &usize| {
-                    a != b && (group.get(a).is_none() || group.get(a) != group.get(b))
-                };
+                let apart =
+                    |a: &usize, b: &usize| a != b && (group.get(a).is_none() || group.get(a) != group.get(b));
                 let pairs: Vec<(usize, usize)> = (0..count)
                     .flat_map(|a| (0..count).map(move |b| (a, b)))
                     .filter(|(a, b)| apart(a, b))
@@ -290,7 +290,10 @@ impl Director {
     /// A device that nobody trusts, which makes up a circle with all those that it knows of and calls at each.
     fn stranger(&mut self, segment: &str) {
         let name = format!("stranger-{}", self.sim.devices().len());
-        let spec = crate::scenario::DeviceSpec { segment: segment.to_owned(), ..crate::scenario::DeviceSpec::plain(&name) };
+        let spec = crate::scenario::DeviceSpec {
+            segment: segment.to_owned(),
+            ..crate::scenario::DeviceSpec::plain(&name)
+        };
         let victims: Vec<Device> = self.sim.devices().to_vec();
         let stranger = self.join_world(spec);
         let mut roles = vec![(stranger.clone(), softbus::Role::Owner)];
@@ -369,7 +372,11 @@ pub(crate) fn describe(what: &What) -> String {
             format!("sleep of {device} for {span:?}{}", if *announced { ", announced" } else { "" })
         }
         What::Cut { from, to, one_way, span } => {
-            format!("cut {} {from} {} {to} for {span:?}", if *one_way { "from" } else { "between" }, if *one_way { "to" } else { "and" })
+            format!(
+                "cut {} {from} {} {to} for {span:?}",
+                if *one_way { "from" } else { "between" },
+                if *one_way { "to" } else { "and" }
+            )
         }
         What::Partition { groups, span } => {
             let groups: Vec<String> = groups.iter().map(|group| group.join("+")).collect();

@@ -39,7 +39,7 @@ impl Ears {
         let (ears, at) = (self.clone(), device.clone());
         let mut events = bus.events();
         device.host().spawn(async move {
-            while let Ok(update) = events.next().await {
+            while let Some(update) = events.next().await {
                 ears.roster_event(&at, update);
             }
         });
@@ -53,7 +53,8 @@ impl Ears {
         });
         let mine = self.orders.iter().enumerate().filter(|(_, order)| order.from == device.name());
         for (number, _) in mine {
-            let task = self.heard.lock().orders.get(number).filter(|o| o.done_us.is_none()).and_then(|o| o.task);
+            let task =
+                self.heard.lock().orders.get(number).filter(|o| o.done_us.is_none()).and_then(|o| o.task);
             if let Some(task) = task {
                 self.await_end(device, bus, number, task);
             }
@@ -124,7 +125,11 @@ impl Ears {
             }
             TaskEvent::Progress { .. } | TaskEvent::Preview { .. } => return,
             TaskEvent::Moved { task, moved } => {
-                self.watch.note("task", Some(device.index()), format!("task {task} moved: {:?}", moved.reason));
+                self.watch.note(
+                    "task",
+                    Some(device.index()),
+                    format!("task {task} moved: {:?}", moved.reason),
+                );
             }
             TaskEvent::Trouble { task, error } => {
                 self.watch.note("task", Some(device.index()), format!("task {task}: {error}"));

@@ -28,7 +28,6 @@ use crate::trace::Trace;
 use crate::work::WorkInput;
 use crate::{SimError, record};
 use body::{Body, Doings};
-pub(crate) use happen::describe;
 use happen::Undo;
 use heard::{Heard, Order};
 use listen::Ears;
@@ -377,7 +376,11 @@ impl Director {
         });
         self.sim.watch().set_battery(index, battery);
         if empty && mode == DeviceState::Up {
-            self.sim.watch().note("device", Some(index), format!("the battery of {} is empty", device.name()));
+            self.sim.watch().note(
+                "device",
+                Some(index),
+                format!("the battery of {} is empty", device.name()),
+            );
             device.crash(0);
         }
     }

@@ -27,11 +27,7 @@ impl Network {
         let net = sim.world().net().clone();
         let mut segments = BTreeMap::new();
         for (number, segment) in (0u32..).zip(&scenario.segments) {
-            let nat = segment.nat.map(|nat| memory::Nat {
-                timeout: nat.timeout,
-                filtering: nat.filtering,
-                ..memory::Nat::default()
-            });
+            let nat = segment.nat.map(|nat| memory::Nat { timeout: nat.timeout, filtering: nat.filtering });
             let settings = memory::Segment {
                 way: conditions(segment.way),
                 shared: segment.shared,

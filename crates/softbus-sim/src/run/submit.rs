@@ -105,7 +105,8 @@ impl Director {
         });
         able.map(|device| {
             let index = device.index();
-            let cores = f64::from(device.spec().cores) * f64::from(1000 - self.loads[index].min(999)) / 1000.0;
+            let cores =
+                f64::from(device.spec().cores) * f64::from(1000 - self.loads[index].min(999)) / 1000.0;
             Truth {
                 device: index,
                 cores,

@@ -301,6 +301,7 @@ pub struct Happening {
 /// What may happen. What begins with a span ends by itself.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
+#[allow(missing_docs, reason = "the variants say what their fields are")]
 pub enum What {
     /// Power cut; it starts again after `down` (never, if `None`).
     Crash { device: String, down: Option<Duration> },

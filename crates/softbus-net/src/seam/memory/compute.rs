@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -30,15 +31,35 @@ impl Compute for InlineCompute {
     }
 }
 
+thread_local! {
+    static RUNNING: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The [number](super::Host::index) of the host whose job this thread does right now: for what a simulation wants to know
+/// of the work that it runs.
+pub fn running_host() -> Option<usize> {
+    RUNNING.get()
+}
+
+/// A host's job is being done while this lives.
+struct Running(Option<usize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(self.0);
+    }
+}
+
 /// Drops jobs once the run it belongs to is over.
 pub(super) struct Mortal {
     compute: Arc<dyn Compute>,
     life: Life,
+    host: usize,
 }
 
 impl Mortal {
-    pub(super) fn new(compute: Arc<dyn Compute>, life: Life) -> Self {
-        Self { compute, life }
+    pub(super) fn new(compute: Arc<dyn Compute>, life: Life, host: usize) -> Self {
+        Self { compute, life, host }
     }
 }
 
@@ -47,9 +68,10 @@ impl Compute for Mortal {
         if self.life.is_over() {
             return;
         }
-        let life = self.life.clone();
+        let (life, host) = (self.life.clone(), self.host);
         let job = move || {
             if !life.is_over() {
+                let _running = Running(RUNNING.replace(Some(host)));
                 job();
             }
         };

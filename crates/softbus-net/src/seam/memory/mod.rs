@@ -55,7 +55,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use clock::{BEGINNING_MS, VirtualClock};
-pub use compute::InlineCompute;
+pub use compute::{InlineCompute, running_host};
 pub use conditions::{Burst, Conditions};
 pub use discovery::MemoryDiscovery;
 pub use entropy::SeededEntropy;
@@ -136,6 +136,11 @@ impl World {
     pub fn mend(&self, a: &Host, b: &Host) {
         self.net.set_cut(a.0.id, b.0.id, false);
         self.net.set_cut(b.0.id, a.0.id, false);
+    }
+
+    /// Undoes [`World::cut_one_way`].
+    pub fn mend_one_way(&self, from: &Host, to: &Host) {
+        self.net.set_cut(from.0.id, to.0.id, false);
     }
 
     /// Parts the hosts into groups: what was cut before is forgotten; between hosts of different groups
@@ -266,7 +271,11 @@ impl Host {
             entropy: Arc::new(entropy),
             clock: self.0.clock.clone(),
             sensors: self.0.sensors.clone(),
-            compute: Arc::new(compute::Mortal::new(lock(&self.0.compute).0.clone(), life.clone())),
+            compute: Arc::new(compute::Mortal::new(
+                lock(&self.0.compute).0.clone(),
+                life.clone(),
+                self.index(),
+            )),
         };
         *lock(&self.0.run) = Some(Run { life, seam });
     }
