@@ -1,6 +1,7 @@
 //! Simulations of softbus.
 #![warn(missing_docs)]
 
+mod check;
 mod device;
 mod error;
 pub mod record;
@@ -13,6 +14,7 @@ pub mod trace;
 pub mod watch;
 pub mod work;
 
+pub use check::{CheckError, CheckOptions, Checked, Failure, Shrunk, check, shrink};
 pub use device::{Device, PORT};
 pub use error::SimError;
 pub use run::{Progress, RunOptions, run};

@@ -1,0 +1,142 @@
+//! Makes a scenario that fails as small as it can be: delta debugging (Zeller and Hildebrandt, "Simplifying and isolating
+//! failure-inducing input", 2002, algorithm ddmin) over what happens, and then over what is ordered.
+
+use super::{Failure, failure, one};
+use crate::scenario::Scenario;
+
+/// Runs that shrinking may take, at most.
+const RUNS: usize = 400;
+
+/// A small scenario that fails as the large one does.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Shrunk {
+    /// The scenario, with everything drawn written out.
+    pub scenario: Scenario,
+    /// How it fails.
+    pub failure: Failure,
+    /// Happenings before and after.
+    pub events: (usize, usize),
+    /// Orders before and after.
+    pub tasks: (usize, usize),
+    /// Runs that it took.
+    pub runs: usize,
+}
+
+/// Shrinks a scenario that fails under this seed. `told` hears how many happenings are left after each step. `None` if it
+/// does not fail.
+pub fn shrink(scenario: &Scenario, seed: u64, told: &dyn Fn(usize)) -> Option<Shrunk> {
+    let mut search = Search { seed, invariant: String::new(), runs: 0, last: None };
+    let first = failure(seed, &one(scenario, seed))?;
+    search.invariant.clone_from(&first.invariant);
+    search.last = Some(first);
+    let mut small = scenario.clone();
+    let (events, tasks) = (small.events.len(), small.tasks.len());
+
+    // What comes after the violation has nothing to do with it; the run may as well end there, too.
+    let fits = |search: &mut Search, kept: &[crate::scenario::Happening], base: &Scenario| {
+        search.fails(&Scenario { events: kept.to_vec(), ..base.clone() })
+    };
+    let base = small.clone();
+    small.events = minimal(small.events, |kept| {
+        let fails = fits(&mut search, kept, &base);
+        if fails {
+            told(kept.len());
+        }
+        fails
+    });
+    let base = small.clone();
+    small.tasks =
+        minimal(small.tasks, |kept| search.fails(&Scenario { tasks: kept.to_vec(), ..base.clone() }));
+    let failure = search.last?;
+    Some(Shrunk {
+        events: (events, small.events.len()),
+        tasks: (tasks, small.tasks.len()),
+        scenario: small,
+        failure,
+        runs: search.runs,
+    })
+}
+
+struct Search {
+    seed: u64,
+    invariant: String,
+    runs: usize,
+    last: Option<Failure>,
+}
+
+impl Search {
+    /// Whether it fails in the same way.
+    fn fails(&mut self, scenario: &Scenario) -> bool {
+        if self.runs >= RUNS {
+            return false;
+        }
+        self.runs += 1;
+        let found = failure(self.seed, &one(scenario, self.seed));
+        let same = found.filter(|found| found.invariant == self.invariant);
+        let fails = same.is_some();
+        if fails {
+            self.last = same;
+        }
+        fails
+    }
+}
+
+/// A part of `all`, in order, that still `fails`, and of which nothing can be left out any more (but for what the bound on
+/// runs cuts short). `all` itself does.
+fn minimal<T: Clone>(all: Vec<T>, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    if all.is_empty() || fails(&[]) {
+        return Vec::new();
+    }
+    let mut kept = all;
+    let mut parts = 2;
+    while kept.len() >= 2 {
+        let size = kept.len().div_ceil(parts);
+        let pieces: Vec<Vec<T>> = kept.chunks(size).map(<[T]>::to_vec).collect();
+        let without = |index: usize| -> Vec<T> {
+            pieces.iter().enumerate().filter(|(i, _)| *i != index).flat_map(|(_, p)| p.clone()).collect()
+        };
+        if let Some(piece) = pieces.iter().find(|piece| piece.len() < kept.len() && fails(piece)) {
+            kept = piece.clone();
+            parts = 2;
+        } else if let Some(rest) = (0..pieces.len()).map(without).find(|rest| pieces.len() > 2 && fails(rest))
+        {
+            kept = rest;
+            parts = (parts - 1).max(2);
+        } else if size > 1 {
+            parts = (parts * 2).min(kept.len());
+        } else {
+            break;
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_what_it_takes(needed in prop::collection::btree_set(0u32..60, 0..5)) {
+            let all: Vec<u32> = (0..60).collect();
+            let mut runs = 0;
+            let small = minimal(all, |kept| {
+                runs += 1;
+                needed.iter().all(|n| kept.contains(n))
+            });
+            prop_assert_eq!(small, needed.iter().copied().collect::<Vec<_>>());
+            prop_assert!(runs < 400);
+        }
+    }
+
+    #[test]
+    fn what_fails_only_together_stays_together() {
+        // An odd number of those below 10, and all above 50 whatever else.
+        let fails = |kept: &[u32]| kept.iter().filter(|n| **n < 10).count() % 2 == 1 && kept.contains(&55);
+        let small = minimal((0..59).filter(|n| *n != 0).collect(), fails);
+        assert_eq!(small.len(), 2);
+        assert!(small.contains(&55) && small[0] < 10);
+    }
+}
