@@ -4,6 +4,8 @@
 mod check;
 mod device;
 mod error;
+pub mod key_lines;
+pub mod pcap;
 pub mod record;
 pub mod report;
 mod run;
