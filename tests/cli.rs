@@ -29,7 +29,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "up",
     "down",
     "status",
@@ -50,6 +50,7 @@ const COMMANDS: [&str; 20] = [
     "config",
     "completions",
     "demo",
+    "sim",
 ];
 /// For hooks and demonstrations: not in the help of the program.
 const HIDDEN: [&str; 3] = ["sleep", "wake", "inject-load"];
@@ -126,7 +127,7 @@ fn every_command_speaks_json() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = dir.path().join("nowhere/x");
     let nowhere = nowhere.to_str().unwrap();
-    let commands: [&[&str]; 56] = [
+    let commands: [&[&str]; 59] = [
         &["up", "--config", nowhere],
         &["down"],
         &["status"],
@@ -178,6 +179,9 @@ fn every_command_speaks_json() {
         &["completions", "zsh"],
         &["completions", "cobol"],
         &["demo", "--input", nowhere],
+        &["sim"],
+        &["sim", "run", nowhere],
+        &["sim", "check", nowhere],
         &["sleep"],
         &["wake"],
         &["inject-load", "--load", "900"],
@@ -257,6 +261,8 @@ fn missing_files_exit_with_4() {
         &["run", "primes/1", "--out", nowhere],
         &["config", "--check", nowhere],
         &["up", "--config", nowhere],
+        &["sim", "run", nowhere],
+        &["sim", "check", nowhere],
     ] {
         let output = softbus(dir.path(), args);
         assert_eq!(output.status.code(), Some(4), "{args:?}: {}", stderr(&output));

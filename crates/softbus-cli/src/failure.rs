@@ -25,13 +25,15 @@ pub enum Kind {
     Conflict,
     /// A device cannot be reached now.
     Unreachable,
+    /// A simulation violated an invariant.
+    Violated,
     /// Stopped by Ctrl-C.
     Interrupted,
 }
 
 impl Kind {
     /// All kinds, with what `--help` says of their exit codes.
-    pub const ALL: [(Kind, &'static str); 9] = [
+    pub const ALL: [(Kind, &'static str); 10] = [
         (Kind::Failed, "it failed"),
         (Kind::Usage, "the command line or configuration is wrong"),
         (Kind::NotRunning, "no node is running here: start one with `softbus up`"),
@@ -40,6 +42,7 @@ impl Kind {
         (Kind::Timeout, "it took too long"),
         (Kind::Conflict, "not possible in the present state"),
         (Kind::Unreachable, "a device cannot be reached now"),
+        (Kind::Violated, "a simulation violated an invariant"),
         (Kind::Interrupted, "stopped by Ctrl-C"),
     ];
 
@@ -54,6 +57,7 @@ impl Kind {
             Self::Timeout => 6,
             Self::Conflict => 7,
             Self::Unreachable => 8,
+            Self::Violated => 9,
             Self::Interrupted => 130,
         }
     }

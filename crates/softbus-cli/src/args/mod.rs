@@ -2,6 +2,7 @@
 
 mod parse;
 mod people;
+mod sim;
 mod work;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use softbus_core::DeviceKind;
 
 pub use parse::{parse_bytes, parse_expiry, parse_ops, parse_span};
 pub use people::{CircleCommand, KeyCommand, PairArgs, RuleCommand};
+pub use sim::{SimCheckArgs, SimCommand, SimRunArgs};
 pub use work::{
     AdoptArgs, InjectArgs, MoveArgs, PlaceArgs, PolicyName, ResultArgs, RunArgs, SleepArgs, TasksArgs,
     WorkArgs,
@@ -155,6 +157,15 @@ pub enum Command {
     },
     /// See it work: four devices on this machine pair, and a running task moves between them
     Demo(DemoArgs),
+    /// Simulate many devices, their network and what befalls them, in virtual time
+    #[command(after_help = "Examples:
+  softbus sim run simulations/hello.toml
+  softbus sim check simulations/handover.toml --seeds 0..100")]
+    Sim {
+        /// What to do
+        #[command(subcommand)]
+        command: SimCommand,
+    },
     /// Tell the other devices that this machine is about to sleep (for the hook of `softbus config --sleep-hook`)
     #[command(hide = true)]
     Sleep(SleepArgs),

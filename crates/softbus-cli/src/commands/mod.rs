@@ -1,4 +1,4 @@
-//! What each command does, apart from running a node, the doctor and the demo.
+//! What each command does, apart from running a node, the doctor, the demo and simulations.
 
 mod circle;
 mod config;
@@ -123,10 +123,14 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     if let Some(level) = &global.log {
         crate::output::log_filter(level).map_err(|e| Failure::usage(format!("--log: {e}")))?;
     }
-    // Neither of these needs a data folder, so neither fails for want of one.
+    // None of these needs a data folder, so none fails for want of one.
     match command {
         Command::Completions { shell } => return completions(out, shell),
         Command::Config(args) if !args.systemd && !args.sleep_hook => return config::config(out, args),
+        Command::Sim { command } => {
+            crate::node::start_log(global.log.as_deref().unwrap_or("error"))?;
+            return on(tokio::runtime::Builder::new_current_thread(), crate::sim::sim(out, command));
+        }
         _ => {}
     }
     let data_dir = crate::paths::data_dir(global.data_dir.as_deref())?;
@@ -139,13 +143,21 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Command::Up(_) | Command::Demo(_) => None,
         _ => Some(()),
     };
-    let mut builder = match threads {
+    let builder = match threads {
         None => tokio::runtime::Builder::new_multi_thread(),
         Some(()) => tokio::runtime::Builder::new_current_thread(),
     };
+    on(builder, dispatch(context, command))
+}
+
+/// Does it on a runtime of its own.
+fn on(
+    mut builder: tokio::runtime::Builder,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let runtime =
         builder.enable_all().build().map_err(|e| Failure::io("cannot start the asynchronous runtime", &e))?;
-    let result = runtime.block_on(dispatch(context, command));
+    let result = runtime.block_on(work);
     // A prompt that waits for the keyboard in a thread must not hold the program back.
     runtime.shutdown_background();
     result
@@ -172,7 +184,7 @@ async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
         Command::Doctor(args) => crate::doctor::doctor(cx, args).await,
         Command::Config(args) if args.sleep_hook => config::sleep_hook(cx),
         Command::Config(args) => config::systemd(cx, args),
-        Command::Completions { .. } => Ok(()), // answered before a runtime was needed
+        Command::Completions { .. } | Command::Sim { .. } => Ok(()), // answered before a runtime was needed
         Command::Demo(args) => crate::demo::run(args, &cx.out).await,
         Command::Sleep(args) => {
             let seconds = args.lasts.as_secs().max(1);

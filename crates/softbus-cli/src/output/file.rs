@@ -1,9 +1,12 @@
 //! Files that a person asked for: results, reports.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tempfile::NamedTempFile;
 
 use super::Out;
 use crate::failure::Failure;
@@ -84,20 +87,134 @@ pub fn write_file(out: &Path, content: &[u8]) -> Result<(), Failure> {
             replaced => replaced,
         },
     };
-    written.map_err(|e| Failure::io(format!("cannot write {}", out.display()), &e))
+    written.map_err(|e| cannot_write(out, &e))
 }
 
 /// Puts a whole file in place of the one that is there, whose permissions it keeps.
-fn replace(out: &Path, content: &[u8], permissions: Option<Permissions>) -> std::io::Result<()> {
-    let dir = folder_of(out);
-    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(MODE)).tempfile_in(dir)?;
+fn replace(out: &Path, content: &[u8], permissions: Option<Permissions>) -> io::Result<()> {
+    let mut file = unnamed(folder_of(out))?;
     file.write_all(content)?;
+    put(file, out, permissions)
+}
+
+/// A file that is gone again if it does not get its name.
+fn unnamed(dir: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().permissions(Permissions::from_mode(MODE)).tempfile_in(dir)
+}
+
+/// Gives a file its name, in place of what is there.
+fn put(file: NamedTempFile, out: &Path, permissions: Option<Permissions>) -> io::Result<()> {
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions)?;
     }
     file.as_file().sync_all()?;
     file.persist(out).map_err(|e| e.error)?;
-    File::open(dir)?.sync_all()
+    File::open(folder_of(out))?.sync_all()
+}
+
+/// Writes a file under the first of these names that is free in the folder; nothing that is there is touched.
+pub fn write_new(
+    dir: &Path,
+    names: impl IntoIterator<Item = String>,
+    content: &[u8],
+) -> Result<PathBuf, Failure> {
+    let written = || {
+        let mut file = unnamed(dir)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        for name in names {
+            let out = dir.join(name);
+            match file.persist_noclobber(&out) {
+                Ok(_) => return File::open(dir)?.sync_all().map(|()| out),
+                Err(taken) if taken.error.kind() == ErrorKind::AlreadyExists => file = taken.file,
+                Err(other) => return Err(other.error),
+            }
+        }
+        Err(ErrorKind::AlreadyExists.into())
+    };
+    written().map_err(|e| Failure::io(format!("cannot write a file into {}", dir.display()), &e))
+}
+
+/// A file that is written bit by bit, by whoever has its [`Draft::writer`]. It is there whole once it is kept, as
+/// [`write_file`] would have written it; if it is dropped before, nothing is.
+pub struct Draft {
+    out: PathBuf,
+    poured: Arc<Mutex<Poured>>,
+    /// Where it gets its name from; `None` where what is there is written to.
+    file: Option<(NamedTempFile, Place)>,
+}
+
+struct Poured {
+    into: BufWriter<Box<dyn Write + Send>>,
+    failed: Option<io::Error>,
+}
+
+impl Draft {
+    /// Begins one. Fails if it cannot be written where it is to be.
+    pub fn new(out: &Path) -> Result<Self, Failure> {
+        let existing = || File::options().write(true).truncate(true).open(out);
+        let begin = || -> io::Result<(Box<dyn Write + Send>, _)> {
+            if is_stdout(out) {
+                return Ok((Box::new(io::stdout()), None));
+            }
+            let Some(place) = place_of(out) else { return Ok((Box::new(existing()?), None)) };
+            match unnamed(folder_of(&place.file)) {
+                Ok(file) => Ok((Box::new(file.as_file().try_clone()?), Some((file, place)))),
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && place.permissions.is_some() => {
+                    Ok((Box::new(existing()?), None))
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let (into, file) = begin().map_err(|e| cannot_write(out, &e))?;
+        let poured = Arc::new(Mutex::new(Poured { into: BufWriter::new(into), failed: None }));
+        Ok(Self { out: out.to_path_buf(), poured, file })
+    }
+
+    /// Writes into it; buffered already.
+    pub fn writer(&self) -> Box<dyn Write + Send> {
+        Box::new(Writer(self.poured.clone()))
+    }
+
+    /// Everything is written: now it is there.
+    pub fn keep(self) -> Result<(), Failure> {
+        let flush = |poured: &mut Poured| poured.failed.take().map_or_else(|| poured.into.flush(), Err);
+        let flushed = match flush(&mut lock(&self.poured)) {
+            // A reader that went away (`… --trace - | head`) is no error.
+            Err(e) if e.kind() == ErrorKind::BrokenPipe && is_stdout(&self.out) => Ok(()),
+            flushed => flushed,
+        };
+        let kept = flushed.and_then(|()| match self.file {
+            Some((file, place)) => put(file, &place.file, place.permissions),
+            None => Ok(()),
+        });
+        kept.map_err(|e| cannot_write(&self.out, &e))
+    }
+}
+
+struct Writer(Arc<Mutex<Poured>>);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut poured = lock(&self.0);
+        if poured.failed.is_none() {
+            poured.failed = poured.into.write_all(bytes).err();
+        }
+        // Told when the file is to be kept: whoever writes goes on meanwhile.
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn lock(poured: &Mutex<Poured>) -> MutexGuard<'_, Poured> {
+    poured.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn cannot_write(out: &Path, error: &io::Error) -> Failure {
+    Failure::io(format!("cannot write {}", out.display()), error)
 }
 
 #[cfg(test)]
@@ -105,6 +222,7 @@ mod tests {
     use std::os::unix::fs::FileTypeExt as _;
 
     use super::*;
+    use crate::failure::Kind;
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -124,6 +242,50 @@ mod tests {
         assert_eq!((std::fs::read(&out).unwrap(), mode(&out)), (b"two".to_vec(), 0o640));
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing half written is left");
+    }
+
+    #[test]
+    fn a_draft_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
+        std::fs::write(&old, b"before").unwrap();
+        std::fs::set_permissions(&old, Permissions::from_mode(0o640)).unwrap();
+        let write = |out: &Path| {
+            let draft = Draft::new(out).unwrap();
+            let mut writer = draft.writer();
+            writer.write_all(&[7; 100_000]).unwrap();
+            writer.flush().unwrap();
+            (draft, writer)
+        };
+        for out in [&new, &old] {
+            // Whoever still writes then, writes to nowhere.
+            let (draft, mut writer) = write(out);
+            drop(draft);
+            writer.write_all(&[7; 100_000]).unwrap();
+        }
+        assert_eq!(std::fs::read(&old).unwrap(), b"before");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half written is left");
+        for out in [&new, &old] {
+            write(out).0.keep().unwrap();
+            assert_eq!(std::fs::read(out).unwrap(), [7; 100_000]);
+        }
+        assert_eq!(mode(&old), 0o640);
+        assert_eq!(write(Path::new("/dev/full")).0.keep().unwrap_err().kind, Kind::Failed);
+        assert!(Draft::new(&dir.path().join("nowhere/x")).is_err());
+    }
+
+    #[test]
+    fn a_new_file_replaces_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |content: &[u8]| {
+            let names = ["a".to_string(), "b".to_string()];
+            write_new(dir.path(), names, content)
+        };
+        assert_eq!(write(b"1").unwrap(), dir.path().join("a"));
+        assert_eq!(write(b"2").unwrap(), dir.path().join("b"));
+        assert!(write(b"3").is_err());
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"1");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing half written is left");
     }
 
     #[test]

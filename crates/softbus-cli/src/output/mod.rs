@@ -13,7 +13,7 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-pub use file::{is_stdout, writable, write_file};
+pub use file::{Draft, is_stdout, writable, write_file, write_new};
 pub use human::{
     ago, bytes, clean, clean_lines, duration, in_future, micros, ops, percent, rate, until, wrapped,
 };
