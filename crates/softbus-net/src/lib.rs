@@ -26,5 +26,5 @@ pub use judge::{Group, Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
 pub use net::{Bind, Net, NetConfig};
 pub use router::{Caller, Respond, Router, Service};
-pub use rustls::crypto::CryptoProvider;
+pub use rustls::{KeyLog, crypto::CryptoProvider};
 pub use tls::{CERTIFICATE_BYTES, CertificateError, default_provider, parse_certificate};

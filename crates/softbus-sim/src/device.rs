@@ -10,6 +10,7 @@ use softbus_net::seam::{Entropy, Storage};
 use softbus_task::TasksConfig;
 use softbus_trust::DeviceKey;
 
+use crate::key_lines::KeyLines;
 use crate::record::DeviceState;
 use crate::scenario::{Crypto, DeviceSpec};
 use crate::tls::Seeded;
@@ -30,6 +31,7 @@ struct Shared {
     compute: VirtualCompute,
     tls: Seeded,
     tasks: TasksConfig,
+    keys: Option<Arc<KeyLines>>,
     state: Mutex<State>,
 }
 
@@ -47,6 +49,7 @@ impl Device {
         spec: DeviceSpec,
         (seed, crypto): (u64, Crypto),
         tasks: TasksConfig,
+        keys: Option<Arc<KeyLines>>,
     ) -> Self {
         let host = world.host(&spec.name);
         host.kill();
@@ -67,7 +70,7 @@ impl Device {
         host.clock().set_drift_ppm(spec.clock_drift_ppm);
         host.disk().set_capacity(spec.disk.capacity_bytes);
         let state = State { mode: DeviceState::Off, bus: None, run: 0 };
-        let shared = Shared { index, spec, host, key, compute, tls, tasks, state: Mutex::new(state) };
+        let shared = Shared { index, spec, host, key, compute, tls, tasks, keys, state: Mutex::new(state) };
         Self(Arc::new(shared))
     }
 
@@ -149,6 +152,9 @@ impl Device {
             .tls_provider(shared.tls.provider())
             .battery_floor_permille(spec.battery.map_or(0, |battery| battery.floor_permille))
             .tasks(shared.tasks.clone());
+        if let Some(keys) = &shared.keys {
+            builder = builder.key_log(keys.clone());
+        }
         if spec.runs_tasks {
             builder = builder.task::<Work>();
         }

@@ -17,6 +17,9 @@ pub enum SimError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// Trace or capture cannot be written.
+    #[error("the trace or the capture cannot be written: {0}")]
+    Write(std::io::Error),
     /// A device cannot be started.
     #[error("device `{device}` does not start: {error}")]
     Start {

@@ -2,6 +2,7 @@
 //! scenario.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use softbus::Bus;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::SimError;
 use crate::device::Device;
+use crate::key_lines::KeyLines;
 use crate::scenario::{Crypto, DeviceSpec};
 use crate::watch::Watch;
 
@@ -25,6 +27,7 @@ pub struct Sim {
     world: World,
     devices: Vec<Device>,
     tasks: TasksConfig,
+    keys: Option<Arc<KeyLines>>,
     watch: Watch,
 }
 
@@ -80,6 +83,7 @@ impl Sim {
             world: World::new(seed),
             devices: Vec::new(),
             tasks: TasksConfig::default(),
+            keys: None,
             watch: Watch::begin(),
         }
     }
@@ -104,11 +108,17 @@ impl Sim {
         self.tasks = tasks;
     }
 
+    /// Where the TLS secrets of devices that are added from now on go.
+    pub fn set_key_log(&mut self, keys: Arc<KeyLines>) {
+        self.keys = Some(keys);
+    }
+
     /// Adds a device; it is off.
     pub fn add(&mut self, spec: DeviceSpec) -> Device {
         self.watch.add_device(&spec);
         let index = self.devices.len();
-        let device = Device::new(&self.world, index, spec, (self.seed, self.crypto), self.tasks.clone());
+        let kept = (self.tasks.clone(), self.keys.clone());
+        let device = Device::new(&self.world, index, spec, (self.seed, self.crypto), kept.0, kept.1);
         self.devices.push(device.clone());
         device
     }

@@ -193,9 +193,9 @@ impl Watch {
     }
 
     /// An effect of a piece of work reached whoever acts on it.
-    pub(crate) fn effect(&self, order: u32, sequence: u64, bytes: &[u8], fresh: bool) {
+    pub(crate) fn effect(&self, order: u32, sequence: u64, bytes: &[u8], before: Option<u64>) {
         let mut state = self.state();
-        let found = state.sinks.entry(order).or_default().take(order, sequence, bytes, fresh);
+        let found = state.sinks.entry(order).or_default().take(order, sequence, bytes, before);
         match found {
             Ok(()) => state.held("effects-once"),
             Err(text) => state.violated("effects-once", text),

@@ -144,6 +144,12 @@ impl Builder {
         self
     }
 
+    /// Is told the secrets of all connections, with which anybody can read them: for debugging and simulations only.
+    pub fn key_log(mut self, log: Arc<dyn softbus_net::KeyLog>) -> Self {
+        self.net.key_log = Some(log);
+        self
+    }
+
     /// How the machine is sampled and the neighbours are told, and what the profile says beside what was
     /// [declared](Builder::declare).
     pub fn roster(mut self, change: impl FnOnce(&mut RosterConfig)) -> Self {

@@ -13,8 +13,8 @@ use crate::record::{
 };
 
 impl Director {
-    /// Makes the record. Time goes on a little, for those who are asked.
-    pub(super) async fn record(&mut self) -> Record {
+    /// Makes the record.
+    pub(super) fn record(&mut self) -> Record {
         let statuses = self.statuses();
         self.quorum_completes(&statuses);
         let now = micros(self.scenario.duration);

@@ -28,12 +28,12 @@ impl Ears {
     /// Listens to this run of the device from now on.
     pub fn listen(&self, device: &Device, bus: &Bus) {
         // Dropped with this run of the host.
-        let (ears, at, run) = (self.clone(), device.clone(), device.run());
+        let (ears, at) = (self.clone(), device.clone());
         let mut events = bus.tasks().events();
         device.host().spawn(async move {
             let mut last: BTreeMap<u32, u64> = BTreeMap::new();
             while let Some(event) = events.next().await {
-                ears.task_event(&at, run, &mut last, event);
+                ears.task_event(&at, &mut last, event);
             }
         });
         let (ears, at) = (self.clone(), device.clone());
@@ -103,7 +103,7 @@ impl Ears {
         self.trace.line(self.watch.now_ns(), device.name(), text);
     }
 
-    fn task_event(&self, device: &Device, run: u64, last: &mut BTreeMap<u32, u64>, event: TaskEvent) {
+    fn task_event(&self, device: &Device, last: &mut BTreeMap<u32, u64>, event: TaskEvent) {
         match &event {
             TaskEvent::Effect { task, sequence, bytes } => {
                 // Acted on by who ordered the work.
@@ -111,10 +111,9 @@ impl Ears {
                 let mine = mine.filter(|number| self.orders[*number].from == device.name());
                 if let (Some(number), Ok(_)) = (mine, postcard::from_bytes::<WorkEffect>(bytes)) {
                     let number = number as u32;
-                    let before = last.get(&number).copied().unwrap_or(0);
-                    let again = run > 1 && *sequence > before;
-                    last.insert(number, before.max(*sequence));
-                    self.watch.effect(number, *sequence, bytes, again);
+                    let before = last.get(&number).copied();
+                    last.insert(number, before.unwrap_or(0).max(*sequence));
+                    self.watch.effect(number, *sequence, bytes, before);
                 }
             }
             TaskEvent::EffectsMissed { task, to, .. } => {

@@ -17,10 +17,13 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_net::seam::memory::NetStats;
+use softbus_net::seam::memory::{NetStats, Tap};
+use softbus_task::TasksConfig;
 use tokio::time::{Instant, sleep_until};
 
 use crate::device::Device;
+use crate::key_lines::KeyLines;
+use crate::pcap::Pcap;
 use crate::record::{DeviceSample, DeviceState, LinkSpan, Record, Traffic};
 use crate::scenario::{DeviceSpec, Scenario, TaskOrder};
 use crate::sim::{ReadyCircle, Sim};
@@ -51,6 +54,8 @@ pub struct RunOptions {
     pub pcap: Option<Box<dyn Write + Send>>,
     /// Is told now and then how far it is.
     pub progress: Option<Box<dyn FnMut(Progress) + Send>>,
+    /// Settings of the task room of all devices.
+    pub tasks: TasksConfig,
     /// Whether to stop at the first violation.
     pub stop_at_violation: bool,
 }
@@ -82,7 +87,8 @@ pub fn run(scenario: &Scenario, options: RunOptions) -> Result<Record, SimError>
         let paths = paths::Paths::begin();
         let mut director = Director::new(sim, scenario, options)?;
         director.direct().await;
-        let mut record = director.record().await;
+        let mut record = director.record();
+        director.flush()?;
         record.summary.paths = paths.end();
         Ok::<_, SimError>(record)
     })??;
@@ -139,10 +145,17 @@ struct Director {
     traffic: Vec<Traffic>,
     stats: NetStats,
     checks: checks::Checks,
+    pcap: Option<Arc<Pcap>>,
 }
 
 impl Director {
-    fn new(sim: Sim, scenario: Arc<Scenario>, mut options: RunOptions) -> Result<Self, SimError> {
+    fn new(mut sim: Sim, scenario: Arc<Scenario>, mut options: RunOptions) -> Result<Self, SimError> {
+        sim.set_tasks(options.tasks.clone());
+        let pcap = options.pcap.take().map(|out| {
+            let keys = Arc::new(KeyLines::new());
+            sim.set_key_log(keys.clone());
+            Arc::new(Pcap::new(out, Some(keys)))
+        });
         let trace = match options.trace.take() {
             Some(text) => Trace::with_text(text),
             None => Trace::new(),
@@ -179,6 +192,7 @@ impl Director {
             traffic: Vec::new(),
             stats: NetStats::default(),
             checks: checks::Checks::new(&scenario),
+            pcap,
             sim,
             scenario: scenario.clone(),
             options,
@@ -187,7 +201,11 @@ impl Director {
             director.join_world(spec.clone());
         }
         director.make_circles()?;
-        director.sim.world().net().set_tap(director.ears.trace.clone());
+        let mut taps: Vec<Arc<dyn Tap>> = vec![director.ears.trace.clone()];
+        if let Some(pcap) = &director.pcap {
+            taps.push(pcap.clone());
+        }
+        director.sim.world().net().set_tap(Arc::new(taps));
         for (index, spec) in scenario.devices.iter().enumerate() {
             director.at(spec.starts, Act::Start(index));
         }
@@ -199,6 +217,22 @@ impl Director {
         }
         director.at(TICK, Act::Tick);
         Ok(director)
+    }
+
+    /// What is written beside the record comes to its end.
+    fn flush(&self) -> Result<(), SimError> {
+        self.ears.trace.flush().map_err(SimError::Write)?;
+        if let Some(pcap) = &self.pcap {
+            let left_out = pcap.flush().map_err(SimError::Write)?;
+            if left_out > 0 {
+                self.sim.watch().note(
+                    "device",
+                    None,
+                    format!("{left_out} packets found no room in the capture"),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Adds a device to the world; it is off.

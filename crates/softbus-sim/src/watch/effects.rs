@@ -13,8 +13,15 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// An effect came. `fresh`: it is the first this run of the program hears, which may be an old one told again.
-    pub fn take(&mut self, order: u32, sequence: u64, bytes: &[u8], fresh: bool) -> Result<(), String> {
+    /// An effect came. `before`: the last one that this run of the program heard. A listener that begins anew may be told
+    /// old ones again, and may have missed some.
+    pub fn take(
+        &mut self,
+        order: u32,
+        sequence: u64,
+        bytes: &[u8],
+        before: Option<u64>,
+    ) -> Result<(), String> {
         let effect: WorkEffect = match postcard::from_bytes(bytes) {
             Ok(effect) => effect,
             Err(error) => return Err(format!("effect {sequence} of work {order} cannot be read: {error}")),
@@ -27,13 +34,13 @@ impl Sink {
         }
         if sequence <= self.last {
             // Told again to a program that started anew: it knows that it has acted on that.
-            return if fresh {
+            return if before.is_none_or(|before| sequence > before) {
                 Ok(())
             } else {
                 Err(format!("effect {sequence} of work {order} came after effect {}", self.last))
             };
         }
-        if sequence != self.last + 1 {
+        if sequence != self.last + 1 && before.is_some() {
             let lost = self.last + 1;
             self.last = sequence;
             return Err(format!(
@@ -67,16 +74,17 @@ mod tests {
     #[test]
     fn effects_come_once_in_order_and_under_no_older_right() {
         let mut sink = Sink::default();
-        assert_eq!(sink.take(1, 1, &bytes(1, 1), false), Ok(()));
-        assert_eq!(sink.take(1, 2, &bytes(2, 2), false), Ok(()));
-        assert!(sink.take(1, 2, &bytes(2, 2), false).is_err());
-        assert_eq!(sink.take(1, 2, &bytes(2, 2), true), Ok(()), "told again after a restart");
-        assert!(sink.take(1, 3, &bytes(3, 1), false).unwrap_err().contains("epoch"));
-        assert!(sink.take(1, 3, &bytes(4, 2), false).is_err());
-        assert!(sink.take(2, 3, &bytes(3, 2), false).is_err());
-        assert!(sink.take(1, 3, &[], false).is_err());
-        assert!(sink.take(1, 5, &bytes(5, 2), false).unwrap_err().contains("from 3 on"));
+        assert_eq!(sink.take(1, 1, &bytes(1, 1), None), Ok(()));
+        assert_eq!(sink.take(1, 2, &bytes(2, 2), Some(1)), Ok(()));
+        assert!(sink.take(1, 2, &bytes(2, 2), Some(2)).is_err());
+        assert_eq!(sink.take(1, 2, &bytes(2, 2), None), Ok(()), "told again after a restart");
+        assert!(sink.take(1, 3, &bytes(3, 1), Some(2)).unwrap_err().contains("epoch"));
+        assert!(sink.take(1, 3, &bytes(4, 2), Some(2)).is_err());
+        assert!(sink.take(2, 3, &bytes(3, 2), Some(2)).is_err());
+        assert!(sink.take(1, 3, &[], Some(2)).is_err());
+        assert!(sink.take(1, 5, &bytes(5, 2), Some(2)).unwrap_err().contains("from 3 on"));
         sink.missed(8);
-        assert_eq!(sink.take(1, 9, &bytes(9, 2), false), Ok(()));
+        assert_eq!(sink.take(1, 9, &bytes(9, 2), Some(5)), Ok(()));
+        assert_eq!(sink.take(1, 20, &bytes(20, 2), None), Ok(()), "one that begins anew begins somewhere");
     }
 }

@@ -145,9 +145,12 @@ impl TaskMachine {
     }
 
     fn make(setup: Setup, link: Link, d: Durable) -> Self {
-        #[cfg_attr(not(test), allow(unused_mut, reason = "tests break it on purpose"))]
+        #[cfg_attr(
+            not(any(test, feature = "sabotage")),
+            allow(unused_mut, reason = "tests break it on purpose")
+        )]
         let mut out = Outbox::default();
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         {
             out.leaky = setup.tuning.sabotage == Some(super::sabotage::Sabotage::SendBeforePersist);
         }
@@ -326,6 +329,7 @@ impl TaskMachine {
         }
         let (theirs, ours) = ((message.branch, message.epoch), (self.link.branch, self.link.decree.epoch));
         match theirs.cmp(&ours) {
+            std::cmp::Ordering::Less if broken!(self, IgnoreEpoch) => self.on_equal(from, message.body, now),
             std::cmp::Ordering::Less => self.send_chain(from, message.branch, message.epoch.0),
             std::cmp::Ordering::Greater => self.send(from, EpochBody::AskChain),
             std::cmp::Ordering::Equal => self.on_equal(from, message.body, now),

@@ -13,12 +13,12 @@
 //!   before it lets an effect out. A [`Tick`](Event::Tick) that comes late must not let it run on.
 //! - Manifests are made with [`manifest::next`] under [`TaskMachine::decree`] as of the last `Run` or `Continue`.
 
-/// Whether a safeguard is left out: never, but in tests that prove that other tests notice.
+/// Whether a safeguard is left out: never, but in builds for tests (feature `sabotage`) that prove that other tests notice.
 macro_rules! broken {
     ($machine:expr, $safeguard:ident) => {{
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let broken = $machine.setup.tuning.sabotage == Some(super::sabotage::Sabotage::$safeguard);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "sabotage")))]
         let broken = false;
         broken
     }};
@@ -43,7 +43,7 @@ mod proposer;
 mod publish;
 mod replicate;
 mod runner;
-#[cfg(test)]
+#[cfg(any(test, feature = "sabotage"))]
 mod sabotage;
 #[cfg(test)]
 mod sim;
@@ -59,5 +59,7 @@ pub use durable::{DURABLE_FORMAT, Durable, Held, Incoming, Next};
 pub use effects::{EffectGate, EffectInbox, GateFull, Numbered, REPEATED, WITHHELD, WITHHELD_BYTES};
 pub(crate) use handover::Hindrance;
 pub use machine::TaskMachine;
+#[cfg(any(test, feature = "sabotage"))]
+pub use sabotage::Sabotage;
 pub use trace::Trace;
 pub use tuning::{Tuning, epsilon};

@@ -21,7 +21,7 @@ pub(super) struct Outbox {
     dirty: bool,
     retry_at: Option<BootMs>,
     /// For tests of the tests: say everything at once.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sabotage"))]
     pub(super) leaky: bool,
 }
 
@@ -33,7 +33,7 @@ impl Outbox {
 
     /// Whether the record in memory is the one on disk.
     pub(super) fn settled(&self) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         if self.leaky {
             return true;
         }

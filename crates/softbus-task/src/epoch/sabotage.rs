@@ -1,8 +1,9 @@
-//! Ways to break the machine, for proving that the tests would notice. Compiled into tests only.
+//! Ways to break the machine, for proving that the tests would notice. Compiled into tests only, and with feature
+//! `sabotage` into those of a simulator.
 
 /// One safeguard that is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// Messages leave before the record is durable.
     SendBeforePersist,
     /// Acceptors promise to others while the owner's lease still binds them.
@@ -33,6 +34,8 @@ pub(crate) enum Sabotage {
     NoFreeze,
     /// A device that forgets a task forgets what it voted for, too.
     ForgetWithoutTrace,
+    /// What is said in an epoch that is over counts as if it were said in the present one.
+    IgnoreEpoch,
     /// An acceptor that lost what it was counted for still says what it holds.
     PromiseAfterLoss,
 }

@@ -39,8 +39,8 @@ pub struct Tuning {
     /// Under policy `owner`: how long a finished task waits for holders to store its result.
     pub finish_patience: Duration,
     /// One safeguard left out, to prove that the tests notice.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<super::sabotage::Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<super::sabotage::Sabotage>,
 }
 
 impl Default for Tuning {
@@ -53,7 +53,7 @@ impl Default for Tuning {
             stop_limit: Duration::from_secs(30),
             replace_after: Duration::from_secs(10),
             finish_patience: Duration::from_secs(5),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }
