@@ -179,7 +179,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (&["run", &scenario, "--trace", "."], 2, "--trace"),
         (&["run", &scenario, "--trace", "a", "--pcap", "a"], 2, "--trace and --pcap"),
         (&["run", &scenario, "--json", "--trace", "-"], 2, "--json and --trace"),
-        (&["run", &scenario, "--seed", "-1"], 2, "--seed"),
+        (&["run", &scenario, "--seed", "many"], 2, "--seed"),
         (&["check", &scenario, "--seeds", "5..5"], 2, "5..5"),
         (&["check", &scenario, "--jobs", "0"], 2, "--jobs"),
         (&["check", &scenario, "--out", "tiny.toml"], 2, "tiny.toml is a file"),
@@ -214,6 +214,96 @@ fn seeds_are_checked() {
     assert_eq!((&scenarios[0]["seeds_run"], &scenarios[0]["virtual_us"]), (&2.into(), &10_000_000.into()));
     assert!(scenarios[0]["failures"].as_array().unwrap().is_empty());
     assert_eq!(files(dir.path()), ["tiny.toml"]);
+}
+
+/// It demands what nobody promises: that a task goes on at once when its device is lost.
+const STRICT: &str = r#"
+name = "strict"
+duration = "11100ms"
+
+[bounds]
+settle = "0s"
+
+[[segment]]
+name = "home"
+
+[[circle]]
+name = "home"
+
+[[device]]
+name = "lamp"
+count = 4
+circles = { home = "owner" }
+
+[[task]]
+name = "photo"
+at = "10s"
+from = "lamp-2"
+start_on = "lamp-1"
+work = "20 Mops"
+policy = "quorum"
+
+[[event]]
+at = "5s"
+do = "load"
+device = "lamp-4"
+load = "20%"
+for = "1s"
+
+[[event]]
+at = "10200ms"
+do = "crash"
+device = "lamp-1"
+down = "never"
+"#;
+
+#[test]
+fn what_fails_is_named_and_made_small() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("strict.toml"), STRICT).unwrap();
+    let run = sim(dir.path(), &["run", "strict.toml", "--seed", "5"]);
+    assert_eq!(run.status.code(), Some(9), "{}", stderr(&run));
+    let said = stderr(&run);
+    assert!(said.contains("the invariant `quorum-completes` was violated"), "{said}");
+    assert!(said.contains("`photo` is ") && said.contains("softbus sim run strict.toml --seed 5"), "{said}");
+
+    let args = ["check", "strict.toml", "--seeds", "5..9", "--jobs", "1", "--out", "found"];
+    let check = sim(dir.path(), &args);
+    assert_eq!(check.status.code(), Some(9), "{}", stderr(&check));
+    let said = stdout(&check);
+    for words in [
+        "1 of 4, 1 FAILED",
+        "✗ seed 5 violates the invariant `quorum-completes`",
+        "again: softbus sim run strict.toml --seed 5\n",
+        "1 of 2 happenings and 1 of 1 task",
+        "again: softbus sim run found/strict-seed-5.toml --seed 5\n",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(stderr(&check).contains("try: softbus sim run found/strict-seed-5.toml --seed 5\n"));
+    let small = std::fs::read_to_string(dir.path().join("found/strict-seed-5.toml")).unwrap();
+    assert!(small.contains("crash") && !small.contains("load"), "{small}");
+    // The command that it names does show it.
+    let again = sim(dir.path(), &["run", "found/strict-seed-5.toml", "--seed", "5", "--json"]);
+    assert_eq!(again.status.code(), Some(9), "{}", stderr(&again));
+    let told: Value = serde_json::from_str(&stderr(&again)).unwrap();
+    assert_eq!(told["error"]["kind"], "violated");
+    let record: Value = serde_json::from_str(&stdout(&again)).unwrap();
+    assert_eq!(record["scenario"], "strict");
+
+    // Once more, and no file is replaced.
+    let told = sim(dir.path(), &[&args[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&stdout(&told)).unwrap();
+    let failure = &told["scenarios"][0]["failures"][0];
+    assert_eq!((&failure["seed"], &failure["invariant"]), (&5.into(), &"quorum-completes".into()));
+    assert_eq!(failure["smaller"]["file"], "found/strict-seed-5-2.toml");
+    assert_eq!(failure["smaller"]["events"], serde_json::json!([2, 1]));
+    assert_eq!(files(&dir.path().join("found")), ["strict-seed-5-2.toml", "strict-seed-5.toml"]);
+
+    let large = sim(dir.path(), &["check", "strict.toml", "strict.toml", "--seeds", "5", "--no-shrink"]);
+    assert_eq!(large.status.code(), Some(9), "{}", stderr(&large));
+    assert!(stderr(&large).contains("1 more of the scenarios not looked at"), "{}", stderr(&large));
+    assert_eq!(files(dir.path()), ["found", "strict.toml"]);
 }
 
 /// Ends it as Ctrl-C does, when it has begun to write.

@@ -15,6 +15,11 @@ impl Bar {
         Self::start(out, what, 1000, "{prefix:20!} [{bar:24}] {percent:>3} %  {wide_msg}")
     }
 
+    /// A bar with more room for what goes on, which says itself how far it is.
+    pub fn slim(out: &Out, what: &str) -> Self {
+        Self::start(out, what, 1000, "{prefix:14!} [{bar:10}] {wide_msg}")
+    }
+
     /// A spinner, for work whose length nobody knows.
     pub fn spinner(out: &Out, what: &str) -> Self {
         Self::start(out, what, 0, "{spinner} {prefix} {wide_msg}")

@@ -157,7 +157,7 @@ async fn seeds(
         all: args.all,
     };
     let of = options.seeds.end - options.seeds.start;
-    let bar = Arc::new(Bar::new(out, &stem(scenario)));
+    let bar = Arc::new(Bar::slim(out, &stem(scenario)));
     bar.set(0, &words::so_far(&Checked::default(), of));
     let latest: Arc<Mutex<(u64, Vec<Found>)>> = Arc::default();
     let told = {

@@ -21,7 +21,7 @@ pub(super) async fn run(out: Out, mut signals: Signals, args: SimRunArgs) -> Res
 
     let mut seen = out;
     seen.tty_err &= !args.quiet;
-    let bar = Arc::new(Bar::new(&seen, &clean(&scenario.name)));
+    let bar = Arc::new(Bar::slim(&seen, &clean(&scenario.name)));
     let options = RunOptions {
         seed: args.seed,
         trace: trace.as_ref().map(Draft::writer),
@@ -48,14 +48,9 @@ pub(super) async fn run(out: Out, mut signals: Signals, args: SimRunArgs) -> Res
         draft.keep()?;
     }
     tell(&out, &args, &record, taken)?;
-    match words::violation(&record) {
-        None => Ok(()),
-        Some((found, invariants)) => Err(Failure::new(Kind::Violated, words::violated(&found, invariants))
-            .advise(format!(
-                "see it again, and find what it takes: {}, softbus sim check",
-                words::replay(&args.scenario, args.seed)
-            ))),
-    }
+    let Some((found, invariants)) = words::violation(&record) else { return Ok(()) };
+    Err(Failure::new(Kind::Violated, words::violated(&found, invariants))
+        .advise(words::again(&args.scenario, args.seed)))
 }
 
 /// Looks whether everything that is asked for could be written, and tells whether standard output is taken by it.

@@ -17,6 +17,15 @@ pub(super) fn replay(scenario: &Path, seed: u64) -> String {
     format!("softbus sim run {} --seed {seed}", word(&scenario.to_string_lossy()))
 }
 
+/// What to do with a run that violated an invariant.
+pub(super) fn again(scenario: &Path, seed: u64) -> String {
+    let path = word(&scenario.to_string_lossy());
+    format!(
+        "{} (to see it again)\n       softbus sim check {path} --seeds {seed} (to make it small)",
+        replay(scenario, seed)
+    )
+}
+
 /// One word for a shell.
 fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./+:,@%=".contains(c);
@@ -30,26 +39,27 @@ fn word(text: &str) -> String {
 /// How a run gets on. `real_s`: real seconds so far.
 pub(super) fn progress(progress: Progress, real_s: f64) -> String {
     let speed = progress.at.as_secs_f64() / real_s.max(1e-3);
+    let speed = if speed < 10.0 { format!("{speed:.1}") } else { grouped(speed as u64) };
+    // The least important last: it is cut where there is no room.
     format!(
-        "{} of {} · {} up · {} · {} · {} × real time",
+        "{} of {} · {speed}× · {} up · {} done · {}",
         duration(progress.at),
         duration(progress.of),
-        progress.up,
-        counted(progress.done as u64, "task done", "tasks done"),
+        grouped(progress.up as u64),
+        grouped(progress.done as u64),
         counted(progress.datagrams, "datagram", "datagrams"),
-        if speed < 10.0 { format!("{speed:.1}") } else { grouped(speed as u64) },
     )
 }
 
 /// How a check gets on.
 pub(super) fn so_far(checked: &Checked, of: u64) -> String {
     format!(
-        "{} of {} · {} failed · {} · {} simulated",
+        "{} of {} · {} failed · {} simulated · {}",
         grouped(checked.seeds),
         counted(of, "seed", "seeds"),
-        checked.failures.len(),
-        counted(checked.datagrams, "datagram", "datagrams"),
+        grouped(checked.failures.len() as u64),
         micros(checked.virtual_us),
+        counted(checked.datagrams, "datagram", "datagrams"),
     )
 }
 
@@ -231,6 +241,17 @@ mod tests {
             violated(&found, 2),
             "the invariant `early` was violated after 3 µs of virtual time; it is the first of 2 that were:\n    c"
         );
+    }
+
+    #[test]
+    fn how_it_gets_on_fits_beside_the_bar() {
+        let seconds = std::time::Duration::from_secs;
+        let now = Progress { at: seconds(30), of: seconds(60), up: 2, done: 1, datagrams: 3_559 };
+        assert_eq!(progress(now, 4.2), "30 s of 60 s · 7.1× · 2 up · 1 done · 3 559 datagrams");
+        let now = Progress { at: seconds(43_200), of: seconds(86_400), up: 1_000, done: 0, datagrams: 1 };
+        assert_eq!(progress(now, 36.0), "12 h of 24 h · 1 200× · 1 000 up · 0 done · 1 datagram");
+        let checked = Checked { seeds: 37, virtual_us: 200_000_000, datagrams: 9, ..Checked::default() };
+        assert_eq!(so_far(&checked, 100), "37 of 100 seeds · 0 failed · 3 min simulated · 9 datagrams");
     }
 
     #[test]
