@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use softbus_task::TasksConfig;
+
 use crate::record::Record;
 use crate::run::{RunOptions, run};
 use crate::scenario::{Scenario, ScenarioError};
@@ -24,6 +26,8 @@ pub struct CheckOptions {
     pub seeds: Range<u64>,
     /// Runs at once.
     pub jobs: usize,
+    /// Settings of the task room of all devices.
+    pub tasks: TasksConfig,
     /// Whether to go on after the first seed that fails.
     pub all: bool,
 }
@@ -95,7 +99,7 @@ pub fn check(options: &CheckOptions, told: &(dyn Fn(&Checked) + Sync)) -> Result
                             return;
                         }
                     };
-                    let ran = one(&scenario, seed);
+                    let ran = one(&scenario, seed, &options.tasks);
                     let mut found = lock();
                     found.0.add(seed, ran);
                     if !found.0.failures.is_empty() && !options.all {
@@ -115,8 +119,9 @@ pub fn check(options: &CheckOptions, told: &(dyn Fn(&Checked) + Sync)) -> Result
 }
 
 /// One run, up to its first violation. A panic in it is a failure of that seed and of no other.
-pub(crate) fn one(scenario: &Scenario, seed: u64) -> Result<Record, String> {
-    let options = RunOptions { seed, stop_at_violation: true, ..RunOptions::default() };
+pub(crate) fn one(scenario: &Scenario, seed: u64, tasks: &TasksConfig) -> Result<Record, String> {
+    let tasks = tasks.clone();
+    let options = RunOptions { seed, tasks, stop_at_violation: true, ..RunOptions::default() };
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| run(scenario, options)));
     match ran {
         Ok(ran) => ran.map_err(|error: SimError| error.to_string()),

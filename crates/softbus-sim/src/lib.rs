@@ -20,4 +20,4 @@ pub use check::{CheckError, CheckOptions, Checked, Failure, Shrunk, check, shrin
 pub use device::{Device, PORT};
 pub use error::SimError;
 pub use run::{Progress, RunOptions, run};
-pub use sim::{ReadyCircle, Sim};
+pub use sim::{REPEATS, ReadyCircle, Sim};

@@ -20,6 +20,10 @@ use crate::key_lines::KeyLines;
 use crate::scenario::{Crypto, DeviceSpec};
 use crate::watch::Watch;
 
+/// Whether this build repeats a run to the byte. tokio lets its own random source be seeded only in builds with
+/// `--cfg tokio_unstable`, which this workspace's builds have (`.cargo/config.toml`).
+pub const REPEATS: bool = cfg!(tokio_unstable);
+
 /// A simulation. Lives on one thread, in virtual time: see [`Sim::run`].
 pub struct Sim {
     seed: u64,
@@ -54,8 +58,11 @@ impl Sim {
         let thread = std::thread::Builder::new().name(format!("sim {seed}")).stack_size(8 << 20);
         let handle = thread
             .spawn(move || {
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                // Who waits on one watch channel is woken in an order that tokio draws.
+                #[cfg(tokio_unstable)]
+                runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
+                let runtime = runtime.enable_time().start_paused(true).build();
                 runtime.map(|runtime| {
                     let done = runtime.block_on(async {
                         let sim = Sim::begin(seed, crypto);

@@ -1,6 +1,8 @@
 //! Makes a scenario that fails as small as it can be: delta debugging (Zeller and Hildebrandt, "Simplifying and isolating
 //! failure-inducing input", 2002, algorithm ddmin) over what happens, and then over what is ordered.
 
+use softbus_task::TasksConfig;
+
 use super::{Failure, failure, one};
 use crate::scenario::Scenario;
 
@@ -24,9 +26,10 @@ pub struct Shrunk {
 
 /// Shrinks a scenario that fails under this seed. `told` hears how many happenings are left after each step. `None` if it
 /// does not fail.
-pub fn shrink(scenario: &Scenario, seed: u64, told: &dyn Fn(usize)) -> Option<Shrunk> {
-    let mut search = Search { seed, invariant: String::new(), runs: 0, last: None };
-    let first = failure(seed, &one(scenario, seed))?;
+pub fn shrink(scenario: &Scenario, seed: u64, tasks: &TasksConfig, told: &dyn Fn(usize)) -> Option<Shrunk> {
+    let config = tasks.clone();
+    let mut search = Search { seed, config, invariant: String::new(), runs: 0, last: None };
+    let first = failure(seed, &one(scenario, seed, tasks))?;
     search.invariant.clone_from(&first.invariant);
     search.last = Some(first);
     let mut small = scenario.clone();
@@ -59,6 +62,7 @@ pub fn shrink(scenario: &Scenario, seed: u64, told: &dyn Fn(usize)) -> Option<Sh
 
 struct Search {
     seed: u64,
+    config: TasksConfig,
     invariant: String,
     runs: usize,
     last: Option<Failure>,
@@ -71,7 +75,7 @@ impl Search {
             return false;
         }
         self.runs += 1;
-        let found = failure(self.seed, &one(scenario, self.seed));
+        let found = failure(self.seed, &one(scenario, self.seed, &self.config));
         let same = found.filter(|found| found.invariant == self.invariant);
         let fails = same.is_some();
         if fails {

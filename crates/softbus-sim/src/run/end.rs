@@ -86,25 +86,14 @@ impl Director {
     fn quorum_completes(&self, statuses: &BTreeMap<TaskId, Arc<TaskStatus>>) {
         let heard = self.ears.heard.lock();
         let settled = micros(self.scenario.bounds.settle);
-        let slowest = self
-            .scenario
-            .devices
-            .iter()
-            .filter(|d| d.runs_tasks)
-            .map(|d| d.rate_ops_per_s)
-            .min()
-            .unwrap_or(1);
         let now = micros(self.scenario.duration);
         for (order, spec) in heard.orders.iter().zip(&self.scenario.tasks) {
             let (Some(task), Some(accepted), true) = (order.task, order.accepted_us, spec.quorum.is_some())
             else {
                 continue;
             };
-            // Time to settle, and then to do all of it once more on the slowest device, shared with as many as there are.
-            let alone = u128::from(spec.ops) * 1_000_000 / u128::from(slowest.max(1));
-            let work = u64::try_from(alone).unwrap_or(u64::MAX).saturating_mul(2);
             let since = heard.disturbed_us.max(accepted);
-            if now.saturating_sub(since) < settled.saturating_add(work) {
+            if now.saturating_sub(since) < settled {
                 continue;
             }
             let Some(status) = statuses.get(&task) else { continue };

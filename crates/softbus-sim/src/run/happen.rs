@@ -202,10 +202,7 @@ impl Director {
     fn gone(&self, device: &Device) {
         let now = self.sim.watch().now_us();
         let mut heard = self.ears.heard.lock();
-        heard.came_us.remove(&device.index());
-        if device.mode() == DeviceState::Up {
-            heard.went_us.insert(device.index(), now);
-        }
+        heard.went(device.index(), (device.mode() == DeviceState::Up).then_some(now));
     }
 
     fn move_task(&self, name: &str, to: Option<&str>) {

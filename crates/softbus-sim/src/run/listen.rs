@@ -147,13 +147,8 @@ impl Ears {
                 let now = self.watch.now_us();
                 let mut heard = self.heard.lock();
                 let about = heard.devices.get(id).copied();
-                let since = about.and_then(|about| match to {
-                    Presence::Offline => heard.went_us.get(&about).copied(),
-                    Presence::Online => heard.came_us.get(&about).copied(),
-                    _ => None,
-                });
-                if let Some(since) = since {
-                    heard.presence_us.push(now - since);
+                if let (Some(about), Presence::Offline | Presence::Online) = (about, to) {
+                    heard.notice(device.index(), about, *to == Presence::Offline, now);
                 }
             }
         }

@@ -321,8 +321,7 @@ impl Director {
                             }
                         }
                         let mut heard = ears.heard.lock();
-                        heard.went_us.remove(&device.index());
-                        heard.came_us.insert(device.index(), began);
+                        heard.came(device.index(), began);
                         return;
                     }
                     Err(error) => {

@@ -103,6 +103,8 @@ pub(crate) struct Actor {
     reports: Option<mpsc::Receiver<Report>>,
     /// Effects that may not leave yet.
     withheld: EffectGate<Effect>,
+    /// The right of the instance that said them; none once nothing that it says counts any more.
+    held_under: Option<Fence>,
     /// Under which right effects may leave, and up to which number.
     let_out: Option<(Fence, u64)>,
     /// What is known here of the effects that left.
@@ -188,6 +190,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         instance: None,
         reports: None,
         withheld: EffectGate::default(),
+        held_under: None,
         let_out: None,
         heard_effects: EffectInbox::default(),
         early_effects: EarlyEffects::default(),
@@ -372,6 +375,7 @@ impl Actor {
                 let right = self.right();
                 if let Some(instance) = &self.instance {
                     instance.set(|control| control.right = right);
+                    self.held_under = self.held_under.map(|_| self.machine.fence());
                 }
             }
             Action::LeaseUntil { until } => {
@@ -400,10 +404,14 @@ impl Actor {
                     None => self.feed(Event::Stopped { last: None }),
                 }
             }
-            Action::Discard => match &self.instance {
-                Some(instance) => instance.set(|control| control.end = Some(End::Discard)),
-                None => self.feed(Event::Stopped { last: None }),
-            },
+            Action::Discard => {
+                self.withheld.clear();
+                self.held_under = None;
+                match &self.instance {
+                    Some(instance) => instance.set(|control| control.end = Some(End::Discard)),
+                    None => self.feed(Event::Stopped { last: None }),
+                }
+            }
             Action::WakeAt(at) => self.wake = Some(at.max(BootMs(boot.0))),
             Action::Fetch { checkpoint, from } => self.fetch(checkpoint, from),
             Action::Warm { checkpoint } => self.warm(checkpoint.manifest),

@@ -53,6 +53,7 @@ impl Actor {
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), warm, sequence, key, control };
         self.withheld.clear();
+        self.held_under = Some(fence);
         self.since = Instant::now();
         self.reports = Some(reports);
         self.instance = Some(instance::spawn(self.inner.clone(), self.shared.clone(), begin, report));
@@ -189,6 +190,9 @@ impl Actor {
 
     /// Effects wait until a covered checkpoint contains them.
     pub(super) fn withhold(&mut self, effects: Vec<Effect>) {
+        if self.held_under.is_none() {
+            return;
+        }
         for effect in effects {
             if let Err(full) = self.withheld.hold(effect) {
                 // Memory has an end: the task starts again from its last checkpoint.
@@ -205,8 +209,11 @@ impl Actor {
 
     pub(super) fn release(&mut self, fence: Fence, through: u64) {
         self.let_out = Some((fence, through));
-        if let Some(instance) = &self.instance {
-            instance.set(|control| control.released = control.released.max(through));
+        match &self.instance {
+            Some(instance) => instance.set(|control| control.released = control.released.max(through)),
+            // The right has passed on and come back: what was said here before, others may have said otherwise.
+            None if self.held_under != Some(fence) => self.withheld.clear(),
+            None => {}
         }
         self.let_go(fence, through);
     }
