@@ -65,7 +65,8 @@ to = "laptop"
 fn what_was_said_before_the_right_passed_on_is_not_let_out_when_it_comes_back() {
     for seed in 0..4 {
         let none = &mut |_: &str| Err(io::Error::from(io::ErrorKind::NotFound));
-        let scenario = Scenario::parse(BACK_AGAIN, "back-again", seed, none).unwrap_or_else(|e| panic!("{e}"));
+        let scenario =
+            Scenario::parse(BACK_AGAIN, "back-again", seed, none).unwrap_or_else(|e| panic!("{e}"));
         let record = run(&scenario, RunOptions { seed, ..RunOptions::default() }).unwrap();
         let task = &record.tasks[0];
         assert_eq!(task.state, "done", "{task:#?}");
