@@ -40,6 +40,9 @@ pub struct SimRunArgs {
     /// What everything random is drawn from
     #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u64).range(..=SEEDS))]
     pub seed: u64,
+    /// End after so much virtual time, if it is not over before
+    #[arg(long, value_name = "SPAN", value_parser = super::parse_span)]
+    pub until: Option<std::time::Duration>,
     /// Also write a page for browsers, with the mesh over time; it needs no network
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,

@@ -155,6 +155,7 @@ async fn seeds(
         seeds: args.seeds.clone(),
         jobs: args.jobs.map_or_else(cores, usize::from),
         all: args.all,
+        tasks: Default::default(),
     };
     let of = options.seeds.end - options.seeds.start;
     let bar = Arc::new(Bar::slim(out, &stem(scenario)));
@@ -203,7 +204,7 @@ async fn smaller(
         let bar = bar.clone();
         move |left: usize| bar.note(&words::left(left))
     };
-    let ended = beside(signals, move || softbus_sim::shrink(&whole, seed, &told)).await;
+    let ended = beside(signals, move || softbus_sim::shrink(&whole, seed, &Default::default(), &told)).await;
     bar.clear();
     let shrunk = match ended? {
         Ended::Done(Some(shrunk)) => shrunk,

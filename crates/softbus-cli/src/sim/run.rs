@@ -15,7 +15,10 @@ use crate::output::{Bar, Draft, Out, clean, is_stdout, writable, write_file};
 /// Runs a scenario once.
 pub(super) async fn run(out: Out, mut signals: Signals, args: SimRunArgs) -> Result<(), Failure> {
     let taken = outputs(&out, &args)?;
-    let scenario = load(&args.scenario, args.seed)?;
+    let mut scenario = load(&args.scenario, args.seed)?;
+    if let Some(until) = args.until {
+        scenario.duration = scenario.duration.min(until);
+    }
     let draft = |file: &Option<_>| file.as_deref().map(Draft::new).transpose();
     let (trace, pcap) = (draft(&args.trace)?, draft(&args.pcap)?);
 

@@ -91,7 +91,7 @@ impl Director {
                 }
                 let count = self.sim.devices().len();
                 let apart =
-                    |a: &usize, b: &usize| a != b && (group.get(a).is_none() || group.get(a) != group.get(b));
+                    |a: &usize, b: &usize| a != b && (!group.contains_key(a) || group.get(a) != group.get(b));
                 let pairs: Vec<(usize, usize)> = (0..count)
                     .flat_map(|a| (0..count).map(move |b| (a, b)))
                     .filter(|(a, b)| apart(a, b))
