@@ -4,6 +4,7 @@
 mod device;
 mod error;
 pub mod record;
+pub mod reduced;
 pub mod report;
 mod run;
 pub mod scenario;

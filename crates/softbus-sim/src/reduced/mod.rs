@@ -1,0 +1,89 @@
+//! The reduced model: simulations of up to 100,000 devices. The decisions are the library's own: who is dialled when
+//! ([`softbus_net::link`]), with whom links are kept ([`softbus_net::standing`]), what is told of whom
+//! ([`softbus_roster::gossip`]). What carries them out is modelled: a queue of events in place of tokio, delays in place of
+//! QUIC, TLS, disks and cores.
+//!
+//! # What is modelled
+//! - **Time** has a grain of a millisecond, as all timers in the full simulator have.
+//! - **The network**: latency, jitter, reordering, limited rates (with their queues, endless), cuts, segments and joins. A
+//!   lost message comes later by QUIC's probe timeout, instead of not at all.
+//! - **Discovery** within a segment, with the pace of the discovery in memory.
+//! - **Links**: the link machines of both sides over handshakes of the right number of round trips; dials that repeat
+//!   their first packet as QUIC does, and give up after 5 s.
+//! - **Presence**: that a link is well costs nothing. When a device or a way fails, both ends have heard each other for
+//!   the last time within one keep-alive interval.
+//! - **The roster** with all its messages, signatures of profiles included.
+//!
+//! # What is not
+//! - Short silences by chance: with heavy loss a real peer is suspect for moments in which nothing of it came through.
+//! - One direction that is cut counts as both.
+//! - NAT boxes, duplicates, MTUs, full queues; circles that begin by pairing count as ready.
+//! - Disks that fill up or fail, wall clocks that jump, clocks that drift, removals, strangers: told of in the record,
+//!   without effect.
+//! - Traffic counts messages and not datagrams; keep-alive packets are not counted.
+//!
+//! A scenario's records of both models are compared by the tests in `tests/reduced.rs`.
+
+mod device;
+mod draw;
+mod end;
+mod figures;
+mod gossip;
+mod happen;
+mod linking;
+mod queue;
+mod setup;
+mod ways;
+mod work;
+mod world;
+
+use std::time::Duration;
+
+use crate::record::Record;
+use crate::run::resident_bytes;
+use crate::scenario::Scenario;
+use world::World;
+
+/// Knobs of the model. The defaults are the library's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// How often a device is sampled.
+    pub sample_every: Duration,
+    /// How often neighbours hear how a device is even if nothing changed.
+    pub tell_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sample_every: softbus_roster::limits::SAMPLE_EVERY,
+            tell_every: softbus_roster::limits::TELL_EVERY,
+        }
+    }
+}
+
+impl Options {
+    /// For very many devices: what did not change is told once in ten seconds and not in two. Far within what placement
+    /// takes for fresh (30 s), and a fifth of the work.
+    pub fn sparse() -> Self {
+        let rarely = Duration::from_secs(10);
+        Self { sample_every: rarely, tell_every: rarely }
+    }
+}
+
+/// Runs a scenario in the reduced model. Equal scenarios and seeds give equal records.
+pub fn run(scenario: &Scenario, seed: u64) -> Record {
+    run_with(scenario, seed, Options::default())
+}
+
+/// As [`run`], with other knobs.
+pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Record {
+    #[allow(clippy::disallowed_methods, reason = "how long it really took is told beside the result")]
+    let began = std::time::Instant::now();
+    let mut world = World::new(scenario, seed, options);
+    world.run();
+    let mut record = world.record();
+    record.summary.real_s = began.elapsed().as_secs_f64();
+    record.summary.memory_bytes = resident_bytes();
+    record
+}
