@@ -66,6 +66,85 @@ device = "box-5"
 down = "12s"
 "#;
 
+const WORK: &str = r#"
+duration = "60s"
+crypto = "null"
+[[segment]]
+name = "home"
+latency = "5ms"
+[[circle]]
+name = "home"
+[[device]]
+name = "phone"
+kind = "phone"
+battery = false
+circles = { home = "owner" }
+[[device]]
+name = "laptop"
+kind = "laptop"
+battery = false
+circle = "home"
+[[device]]
+name = "box"
+kind = "other"
+circle = "home"
+count = 6
+[[task]]
+name = "job"
+from = "any"
+at = "5s..40s"
+count = 10
+work = "500 Mops..3 Gops"
+state = "256 KiB"
+[[task]]
+name = "safe"
+from = "any"
+at = "5s..20s"
+count = 4
+work = "4 Gops"
+state = "64 KiB"
+policy = "quorum"
+[[event]]
+at = "12s"
+every = "2s"
+count = 6
+do = "move-task"
+task = "safe"
+[[event]]
+at = "27s"
+do = "crash"
+device = "laptop"
+down = "10s"
+"#;
+
+fn show_tasks(record: &Record, orders: &Scenario) {
+    for (task, order) in record.tasks.iter().zip(&orders.tasks) {
+        let at = order.at.as_micros() as u64;
+        let after = |us: Option<u64>| us.map(|us| us as i64 - at as i64);
+        print!("  {:8} from {} placed {:?} acc {:?} done {:?} {}:", task.name, task.from, after(Some(task.submitted_us)), after(task.accepted_us), after(task.done_us), task.state);
+        for run in &task.runs {
+            print!(" e{} on {} {}..{}", run.epoch, run.on, run.from_us as i64 - at as i64, run.to_us as i64 - at as i64);
+        }
+        for m in &task.moves {
+            print!(" | {} {}", m.reason, m.downtime_us);
+        }
+        println!();
+    }
+}
+
+#[test]
+fn look_work() {
+    for seed in 1..=2 {
+        let (full, reduced) = both(WORK, seed);
+        show_all(&full, &reduced);
+        let orders = scenario(WORK, seed);
+        println!("full");
+        show_tasks(&full, &orders);
+        println!("reduced");
+        show_tasks(&reduced, &orders);
+    }
+}
+
 #[test]
 fn look() {
     for seed in 1..=2 {

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use softbus_core::wire::link::{BootNonce, VERSIONS};
-use softbus_core::{DeviceId, DeviceKind, Domain, Sig, Signed, Signer, StaticProfile};
+use softbus_core::{DeviceId, DeviceKind, Domain, Sig, Signed, Signer, StaticProfile, TaskId};
 use softbus_net::Links;
 use softbus_net::link::{ConnKey, LinkConfig, LinkMachine};
 use softbus_net::seam::Entropy;
 use softbus_net::seam::memory::SeededEntropy;
+use softbus_placement::Leases;
 use softbus_roster::gossip::{RosterMachine, Trust};
 use softbus_roster::profile::Author;
+use softbus_task::choosing::Book;
 use softbus_trust::DeviceKey;
 
 use super::draw::hash;
+use super::tasks::{Deed, Side};
 use super::world::NEVER;
 use crate::record::DeviceState;
 use crate::run::Body;
@@ -80,6 +83,23 @@ pub(super) struct Device {
     pub body: Body,
     /// Load by other things, in thousandths.
     pub load: u16,
+    /// Speed of each core now.
+    pub rate: u64,
+    /// Core time so far.
+    pub busy_ns: u64,
+    pub busy_counted: u64,
+    /// Of its cores' plan.
+    pub version: u64,
+    pub tasks: BTreeMap<TaskId, Side>,
+    pub leases: Leases,
+    /// Promises made to it.
+    pub book: Book,
+    /// Who did not promise room for what, and until when that stands.
+    pub refusals: BTreeMap<(DeviceId, TaskId), u64>,
+    /// The tasks are to look at the roster.
+    pub look_due: bool,
+    /// What waits for a link.
+    pub waiting: Vec<(DeviceId, Deed)>,
     pub bytes: (u64, u64),
     pub bytes_counted: u64,
 }

@@ -8,7 +8,7 @@ use softbus_roster::gossip::{Action, Failure};
 
 use super::device::draft;
 use super::ways::ns;
-use super::work::TASK_TYPE;
+use super::order::TASK_TYPE;
 use super::world::{Index, NEVER, What, World};
 
 /// A request that has no answer by then has failed.
@@ -129,9 +129,12 @@ impl World {
         let run = device.run;
         let Some(roster) = &mut device.roster else { return };
         let events = roster.take_events();
+        self.look_soon(of);
+        let Some(roster) = &mut self.device_mut(of).roster else { return };
         let due = ns(roster.deadline(now).saturating_duration_since(base));
         // What is due at once is done when time has passed: the machine has just been asked.
         let due = due.max(at + 1);
+        let device = self.device_mut(of);
         if due < device.roster_at {
             device.roster_at = due;
             self.at(due, What::RosterTick { of, run, at: due });
@@ -154,6 +157,23 @@ impl World {
         if let Some(since) = since.copied() {
             self.figures.presence_us.push((self.now - since) / 1000);
         }
+    }
+
+    /// A direct question, beside the protocol.
+    pub(super) fn request_roster(&mut self, of: Index, from: DeviceId, question: Gossip) -> Option<Gossip> {
+        let (wall, now) = (self.wall(of), self.instant());
+        let roster = self.device_mut(of).roster.as_mut()?;
+        let (answer, actions) = roster.requested(from, question, now, wall);
+        self.perform(of, actions);
+        answer.ok()
+    }
+
+    /// Its answer.
+    pub(super) fn tell_roster(&mut self, of: Index, by: DeviceId, answer: Gossip) {
+        let (wall, now) = (self.wall(of), self.instant());
+        let Some(roster) = &mut self.device_mut(of).roster else { return };
+        let actions = roster.told(by, answer, now, wall);
+        self.perform(of, actions);
     }
 
     fn ask(&mut self, from: Index, id: DeviceId, token: u64, gossip: Gossip) {

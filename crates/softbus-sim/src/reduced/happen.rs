@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::ErrorCode;
+use softbus_placement::{LeaseLimits, Leases};
+use softbus_task::choosing::Book;
 
 use super::device::Peer;
+use super::tasks::Side;
 use super::ways::ns;
 use super::world::{Index, NEVER, What, World};
 use crate::record::DeviceState;
@@ -65,12 +68,20 @@ impl World {
         self.figures.states[of as usize].push((now / 1000, DeviceState::Up));
         self.start_roster(of);
         self.announce(of);
+        self.restore_tasks(of);
     }
 
     fn switch_off(&mut self, of: Index, mode: DeviceState) {
         let at_us = self.now / 1000;
+        self.cut_short(of);
         let device = self.device_mut(of);
         device.run += 1;
+        device.tasks.values_mut().for_each(Side::off);
+        device.leases = Leases::new(LeaseLimits::default());
+        device.book = Book::default();
+        device.refusals.clear();
+        device.waiting.clear();
+        device.look_due = false;
         device.mode = mode;
         device.roster = None;
         device.roster_at = NEVER;
@@ -185,12 +196,15 @@ impl World {
                 self.device_mut(of).body.plug(false);
                 None
             }
+            Event::MoveTask { task, to } => {
+                self.order_move(&task, to.as_deref());
+                None
+            }
             // Told in the record, without effect: see what the model leaves out.
             Event::ClockJump { .. }
             | Event::Drift { .. }
             | Event::DiskFull { .. }
             | Event::DiskFail { .. }
-            | Event::MoveTask { .. }
             | Event::CancelTask { .. }
             | Event::Remove { .. }
             | Event::WrongPin { .. }

@@ -14,6 +14,7 @@ use softbus_net::{LinkInfo, Presence};
 
 use super::device::WINDOW;
 use super::draw::hash;
+use super::tasks::Deed;
 use super::ways::{FIRST_TIMEOUT_NS, ns};
 use super::world::{Index, NEVER, What, World};
 use crate::record::{DeviceState, LinkSpan};
@@ -36,6 +37,8 @@ const REST_NS: u64 = 60_000_000_000;
 const DRAIN_NS: u64 = 125_000_000;
 /// What a link can do at most until it is measured.
 const RATE_MAX: u64 = 125_000_000;
+/// What may wait for the links of one device.
+const WAITING: usize = 256;
 /// Bytes of a handshake's flights and of a control message.
 const FLIGHT_BYTES: u64 = 1200;
 const CONTROL_BYTES: u64 = 80;
@@ -93,6 +96,31 @@ impl World {
             peer.machine.want(now, true, true);
             peer.machine.dial_now(now);
             self.act(of, id);
+        }
+    }
+
+    /// Does something that needs a link: now, or once there is one.
+    pub(super) fn when_linked(&mut self, of: Index, id: DeviceId, deed: Deed) {
+        let at = self.now;
+        let Some(peer) = self.device_mut(of).peer_mut(&id) else { return };
+        peer.used = at;
+        if peer.current.is_some() {
+            return self.do_deed(deed);
+        }
+        let waiting = &mut self.device_mut(of).waiting;
+        if waiting.len() < WAITING {
+            waiting.push((id, deed));
+        }
+        self.demand(of, id);
+    }
+
+    /// What waited for this link.
+    fn linked(&mut self, of: Index, id: DeviceId) {
+        let waiting = std::mem::take(&mut self.device_mut(of).waiting);
+        let (now, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(whom, _)| *whom == id);
+        self.device_mut(of).waiting = rest;
+        for (_, deed) in now {
+            self.later(self.now, deed);
         }
     }
 
@@ -301,6 +329,7 @@ impl World {
         (peer.heard, peer.used, peer.window) = (at, at, WINDOW);
         let other = peer.index;
         self.link_changed(of, other);
+        self.linked(of, id);
         // It may have failed while the last words were on their way.
         self.listen(of, other);
     }

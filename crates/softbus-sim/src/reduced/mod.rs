@@ -31,10 +31,13 @@ mod figures;
 mod gossip;
 mod happen;
 mod linking;
+mod moving;
+mod order;
 mod queue;
+mod running;
 mod setup;
+mod tasks;
 mod ways;
-mod work;
 mod world;
 
 use std::time::Duration;
@@ -51,6 +54,8 @@ pub struct Options {
     pub sample_every: Duration,
     /// How often neighbours hear how a device is even if nothing changed.
     pub tell_every: Duration,
+    /// How long between checkpoints of a running task.
+    pub checkpoint_every: Duration,
 }
 
 impl Default for Options {
@@ -58,6 +63,7 @@ impl Default for Options {
         Self {
             sample_every: softbus_roster::limits::SAMPLE_EVERY,
             tell_every: softbus_roster::limits::TELL_EVERY,
+            checkpoint_every: Duration::from_millis(500),
         }
     }
 }
@@ -67,7 +73,7 @@ impl Options {
     /// takes for fresh (30 s), and a fifth of the work.
     pub fn sparse() -> Self {
         let rarely = Duration::from_secs(10);
-        Self { sample_every: rarely, tell_every: rarely }
+        Self { sample_every: rarely, tell_every: rarely, checkpoint_every: Duration::from_secs(5) }
     }
 }
 

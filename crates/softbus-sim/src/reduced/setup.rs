@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use softbus_core::{DeviceId, Signer as _};
 use softbus_net::Group;
+use softbus_placement::{LeaseLimits, Leases};
 use softbus_roster::gossip::{Member, Trust};
 use softbus_roster::profile::Author;
+use softbus_task::choosing::Book;
 use softbus_trust::Role;
 use tokio::time::Instant;
 
@@ -15,6 +17,7 @@ use super::Options;
 use super::device::{Device, Key, Peer};
 use super::draw::Draw;
 use super::figures::Figures;
+use super::order::Order;
 use super::queue::Queue;
 use super::ways::{Ways, ns};
 use super::world::{Index, NEVER, What, World};
@@ -66,6 +69,16 @@ impl World {
                 saw: false,
                 body: Body::new(spec),
                 load: 0,
+                rate: spec.rate_ops_per_s.max(1),
+                busy_ns: 0,
+                busy_counted: 0,
+                version: 0,
+                tasks: BTreeMap::new(),
+                leases: Leases::new(LeaseLimits::default()),
+                book: Book::default(),
+                refusals: BTreeMap::new(),
+                look_due: false,
+                waiting: Vec::new(),
                 bytes: (0, 0),
                 bytes_counted: 0,
             });
@@ -92,6 +105,9 @@ impl World {
             by_segment,
             restarts: scenario.events.iter().any(|event| starts_again(&event.what)),
             last_key: 0,
+            last_instance: 0,
+            orders: scenario.tasks.iter().map(|_| Order::default()).collect(),
+            number_of: BTreeMap::new(),
             figures,
             devices,
             scenario: scenario.clone(),
@@ -101,6 +117,9 @@ impl World {
         }
         for (number, happening) in scenario.events.iter().enumerate() {
             world.at(ns(happening.at), What::Happen(number));
+        }
+        for (number, order) in scenario.tasks.iter().enumerate() {
+            world.at(ns(order.at), What::Submit(number));
         }
         world.at(ns(Duration::from_secs(1)), What::Second);
         world

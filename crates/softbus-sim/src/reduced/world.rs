@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::roster::Gossip;
-use softbus_core::{DeviceId, WallMs};
+use softbus_core::{DeviceId, TaskId, WallMs};
 use softbus_net::link::{ConnKey, Control};
 use softbus_net::seam::memory::BEGINNING_MS;
 use softbus_roster::gossip::Failure;
+use softbus_task::epoch::Event;
 use tokio::time::Instant;
 
 use super::device::Device;
 use super::draw::Draw;
 use super::figures::Figures;
 use super::happen::Undo;
+use super::order::Order;
 use super::queue::Queue;
+use super::tasks::Deed;
 use super::ways::Ways;
 use super::Options;
 use crate::scenario::Scenario;
@@ -55,6 +58,8 @@ pub(super) enum What {
     Links { of: Index, run: u32 },
     RosterTick { of: Index, run: u32, at: u64 },
     Sample { of: Index, run: u32 },
+    Submit(usize),
+    Deed(Box<Deed>),
     Asked { from: Index, from_run: u32, to: Index, to_run: u32, token: u64, gossip: Box<Gossip> },
     Answered { by: DeviceId, to: Index, to_run: u32, token: u64, result: Box<Result<Gossip, Failure>> },
 }
@@ -76,6 +81,9 @@ pub(super) struct World {
     /// Whether anything of the scenario starts a device again.
     pub restarts: bool,
     pub last_key: ConnKey,
+    pub last_instance: u64,
+    pub orders: Vec<Order>,
+    pub number_of: BTreeMap<TaskId, usize>,
     pub figures: Figures,
 }
 
@@ -172,10 +180,57 @@ impl World {
             What::Links { of, run } => self.tell_links(of, run),
             What::RosterTick { of, run, at } => self.roster_tick(of, run, at),
             What::Sample { of, run } => self.sample(of, run),
+            What::Submit(number) => self.submit(number),
+            What::Deed(deed) => self.do_deed(*deed),
             What::Asked { from, from_run, to, to_run, token, gossip } => {
                 self.asked(from, from_run, to, to_run, token, *gossip);
             }
             What::Answered { by, to, to_run, token, result } => self.answered(by, to, to_run, token, *result),
+        }
+    }
+
+    pub(super) fn do_deed(&mut self, deed: Deed) {
+        match deed {
+            Deed::AskAround { number, run } => self.ask_around(number, run),
+            Deed::Place { number, run, turn } => self.place_order(number, run, turn),
+            Deed::AskNow { from, from_run, to, then } => self.send_ask_now(from, from_run, to, then),
+            Deed::AskedNow { from, from_run, to, to_run, then } => {
+                self.asked_now(from, from_run, to, to_run, then);
+            }
+            Deed::ToldNow { by, to, to_run, answer, then } => self.told_now(by, to, to_run, *answer, then),
+            Deed::AskRoom { from, from_run, to, number, seen, why } => {
+                self.send_ask_room(from, from_run, to, number, (seen, why));
+            }
+            Deed::Room { from, from_run, to, to_run, number, seen, why } => {
+                self.room((from, from_run), (to, to_run), number, (seen, why));
+            }
+            Deed::Leased { of, run, by, number, answer, seen, why } => {
+                self.leased(of, run, by, number, answer, (seen, why));
+            }
+            Deed::LeaseEnds { of, run } => self.lease_ends(of, run),
+            Deed::Say { from, from_run, to, message } => self.say(from, from_run, to, message),
+            Deed::Hear { from, to, to_run, message } => self.hear(from, to, to_run, message),
+            Deed::Written { of, run, task, token, record } => self.written(of, run, task, token, record),
+            Deed::Wake { of, run, task, at } => self.woken(of, run, task, at),
+            Deed::Fetched { of, run, task, checkpoint, source } => {
+                self.fetched(of, run, task, checkpoint, source);
+            }
+            Deed::Warmed { of, run, task, manifest } => {
+                if self.lives(of, run) {
+                    self.feed(of, task, Event::Warmed { manifest });
+                }
+            }
+            Deed::Begin { of, run, task, instance } => self.begin(of, run, task, instance),
+            Deed::Cores { of, run, version } => self.cores(of, run, version),
+            Deed::Save { of, run, task, instance } => self.save(of, run, task, instance),
+            Deed::Saved { of, run, task, instance, stored } => self.saved(of, run, task, instance, stored),
+            Deed::Halt { of, run, task, instance, discard } => self.halted(of, run, task, instance, discard),
+            Deed::Halted { of, run, task, instance } => self.stopped(of, run, task, instance),
+            Deed::Over { of, run, task, instance } => self.finish(of, run, task, instance),
+            Deed::LookAll { of, run } => self.look_all(of, run),
+            Deed::Result { number, of, run } => self.result(number, of, run),
+            Deed::Move { number, to } => self.send_move(number, to),
+            Deed::MoveHere { of, run, number, to, tries } => self.move_here(of, run, number, to, tries),
         }
     }
 }

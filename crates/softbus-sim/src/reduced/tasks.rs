@@ -1,0 +1,590 @@
+//! Tasks on a device: an epoch machine for each, driven as the task room's driver drives it, over modelled messages, disks
+//! and transfers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use softbus_core::wire::roster::Gossip;
+use softbus_core::wire::task::{Certificate, CheckpointRef, EpochBody, EpochMessage, ManifestKind, Outcome};
+use softbus_core::{BootMs, DeviceId, Hash, Signed, TaskId};
+use softbus_net::Presence;
+use softbus_placement::LeaseId;
+use softbus_task::choosing::able;
+use softbus_task::epoch::manifest::Content;
+use softbus_task::epoch::{Action, Durable, Event, Notice, Setup, Status, TaskMachine, Tuning, manifest};
+
+use super::draw::hash;
+use super::order::{Answer, JOB_NS, Left, Why};
+use super::running::Instance;
+use super::ways::ns;
+use super::world::{Index, NEVER, What, World};
+
+/// What may come next of tasks.
+pub(super) enum Deed {
+    AskAround { number: usize, run: u32 },
+    Place { number: usize, run: u32, turn: u32 },
+    AskNow { from: Index, from_run: u32, to: DeviceId, then: Option<(usize, u32)> },
+    AskedNow { from: Index, from_run: u32, to: Index, to_run: u32, then: Option<(usize, u32)> },
+    ToldNow { by: DeviceId, to: Index, to_run: u32, answer: Box<Gossip>, then: Option<(usize, u32)> },
+    AskRoom { from: Index, from_run: u32, to: DeviceId, number: usize, seen: LeaseId, why: Why },
+    Room { from: Index, from_run: u32, to: Index, to_run: u32, number: usize, seen: LeaseId, why: Why },
+    Leased { of: Index, run: u32, by: DeviceId, number: usize, answer: Answer, seen: LeaseId, why: Why },
+    LeaseEnds { of: Index, run: u32 },
+    Say { from: Index, from_run: u32, to: DeviceId, message: EpochMessage },
+    Hear { from: Index, to: Index, to_run: u32, message: EpochMessage },
+    Written { of: Index, run: u32, task: TaskId, token: u64, record: Box<Durable> },
+    Wake { of: Index, run: u32, task: TaskId, at: u64 },
+    Fetched { of: Index, run: u32, task: TaskId, checkpoint: CheckpointRef, source: Option<Index> },
+    Warmed { of: Index, run: u32, task: TaskId, manifest: Hash },
+    Begin { of: Index, run: u32, task: TaskId, instance: u64 },
+    /// The cores of a device have done some work.
+    Cores { of: Index, run: u32, version: u64 },
+    Save { of: Index, run: u32, task: TaskId, instance: u64 },
+    Saved { of: Index, run: u32, task: TaskId, instance: u64, stored: Stored },
+    Halt { of: Index, run: u32, task: TaskId, instance: u64, discard: bool },
+    Halted { of: Index, run: u32, task: TaskId, instance: u64 },
+    Over { of: Index, run: u32, task: TaskId, instance: u64 },
+    LookAll { of: Index, run: u32 },
+    Result { number: usize, of: Index, run: u32 },
+    Move { number: usize, to: Option<Index> },
+    MoveHere { of: Index, run: u32, number: usize, to: Option<DeviceId>, tries: u32 },
+}
+
+/// A checkpoint as it lies on a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stored {
+    pub ops_done: u64,
+    pub bytes: u64,
+    /// It is the input, and no state.
+    pub fresh: bool,
+    pub effects: u64,
+}
+
+impl Stored {
+    /// What its manifest says.
+    pub fn content(
+        &self,
+        task: TaskId,
+        kind: ManifestKind,
+        sequence: u64,
+        permille: u16,
+        destination: Option<DeviceId>,
+    ) -> Content {
+        let mut bytes = task.0.to_vec();
+        bytes.extend_from_slice(&self.ops_done.to_le_bytes());
+        bytes.extend_from_slice(&sequence.to_le_bytes());
+        Content {
+            kind,
+            sequence,
+            state_version: 1,
+            root: Hash::of(&bytes),
+            chunks: 1,
+            bytes: self.bytes,
+            effects: self.effects,
+            progress_permille: permille,
+            destination,
+        }
+    }
+}
+
+/// A task on one device.
+pub(super) struct Side {
+    pub number: usize,
+    /// `None` while the device is off.
+    pub machine: Option<TaskMachine>,
+    /// As it lies on the disk.
+    pub record: Option<Box<Durable>>,
+    pub checkpoints: BTreeMap<Hash, (Signed, CheckpointRef, Stored)>,
+    pub instance: Option<Instance>,
+    wake: u64,
+    fetching: BTreeSet<Hash>,
+    present: BTreeMap<DeviceId, bool>,
+    preference: Vec<DeviceId>,
+    /// Effects up to this one have left.
+    pub released: u64,
+    /// A move is being prepared.
+    pub asking: bool,
+    pub looked: u64,
+    status: Option<Status>,
+    pub told_done: bool,
+}
+
+impl Side {
+    pub fn new(number: usize, machine: TaskMachine, now: u64) -> Self {
+        Self {
+            number,
+            machine: Some(machine),
+            record: None,
+            checkpoints: BTreeMap::new(),
+            instance: None,
+            wake: NEVER,
+            fetching: BTreeSet::new(),
+            present: BTreeMap::new(),
+            preference: Vec::new(),
+            released: 0,
+            asking: false,
+            looked: now,
+            status: None,
+            told_done: false,
+        }
+    }
+
+    /// A checkpoint is durable here.
+    pub fn keep(&mut self, signed: &Signed, stored: Stored) {
+        if let Ok(opened) = manifest::open(signed) {
+            let name = manifest::name(&opened, signed);
+            self.checkpoints.insert(name.manifest, (signed.clone(), name, stored));
+        }
+    }
+
+    pub fn newest(&self) -> Option<Stored> {
+        self.checkpoints.values().max_by_key(|(_, name, _)| *name).map(|(_, _, stored)| *stored)
+    }
+
+    pub fn off(&mut self) {
+        (self.machine, self.instance, self.wake) = (None, None, NEVER);
+        self.fetching.clear();
+        self.present.clear();
+        self.preference.clear();
+        (self.asking, self.status) = (false, None);
+    }
+}
+
+impl World {
+    pub(super) fn later(&mut self, at: u64, deed: Deed) {
+        self.at(at, What::Deed(Box::new(deed)));
+    }
+
+    pub(super) fn setup(&self, of: Index, task: TaskId) -> Setup {
+        let device = self.device(of);
+        let mut low = [0; 8];
+        low.copy_from_slice(&task.0[..8]);
+        let seed = hash(self.seed, &[u64::from(of), u64::from(device.run), u64::from_le_bytes(low)]);
+        Setup { key: device.key.clone(), seed, tuning: Tuning::default() }
+    }
+
+    pub(super) fn disk_ns(&self, of: Index) -> u64 {
+        ns(self.scenario.devices[of as usize].disk.latency)
+    }
+
+    /// Gives a task's machine an event, and does what it says.
+    pub(super) fn feed(&mut self, of: Index, task: TaskId, event: Event) {
+        let now = self.boot_clock();
+        let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+        let Some(machine) = &mut side.machine else { return };
+        let actions = machine.handle(event, now);
+        self.carry_out(of, task, actions);
+    }
+
+    pub(super) fn carry_out(&mut self, of: Index, task: TaskId, actions: Vec<Action>) {
+        let run = self.device(of).run;
+        let mut events = Vec::new();
+        for action in actions {
+            match action {
+                Action::Send { to, message } => {
+                    self.when_linked(of, to, Deed::Say { from: of, from_run: run, to, message });
+                }
+                Action::Persist { record, token } => {
+                    let at = self.now + self.disk_ns(of);
+                    self.later(at, Deed::Written { of, run, task, token, record });
+                }
+                Action::Run { fence, checkpoint, until, .. } => {
+                    if !self.start_instance(of, task, fence, checkpoint, until) {
+                        events.push(Event::Lost { manifest: checkpoint.manifest });
+                        events.push(Event::Stopped { last: None });
+                    }
+                }
+                Action::Continue { fence } => self.with_instance(of, task, |i| i.fence = fence),
+                Action::LeaseUntil { until } => self.lease_until(of, task, until),
+                Action::Pause => self.pause(of, task, true, None),
+                Action::Resume { until } => self.pause(of, task, false, Some(until)),
+                Action::StopAndCheckpoint { .. } => {
+                    if !self.halt(of, task, false) {
+                        events.push(Event::Stopped { last: None });
+                    }
+                }
+                Action::Discard => {
+                    if !self.halt(of, task, true) {
+                        events.push(Event::Stopped { last: None });
+                    }
+                }
+                Action::WakeAt(at) => self.wake_at(of, task, at),
+                Action::Fetch { checkpoint, from } => {
+                    if let Some(here) = self.fetch(of, task, checkpoint, from) {
+                        events.push(Event::Fetched { manifest: here });
+                    }
+                }
+                Action::Warm { checkpoint } => {
+                    // Put together in a job of a core, and with a read of the disk.
+                    let at = self.now + JOB_NS + self.disk_ns(of);
+                    self.later(at, Deed::Warmed { of, run, task, manifest: checkpoint.manifest });
+                }
+                Action::ReleaseEffects { through, .. } => {
+                    if let Some(side) = self.device_mut(of).tasks.get_mut(&task) {
+                        side.released = side.released.max(through);
+                    }
+                    self.effects_left(of, task);
+                }
+                Action::Keep { manifests } => {
+                    if let Some(side) = self.device_mut(of).tasks.get_mut(&task) {
+                        side.checkpoints.retain(|hash, _| manifests.contains(hash));
+                    }
+                }
+                Action::Notify(notice) => self.noticed(of, task, notice),
+            }
+        }
+        for event in events {
+            self.feed(of, task, event);
+        }
+    }
+
+    fn noticed(&mut self, of: Index, task: TaskId, notice: Notice) {
+        let now_us = self.now / 1000;
+        let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+        let number = side.number;
+        match notice {
+            Notice::Accepted => {
+                let order = &mut self.orders[number];
+                order.accepted_us.get_or_insert(now_us);
+            }
+            Notice::Status(status) => {
+                let done = matches!(status, Status::Done { .. });
+                side.status = Some(status);
+                if done && !std::mem::replace(&mut side.told_done, true) {
+                    self.is_done(of, number);
+                }
+            }
+            Notice::Moved { .. } | Notice::MoveAborted { .. } => side.asking = false,
+            _ => {}
+        }
+    }
+
+    /// The submitter knows that it is done: it gets the result from whoever has it.
+    fn is_done(&mut self, of: Index, number: usize) {
+        if self.by_name.get(&self.scenario.tasks[number].from) != Some(&of) {
+            return;
+        }
+        let Some(task) = self.orders[number].task else { return };
+        let run = self.device(of).run;
+        let Some(side) = self.device(of).tasks.get(&task) else { return };
+        let Some(machine) = &side.machine else { return };
+        let result = machine.decree().base;
+        let here = side.checkpoints.contains_key(&result.manifest);
+        let sources: Vec<DeviceId> = machine.decree().members();
+        let source = sources.iter().filter_map(|id| self.by_id.get(id)).copied().find(|source| {
+            *source != of && self.device(*source).is_up() && self.ways.open(self.place(of), self.place(*source))
+        });
+        let way = match source {
+            _ if here => 0,
+            Some(source) => 4 * self.ways.latency_ns(self.device(of).segment, self.device(source).segment),
+            None => 500_000_000,
+        };
+        self.later(self.now + way, Deed::Result { number, of, run });
+    }
+
+    pub(super) fn result(&mut self, number: usize, of: Index, run: u32) {
+        if self.lives(of, run) && self.orders[number].done_us.is_none() {
+            self.orders[number].done_us = Some(self.now / 1000);
+        }
+    }
+
+    fn wake_at(&mut self, of: Index, task: TaskId, at: BootMs) {
+        let run = self.device(of).run;
+        let at = at.0.saturating_mul(1_000_000).max(self.now);
+        let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+        side.wake = at;
+        if at < NEVER {
+            self.later(at, Deed::Wake { of, run, task, at });
+        }
+    }
+
+    pub(super) fn woken(&mut self, of: Index, run: u32, task: TaskId, at: u64) {
+        if !self.lives(of, run) {
+            return;
+        }
+        let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+        if side.wake == at {
+            side.wake = NEVER;
+            self.feed(of, task, Event::Tick);
+        }
+    }
+
+    pub(super) fn written(&mut self, of: Index, run: u32, task: TaskId, token: u64, record: Box<Durable>) {
+        if !self.lives(of, run) {
+            return;
+        }
+        if let Some(side) = self.device_mut(of).tasks.get_mut(&task) {
+            side.record = Some(record);
+        }
+        self.feed(of, task, Event::Persisted { token });
+    }
+
+    // --- messages ---
+
+    pub(super) fn say(&mut self, from: Index, from_run: u32, id: DeviceId, message: EpochMessage) {
+        let Some(to) = self.by_id.get(&id).copied().filter(|_| self.lives(from, from_run)) else { return };
+        let bytes = match &message.body {
+            EpochBody::Chain { links } => 200 + 700 * links.len() as u64,
+            _ => 250,
+        };
+        if let Some(at) = self.arrival_on_link(from, to, bytes) {
+            let to_run = self.device(to).run;
+            self.later(at, Deed::Hear { from, to, to_run, message });
+        }
+    }
+
+    pub(super) fn hear(&mut self, from: Index, to: Index, to_run: u32, message: EpochMessage) {
+        if !self.lives(to, to_run) || !self.ways.open(self.place(from), self.place(to)) {
+            return;
+        }
+        let (sender, task, now, at) = (self.device(from).id, message.task, self.boot_clock(), self.now);
+        if let Some(peer) = self.device_mut(to).peer_mut(&sender) {
+            (peer.heard, peer.used) = (at, at);
+        }
+        if self.device(to).tasks.contains_key(&task) {
+            return self.feed(to, task, Event::Message { from: sender, message });
+        }
+        let Some(number) = self.number_of.get(&task).copied() else { return };
+        match message.body {
+            EpochBody::Chain { links } if matches!(links.first(), Some(Certificate::Root(_))) => {
+                let setup = self.setup(to, task);
+                if let Ok((machine, actions)) = TaskMachine::join(setup, sender, links, None, now) {
+                    self.device_mut(to).tasks.insert(task, Side::new(number, machine, at));
+                    self.carry_out(to, task, actions);
+                    self.look_at(to, task);
+                }
+            }
+            EpochBody::AskChain | EpochBody::Cancelled | EpochBody::Ack { .. } => {}
+            _ => {
+                let to_run = self.device(to).run;
+                let message = EpochMessage::ask(task);
+                self.when_linked(to, sender, Deed::Say { from: to, from_run: to_run, to: sender, message });
+            }
+        }
+    }
+
+    // --- checkpoints that travel ---
+
+    /// Gets a checkpoint; gives its manifest if it is here.
+    fn fetch(
+        &mut self,
+        of: Index,
+        task: TaskId,
+        checkpoint: CheckpointRef,
+        mut from: Vec<DeviceId>,
+    ) -> Option<Signed> {
+        let side = self.device(of).tasks.get(&task)?;
+        if let Some((signed, _, _)) = side.checkpoints.get(&checkpoint.manifest) {
+            return Some(signed.clone());
+        }
+        if side.fetching.contains(&checkpoint.manifest) {
+            return None;
+        }
+        let had = side.checkpoints.values().any(|(_, _, stored)| !stored.fresh);
+        let run = self.device(of).run;
+        let online = |id: &DeviceId| {
+            let view = self.device(of).roster.as_ref().and_then(|roster| roster.view().get(id).cloned());
+            match view.map(|entry| entry.presence) {
+                Some(Presence::Online) => 0,
+                Some(Presence::Suspect) => 1,
+                _ => 2,
+            }
+        };
+        from.sort_by_key(online);
+        let (mut wait, mut source) = (0, None);
+        for id in from.iter().filter(|id| **id != self.device(of).id) {
+            let Some(other) = self.by_id.get(id).copied() else { continue };
+            let has = self
+                .device(other)
+                .tasks
+                .get(&task)
+                .is_some_and(|side| side.checkpoints.contains_key(&checkpoint.manifest));
+            let there = self.device(other).is_up() && self.ways.open(self.place(of), self.place(other));
+            if there && has {
+                source = Some(other);
+                break;
+            }
+            // Who says nothing is not waited for long; who has it not says so.
+            wait += match there {
+                true => 4 * self.ways.latency_ns(self.device(of).segment, self.device(other).segment),
+                false => 500_000_000,
+            };
+        }
+        if let Some(side) = self.device_mut(of).tasks.get_mut(&task) {
+            side.fetching.insert(checkpoint.manifest);
+        }
+        let at = match source {
+            Some(other) => {
+                let stored = self.device(other).tasks.get(&task).and_then(|side| {
+                    side.checkpoints.get(&checkpoint.manifest).map(|(_, _, stored)| *stored)
+                });
+                let number = self.number_of.get(&task).copied().unwrap_or(0);
+                let bytes = stored.map_or(0, |stored| self.travels(number, stored, had));
+                wait + self.transfer_ns(of, other, bytes) + self.disk_ns(of) + self.disk_ns(other)
+            }
+            None => wait.max(JOB_NS),
+        };
+        self.later(self.now + at, Deed::Fetched { of, run, task, checkpoint, source });
+        None
+    }
+
+    /// What of a checkpoint travels to one who has an earlier one, or none.
+    fn travels(&self, number: usize, stored: Stored, had: bool) -> u64 {
+        const CHUNK: u64 = 64 << 10;
+        if stored.fresh || !had || stored.bytes <= CHUNK {
+            return stored.bytes;
+        }
+        let hot = self.scenario.tasks[number].hot_bytes as u64;
+        // Whole chunks, and the last one, where the progress is written.
+        (hot.div_ceil(CHUNK) * CHUNK + CHUNK).min(stored.bytes)
+    }
+
+    /// From the request for a checkpoint to its last byte: a channel is opened, then asked on.
+    fn transfer_ns(&mut self, of: Index, other: Index, bytes: u64) -> u64 {
+        let (here, there) = (self.device(of).segment, self.device(other).segment);
+        let round = 2 * self.ways.latency_ns(here, there);
+        let rate = self.ways.rate(there, here);
+        let to = self.device(of).id;
+        let mut took = 2 * round;
+        if let Some(peer) = self.device_mut(other).peer_mut(&to) {
+            let mut left = bytes;
+            while left > peer.window && took < NEVER {
+                left -= peer.window;
+                peer.window = (peer.window * 2).min(4 << 20);
+                took += round;
+            }
+        }
+        let at_rate = rate.map_or(0, |rate| {
+            u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(NEVER)
+        });
+        self.figures.sent(bytes, true);
+        self.device_mut(other).bytes.0 += bytes;
+        self.device_mut(of).bytes.1 += bytes;
+        took.max(2 * round + at_rate)
+    }
+
+    pub(super) fn fetched(
+        &mut self,
+        of: Index,
+        run: u32,
+        task: TaskId,
+        checkpoint: CheckpointRef,
+        source: Option<Index>,
+    ) {
+        if !self.lives(of, run) {
+            return;
+        }
+        let there = source.filter(|source| {
+            self.device(*source).is_up() && self.ways.open(self.place(of), self.place(*source))
+        });
+        let found = there.and_then(|source| {
+            let side = self.device(source).tasks.get(&task)?;
+            side.checkpoints.get(&checkpoint.manifest).map(|(signed, _, stored)| (signed.clone(), *stored))
+        });
+        let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+        side.fetching.remove(&checkpoint.manifest);
+        let event = match found {
+            Some((signed, stored)) => {
+                side.keep(&signed, stored);
+                Event::Fetched { manifest: signed }
+            }
+            None => Event::FetchFailed { manifest: checkpoint.manifest, ours: false },
+        };
+        self.feed(of, task, event);
+    }
+
+    // --- the roster ---
+
+    /// The roster changed: the tasks here look at it once all that happens now has happened.
+    pub(super) fn look_soon(&mut self, of: Index) {
+        let device = self.device_mut(of);
+        if !device.tasks.is_empty() && !std::mem::replace(&mut device.look_due, true) {
+            let run = device.run;
+            self.later(self.now, Deed::LookAll { of, run });
+        }
+    }
+
+    pub(super) fn look_all(&mut self, of: Index, run: u32) {
+        self.device_mut(of).look_due = false;
+        if !self.lives(of, run) {
+            return;
+        }
+        let open = self.device(of).tasks.iter().filter(|(_, side)| !side.told_done);
+        let tasks: Vec<TaskId> = open.map(|(task, _)| *task).collect();
+        tasks.into_iter().for_each(|task| self.look_at(of, task));
+    }
+
+    /// Who is there, who would be best, and whether the task should move.
+    pub(super) fn look_at(&mut self, of: Index, task: TaskId) {
+        let now = self.now;
+        let me = self.device(of).id;
+        let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+        side.looked = now;
+        let Some(machine) = &side.machine else { return };
+        let number = side.number;
+        let mut known: BTreeSet<DeviceId> = machine.decree().members().into_iter().collect();
+        known.extend(machine.decree().acceptors());
+        let over = machine.decree().outcome != Outcome::Run;
+        side.present.retain(|peer, present| !*present || known.contains(peer));
+        known.extend(side.present.keys().copied());
+        let known: Vec<DeviceId> = known.into_iter().filter(|peer| *peer != me).collect();
+        for peer in known {
+            let view = self.device(of).roster.as_ref().and_then(|roster| roster.view().get(&peer));
+            let there =
+                view.is_some_and(|entry| matches!(entry.presence, Presence::Online | Presence::Suspect));
+            let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+            if side.present.insert(peer, there) != Some(there) {
+                self.feed(of, task, if there { Event::PeerBack { peer } } else { Event::PeerLost { peer } });
+            }
+        }
+        if over {
+            return;
+        }
+        let left = self.left(of, task);
+        let preference = able(&self.decide(of, number, left).0);
+        let Some(side) = self.device_mut(of).tasks.get_mut(&task) else { return };
+        if side.preference != preference {
+            side.preference.clone_from(&preference);
+            self.feed(of, task, Event::Preference { devices: preference });
+        }
+        self.rebalance(of, task);
+    }
+
+    /// What this device takes to be left of a task.
+    pub(super) fn left(&self, of: Index, task: TaskId) -> Left {
+        let Some(side) = self.device(of).tasks.get(&task) else { return Left::default() };
+        let spec = self.spec(side.number);
+        let done = side.instance.as_ref().map_or(0, |instance| instance.ops_done);
+        let permille = permille(done, self.scenario.tasks[side.number].ops);
+        Left {
+            ops: softbus_task::choosing::left_ops(spec.ops, done, permille),
+            state_bytes: side.newest().map_or(0, |stored| stored.bytes),
+            held_by: side.machine.as_ref().map_or_else(Vec::new, |machine| machine.decree().holders.clone()),
+            stayed_us: None,
+        }
+    }
+
+    /// Tasks go on where they were on the disk.
+    pub(super) fn restore_tasks(&mut self, of: Index) {
+        let tasks: Vec<TaskId> = self.device(of).tasks.keys().copied().collect();
+        for task in tasks {
+            let (setup, now) = (self.setup(of, task), self.boot_clock());
+            let Some(record) = self.device(of).tasks.get(&task).and_then(|side| side.record.clone()) else {
+                // Nothing of it was durable.
+                self.device_mut(of).tasks.remove(&task);
+                continue;
+            };
+            let Ok((machine, actions)) = TaskMachine::restore(setup, *record, now) else { continue };
+            if let Some(side) = self.device_mut(of).tasks.get_mut(&task) {
+                side.machine = Some(machine);
+            }
+            self.carry_out(of, task, actions);
+            self.look_at(of, task);
+        }
+    }
+}
+
+/// Progress in thousandths.
+pub(super) fn permille(done: u64, of: u64) -> u16 {
+    let permille = u128::from(done) * 1000 / u128::from(of.max(1));
+    u16::try_from(permille.min(1000)).unwrap_or(1000)
+}
