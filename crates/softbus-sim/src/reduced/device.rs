@@ -130,6 +130,10 @@ pub(super) struct Peer {
     pub last_due: u64,
     /// When somebody here last used the link, for on-demand links.
     pub used: u64,
+    /// The channel for epochs is on this connection, open from then on, and was last used then.
+    pub channel: Option<ConnKey>,
+    pub channel_open: u64,
+    pub spoke: u64,
     /// Bytes that may be under way to the peer at once: grows as it is used.
     pub window: u64,
 }
@@ -163,6 +167,9 @@ impl Peer {
             tick_at: NEVER,
             last_due: 0,
             used: 0,
+            channel: None,
+            channel_open: 0,
+            spoke: 0,
             window: WINDOW,
         }
     }

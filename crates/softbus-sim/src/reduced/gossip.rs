@@ -5,6 +5,7 @@ use softbus_core::{DeviceId, DynamicProfile};
 use softbus_net::Presence;
 use softbus_roster::Event;
 use softbus_roster::gossip::{Action, Failure};
+use softbus_roster::profile::Author;
 
 use super::device::draft;
 use super::ways::ns;
@@ -41,6 +42,9 @@ impl World {
         let spec = self.scenario.devices[of as usize].clone();
         let device = self.device_mut(of);
         let drafted = draft(&spec, device.id, TASK_TYPE);
+        // Of the run before only the version is known.
+        let version = device.author.version();
+        device.author = Author::new(device.key.clone(), version, softbus_roster::limits::LIFETIME);
         if let Ok(Some(believed)) = device.author.issue(drafted, wall) {
             actions.extend(machine.own(believed, now));
         }
@@ -147,14 +151,15 @@ impl World {
     }
 
     /// For the figures: how long it took to be noticed.
-    fn presence(&mut self, _of: Index, id: DeviceId, to: Presence) {
+    fn presence(&mut self, of: Index, id: DeviceId, to: Presence) {
         let Some(about) = self.by_id.get(&id).copied() else { return };
         let since = match to {
             Presence::Offline => self.figures.went.get(&about),
             Presence::Online => self.figures.came.get(&about),
             _ => None,
         };
-        if let Some(since) = since.copied() {
+        // Of itself a device has nothing to notice.
+        if let Some(since) = since.copied().filter(|_| about != of) {
             self.figures.presence_us.push((self.now - since) / 1000);
         }
     }
@@ -181,7 +186,7 @@ impl World {
         let (to, linked) = (peer.index, peer.current.is_some());
         let (from_run, to_run) = (self.device(from).run, self.device(to).run);
         let weight = Self::weight(&gossip);
-        let arrival = if linked { self.arrival_on_link(from, to, weight) } else { None };
+        let arrival = if linked { self.request_arrival(from, to, weight) } else { None };
         match arrival {
             Some(at) => {
                 let gossip = Box::new(gossip);

@@ -24,6 +24,7 @@
 //!
 //! A scenario's records of both models are compared by the tests in `tests/reduced.rs`.
 
+mod city;
 mod device;
 mod draw;
 mod end;
@@ -41,6 +42,8 @@ mod ways;
 mod world;
 
 use std::time::Duration;
+
+pub use city::{City, city};
 
 use crate::record::Record;
 use crate::run::resident_bytes;

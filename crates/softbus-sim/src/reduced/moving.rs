@@ -35,7 +35,7 @@ impl World {
         let run = self.device(runner).run;
         let at = match runner == from {
             true => Some(self.now),
-            false => self.arrival_on_link(from, runner, REQUEST_BYTES),
+            false => self.request_arrival(from, runner, REQUEST_BYTES),
         };
         if let Some(at) = at {
             self.later(at, Deed::MoveHere { of: runner, run, number, to, tries: 0 });

@@ -148,7 +148,7 @@ impl World {
 
     pub(super) fn send_ask_now(&mut self, from: Index, from_run: u32, id: DeviceId, then: Option<(usize, u32)>) {
         let Some(to) = self.by_id.get(&id).copied().filter(|_| self.lives(from, from_run)) else { return };
-        if let Some(at) = self.arrival_on_link(from, to, REQUEST_BYTES) {
+        if let Some(at) = self.request_arrival(from, to, REQUEST_BYTES) {
             let to_run = self.device(to).run;
             self.later(at, Deed::AskedNow { from, from_run, to, to_run, then });
         }
@@ -312,7 +312,7 @@ impl World {
     ) {
         let Some(to) = self.by_id.get(&id).copied().filter(|_| self.lives(from, from_run)) else { return };
         let failed = Answer::Refused;
-        match self.arrival_on_link(from, to, REQUEST_BYTES) {
+        match self.request_arrival(from, to, REQUEST_BYTES) {
             Some(at) => {
                 let to_run = self.device(to).run;
                 self.later(at, Deed::Room { from, from_run, to, to_run, number, seen, why });

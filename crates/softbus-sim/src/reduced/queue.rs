@@ -36,11 +36,6 @@ impl<T> Queue<T> {
         }
         self.heap.pop().map(|entry| (entry.at, entry.what))
     }
-
-    /// How many were put in so far.
-    pub fn made(&self) -> u64 {
-        self.made
-    }
 }
 
 impl<T> PartialEq for Entry<T> {

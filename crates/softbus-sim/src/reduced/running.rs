@@ -137,7 +137,7 @@ impl World {
         });
         device.leases.release_task(task, boot);
         let read = u128::from(stored.bytes / BYTES_PER_OP) * 1_000_000_000 / u128::from(rate);
-        let read = u64::try_from(read).unwrap_or(NEVER).max(JOB_NS);
+        let read = u64::try_from(read).unwrap_or(NEVER);
         self.later(now + read + self.disk_ns(of), Deed::Begin { of, run, task, instance: id });
         self.leases_changed(of);
         true
@@ -242,7 +242,7 @@ impl World {
             let Some(begun) = instance.begun.filter(|_| !instance.paused && !instance.over) else { continue };
             let left = self.scenario.tasks[side.number].ops.max(1).saturating_sub(instance.ops_done);
             let ns = u128::from(left) * 1_000_000_000 * u128::from(count) / u128::from(rate) / u128::from(share);
-            let end = self.now.saturating_add(u64::try_from(ns).unwrap_or(NEVER));
+            let end = instance.settled.max(self.now).saturating_add(u64::try_from(ns).unwrap_or(NEVER));
             // Its last step is a whole one.
             let end = begun + (end - begun).div_ceil(step) * step;
             next = next.min(end);
@@ -311,11 +311,20 @@ impl World {
         let Some(side) = self.device(of).tasks.get(&task) else { return };
         let number = side.number;
         let Some(instance) = side.instance.as_ref().filter(|instance| instance.id == id) else { return };
-        if instance.halting.is_some() {
-            return;
-        }
+        let halting = instance.halting.is_some();
         let stored = self.stored(number, instance.ops_done);
-        let at = self.now + self.take_ns(of, number) + 2 * self.disk_ns(of);
+        if halting {
+            // It may be called off.
+            let every = self.save_every(of, task);
+            return self.later(self.now + every, Deed::Save { of, run, task, instance: id });
+        }
+        let take = self.take_ns(of, number);
+        // It takes no step meanwhile.
+        if let Some(instance) = self.instance(of, task, id) {
+            instance.settled += take;
+        }
+        self.reckon(of);
+        let at = self.now + take + 2 * self.disk_ns(of);
         self.later(at, Deed::Saved { of, run, task, instance: id, stored });
         let every = self.save_every(of, task).max(10 * 2 * self.disk_ns(of));
         self.later(self.now + every, Deed::Save { of, run, task, instance: id });

@@ -18,6 +18,13 @@ use super::running::Instance;
 use super::ways::ns;
 use super::world::{Index, NEVER, What, World};
 
+/// A congestion window grows no further than the windows of streams let it.
+const WINDOW_MOST: u64 = 4 << 20;
+/// A state travels in pieces of this size.
+const CHUNK: u64 = 64 << 10;
+/// A channel for the words of epochs ends when nothing was said for so long.
+const CHANNEL_KEPT_NS: u64 = 60_000_000_000;
+
 /// What may come next of tasks.
 pub(super) enum Deed {
     AskAround { number: usize, run: u32 },
@@ -77,7 +84,7 @@ impl Stored {
             sequence,
             state_version: 1,
             root: Hash::of(&bytes),
-            chunks: 1,
+            chunks: u32::try_from(self.bytes.div_ceil(CHUNK)).unwrap_or(u32::MAX),
             bytes: self.bytes,
             effects: self.effects,
             progress_permille: permille,
@@ -275,7 +282,7 @@ impl World {
         });
         let way = match source {
             _ if here => 0,
-            Some(source) => 4 * self.ways.latency_ns(self.device(of).segment, self.device(source).segment),
+            Some(source) => 6 * self.ways.latency_ns(self.device(of).segment, self.device(source).segment),
             None => 500_000_000,
         };
         self.later(self.now + way, Deed::Result { number, of, run });
@@ -326,8 +333,22 @@ impl World {
             EpochBody::Chain { links } => 200 + 700 * links.len() as u64,
             _ => 250,
         };
+        let now = self.now;
+        let opening = 2 * self.ways.latency_ns(self.device(from).segment, self.device(to).segment);
+        let Some(peer) = self.device_mut(from).peer_mut(&id) else { return };
+        // They go on one channel, which is opened for the first and kept as long as there are more.
+        let (fresh, opened) = (peer.channel != peer.current || now > peer.spoke + CHANNEL_KEPT_NS, now + opening);
+        if fresh {
+            (peer.channel, peer.channel_open) = (peer.current, opened);
+        }
+        peer.spoke = now;
+        let wait = peer.channel_open.saturating_sub(now);
         if let Some(at) = self.arrival_on_link(from, to, bytes) {
             let to_run = self.device(to).run;
+            let at = at + wait;
+            if let Some(peer) = self.device_mut(from).peer_mut(&id) {
+                peer.last_due = peer.last_due.max(at);
+            }
             self.later(at, Deed::Hear { from, to, to_run, message });
         }
     }
@@ -379,7 +400,8 @@ impl World {
         if side.fetching.contains(&checkpoint.manifest) {
             return None;
         }
-        let had = side.checkpoints.values().any(|(_, _, stored)| !stored.fresh);
+        let had = !side.checkpoints.is_empty();
+        let has_state = side.checkpoints.values().any(|(_, _, stored)| !stored.fresh);
         let run = self.device(of).run;
         let online = |id: &DeviceId| {
             let view = self.device(of).roster.as_ref().and_then(|roster| roster.view().get(id).cloned());
@@ -418,8 +440,8 @@ impl World {
                     side.checkpoints.get(&checkpoint.manifest).map(|(_, _, stored)| *stored)
                 });
                 let number = self.number_of.get(&task).copied().unwrap_or(0);
-                let bytes = stored.map_or(0, |stored| self.travels(number, stored, had));
-                wait + self.transfer_ns(of, other, bytes) + self.disk_ns(of) + self.disk_ns(other)
+                let bytes = stored.map_or(0, |stored| self.travels(number, stored, has_state));
+                wait + self.transfer_ns(of, other, bytes, had) + self.disk_ns(of) + self.disk_ns(other)
             }
             None => wait.max(JOB_NS),
         };
@@ -429,7 +451,6 @@ impl World {
 
     /// What of a checkpoint travels to one who has an earlier one, or none.
     fn travels(&self, number: usize, stored: Stored, had: bool) -> u64 {
-        const CHUNK: u64 = 64 << 10;
         if stored.fresh || !had || stored.bytes <= CHUNK {
             return stored.bytes;
         }
@@ -439,19 +460,21 @@ impl World {
     }
 
     /// From the request for a checkpoint to its last byte: a channel is opened, then asked on.
-    fn transfer_ns(&mut self, of: Index, other: Index, bytes: u64) -> u64 {
+    fn transfer_ns(&mut self, of: Index, other: Index, bytes: u64, had: bool) -> u64 {
         let (here, there) = (self.device(of).segment, self.device(other).segment);
         let round = 2 * self.ways.latency_ns(here, there);
         let rate = self.ways.rate(there, here);
         let to = self.device(of).id;
-        let mut took = 2 * round;
+        // Who has an earlier one is sent what is new at once; who has none asks for what it lacks.
+        let mut took = if had { 2 * round } else { 3 * round };
         if let Some(peer) = self.device_mut(other).peer_mut(&to) {
             let mut left = bytes;
             while left > peer.window && took < NEVER {
                 left -= peer.window;
-                peer.window = (peer.window * 2).min(4 << 20);
+                peer.window = (peer.window * 2).min(WINDOW_MOST);
                 took += round;
             }
+            took += paced_ns(left, peer.window, round);
         }
         let at_rate = rate.map_or(0, |rate| {
             u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(NEVER)
@@ -581,6 +604,14 @@ impl World {
             self.look_at(of, task);
         }
     }
+}
+
+/// How long QUIC spreads so many bytes, which the window lets go: a burst at once, the rest a little faster than the
+/// window each round trip (the pacer of quinn, after RFC 9002, section 7.7).
+fn paced_ns(bytes: u64, window: u64, round: u64) -> u64 {
+    let burst = u64::try_from(u128::from(window) * 2_000_000 / u128::from(round.max(1))).unwrap_or(u64::MAX);
+    let rest = bytes.saturating_sub(burst.clamp(12_000, 307_200));
+    u64::try_from(u128::from(rest) * u128::from(round) * 4 / 5 / u128::from(window.max(1))).unwrap_or(NEVER)
 }
 
 /// Progress in thousandths.

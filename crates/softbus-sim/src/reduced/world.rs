@@ -150,6 +150,12 @@ impl World {
         Some(peer.last_due)
     }
 
+    /// When a request that is sent now arrives: its stream is opened first, which takes a round trip.
+    pub fn request_arrival(&mut self, from: Index, to: Index, bytes: u64) -> Option<u64> {
+        let opening = 2 * self.ways.latency_ns(self.device(from).segment, self.device(to).segment);
+        self.arrival_on_link(from, to, bytes).map(|at| at + opening)
+    }
+
     /// Until the end.
     pub fn run(&mut self) {
         let end = super::ways::ns(self.scenario.duration);
