@@ -1,5 +1,6 @@
 //! Very many devices in the reduced model. The city of 100,000 takes minutes, and is run by name:
-//! `cargo test --release -p softbus-sim --test city -- --ignored --nocapture`.
+//! `cargo test --release -p softbus-sim --features aws-lc --test city -- --ignored --nocapture`, with `CITY=5000` before it
+//! for fewer of them.
 
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ fn show(record: &Record) {
 }
 
 #[test]
-fn a_quarter_is_the_same_each_time() {
-    let size = City { devices: 300, tasks: 40, crashes: 5, duration: Duration::from_secs(30), ..City::default() };
+fn a_street_is_the_same_each_time() {
+    let size =
+        City { devices: 60, tasks: 10, crashes: 2, duration: Duration::from_secs(25), ..City::default() };
     let scenario = city(size, 7);
     let mut records = [1, 1, 2].map(|seed| {
         let mut record = run_with(&scenario, seed, Options::sparse());
@@ -31,7 +33,7 @@ fn a_quarter_is_the_same_each_time() {
     records[2].seed = 1;
     assert!(records[0] == records[1] && records[0] != records[2]);
     let done = records[0].tasks.iter().filter(|task| task.state == "done").count();
-    assert!(done >= 30, "{done} of 40 are done");
+    assert!(done >= 8, "{done} of 10 are done");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use softbus_core::DeviceKind;
 
 use super::draw::Draw;
 use crate::scenario::{
-    Bounds, CircleSpec, Crypto, DeviceSpec, Entry, Happening, RoleSpec, Scenario, Segment, TaskOrder, WaySpec,
-    What,
+    Bounds, CircleSpec, Crypto, DeviceSpec, Entry, Happening, RoleSpec, Scenario, Segment, TaskOrder,
+    WaySpec, What,
 };
 
 /// How large a city is.

@@ -8,8 +8,8 @@ use softbus_roster::gossip::{Action, Failure};
 use softbus_roster::profile::Author;
 
 use super::device::draft;
-use super::ways::ns;
 use super::order::TASK_TYPE;
+use super::ways::ns;
 use super::world::{Index, NEVER, What, World};
 
 /// A request that has no answer by then has failed.

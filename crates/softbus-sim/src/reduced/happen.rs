@@ -117,7 +117,8 @@ impl World {
         let what = self.scenario.events[number].what.clone();
         let text = describe(&what);
         let name = text.split(' ').next().unwrap_or_default().to_owned();
-        let person = matches!(what, Event::MoveTask { .. } | Event::CancelTask { .. } | Event::WrongPin { .. });
+        let person =
+            matches!(what, Event::MoveTask { .. } | Event::CancelTask { .. } | Event::WrongPin { .. });
         self.figures.note(self.now / 1000, if person { "person" } else { "fault" }, None, text);
         *self.figures.faults.entry(name).or_default() += 1;
         if let Some((span, undo)) = self.befallen(what) {

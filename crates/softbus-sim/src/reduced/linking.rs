@@ -361,10 +361,7 @@ impl World {
                 let noticed = now - before + (bits >> 32) % POLL_NS;
                 peer.silent_since = Some(noticed);
                 peer.machine.heard(std::time::Duration::from_nanos(noticed), key);
-                self.at(
-                    noticed + IDLE_NS,
-                    What::Closed { to: of, to_run: run, from: id, key, code: None },
-                );
+                self.at(noticed + IDLE_NS, What::Closed { to: of, to_run: run, from: id, key, code: None });
                 self.act(of, id);
             }
             (true, Some(since)) => {

@@ -7,8 +7,8 @@ use softbus_core::wire::task::Policy;
 use softbus_core::{BootMs, DeviceId, Hash, TaskId};
 use softbus_net::Presence;
 use softbus_placement::{
-    Candidate, Decision, LeaseError, LeaseId, LeaseRequest, Needs, Preferences, Running, Trust,
-    Weights, Work, place,
+    Candidate, Decision, LeaseError, LeaseId, LeaseRequest, Needs, Preferences, Running, Trust, Weights,
+    Work, place,
 };
 use softbus_task::choosing::{Held, able, candidate};
 use softbus_task::epoch::{Submission, TaskMachine, manifest};
@@ -66,7 +66,8 @@ impl World {
         let input = input(number, order);
         let bytes = postcard::to_allocvec(&input).map_or(0, |bytes| bytes.len() as u64);
         // A device that cannot run the type does not estimate it either.
-        let known = self.by_name.get(&order.from).is_some_and(|of| self.scenario.devices[*of as usize].runs_tasks);
+        let known =
+            self.by_name.get(&order.from).is_some_and(|of| self.scenario.devices[*of as usize].runs_tasks);
         let (ops, memory_bytes) = if known { (input.ops, input.memory_bytes) } else { (0, 0) };
         Spec { ops, memory_bytes, input_bytes: bytes }
     }
@@ -132,9 +133,12 @@ impl World {
         let now = self.instant();
         let unknown = roster.view().others().filter(|entry| {
             let there = matches!(entry.presence, Presence::Online | Presence::Suspect);
-            let fresh = entry.now.as_ref().is_some_and(|said| said.age(now).as_micros() <= u128::from(fresh_us));
-            let typed =
-                entry.profile.as_ref().is_none_or(|profile| profile.task_types.iter().any(|t| t == TASK_TYPE));
+            let fresh =
+                entry.now.as_ref().is_some_and(|said| said.age(now).as_micros() <= u128::from(fresh_us));
+            let typed = entry
+                .profile
+                .as_ref()
+                .is_none_or(|profile| profile.task_types.iter().any(|t| t == TASK_TYPE));
             there && !(fresh && entry.profile.is_some()) && typed && entry.role >= Some(Role::Member)
         });
         unknown.map(|entry| entry.id).take(limits::ASKED).collect()
@@ -146,7 +150,13 @@ impl World {
         self.when_linked(of, id, Deed::AskNow { from: of, from_run, to: id, then });
     }
 
-    pub(super) fn send_ask_now(&mut self, from: Index, from_run: u32, id: DeviceId, then: Option<(usize, u32)>) {
+    pub(super) fn send_ask_now(
+        &mut self,
+        from: Index,
+        from_run: u32,
+        id: DeviceId,
+        then: Option<(usize, u32)>,
+    ) {
         let Some(to) = self.by_id.get(&id).copied().filter(|_| self.lives(from, from_run)) else { return };
         if let Some(at) = self.request_arrival(from, to, REQUEST_BYTES) {
             let to_run = self.device(to).run;
@@ -177,7 +187,10 @@ impl World {
         let question = Gossip { boot, ask: vec![me], want, ..Gossip::default() };
         let Some(answer) = self.request_roster(to, asker, question) else { return };
         if let Some(at) = self.arrival_on_link(to, from, REQUEST_BYTES) {
-            self.later(at, Deed::ToldNow { by: me, to: from, to_run: from_run, answer: Box::new(answer), then });
+            self.later(
+                at,
+                Deed::ToldNow { by: me, to: from, to_run: from_run, answer: Box::new(answer), then },
+            );
         }
     }
 
@@ -217,7 +230,8 @@ impl World {
                 let told = entry.now.as_ref().map_or(&none, |now| &now.profile.promised);
                 device.book.reserved(entry.id, task, told, now)
             };
-            reserved.full |= !me && device.refusals.get(&(entry.id, task)).is_some_and(|until| *until > self.now);
+            reserved.full |=
+                !me && device.refusals.get(&(entry.id, task)).is_some_and(|until| *until > self.now);
             candidate(entry, me, self.role_for_work(of, &entry.id), reserved, false, now)
         });
         entries.collect()
@@ -349,8 +363,7 @@ impl World {
             return Answer::Refused;
         }
         let wish_ms = ns(limits::LEASE) / 1_000_000;
-        let request =
-            LeaseRequest { task, ops: spec.ops, memory_bytes: spec.memory_bytes, wish_ms, seen };
+        let request = LeaseRequest { task, ops: spec.ops, memory_bytes: spec.memory_bytes, wish_ms, seen };
         let answer = match self.device_mut(of).leases.request(&request, holder, memory, now) {
             Ok(grant) => Answer::Promised { lease: grant.id, for_ms: grant.for_ms },
             Err(LeaseError::Outdated { .. }) => Answer::Outdated,
@@ -386,7 +399,9 @@ impl World {
         (seen, why): (LeaseId, Why),
     ) {
         if !self.lives(of, run) {
-            return if matches!(why, Why::Submit) { self.submitter_down(number) };
+            return if matches!(why, Why::Submit) {
+                self.submitter_down(number)
+            };
         }
         let (Some(task), spec, now) = (self.orders[number].task, self.spec(number), self.instant()) else {
             return;
@@ -455,8 +470,10 @@ impl World {
         let key = self.device(of).key.clone();
         let grant = Hash::of(order.name.as_bytes());
         let stored = Stored { ops_done: 0, bytes: spec.input_bytes, fresh: true, effects: 0 };
-        let content = stored.content(task, softbus_core::wire::task::ManifestKind::Checkpoint, 0, 0, Some(owner));
-        let Ok(base) = manifest::first(&*key, task, "sim-work", grant, policy, owner, &holders, content) else {
+        let content =
+            stored.content(task, softbus_core::wire::task::ManifestKind::Checkpoint, 0, 0, Some(owner));
+        let Ok(base) = manifest::first(&*key, task, "sim-work", grant, policy, owner, &holders, content)
+        else {
             return self.not_taken(number, of);
         };
         let setup = self.setup(of, task);
@@ -542,4 +559,3 @@ fn none() -> (Decision, Vec<Candidate>) {
     let decision = place(&Work::default(), &[], &Weights::default(), &Preferences::default());
     (decision, Vec::new())
 }
-

@@ -120,7 +120,9 @@ impl World {
         let rate = self.device(of).rate.max(1);
         let device = self.device_mut(of);
         let Some(side) = device.tasks.get_mut(&task) else { return false };
-        let Some((_, name, stored)) = side.checkpoints.get(&checkpoint.manifest).cloned() else { return false };
+        let Some((_, name, stored)) = side.checkpoints.get(&checkpoint.manifest).cloned() else {
+            return false;
+        };
         side.instance = Some(Instance {
             id,
             fence,
@@ -204,7 +206,10 @@ impl World {
     fn active(&self, of: Index) -> u64 {
         let sides = self.device(of).tasks.values().filter_map(|side| side.instance.as_ref());
         let active = sides.filter(|instance| {
-            instance.begun.is_some() && !instance.paused && !instance.over && instance.until > instance.settled
+            instance.begun.is_some()
+                && !instance.paused
+                && !instance.over
+                && instance.until > instance.settled
         });
         active.count() as u64
     }
@@ -241,7 +246,8 @@ impl World {
             let Some(instance) = &side.instance else { continue };
             let Some(begun) = instance.begun.filter(|_| !instance.paused && !instance.over) else { continue };
             let left = self.scenario.tasks[side.number].ops.max(1).saturating_sub(instance.ops_done);
-            let ns = u128::from(left) * 1_000_000_000 * u128::from(count) / u128::from(rate) / u128::from(share);
+            let ns =
+                u128::from(left) * 1_000_000_000 * u128::from(count) / u128::from(rate) / u128::from(share);
             let end = instance.settled.max(self.now).saturating_add(u64::try_from(ns).unwrap_or(NEVER));
             // Its last step is a whole one.
             let end = begun + (end - begun).div_ceil(step) * step;
@@ -263,7 +269,9 @@ impl World {
         let rate = self.device(of).rate;
         let mut over = Vec::new();
         for (task, side) in &self.device(of).tasks {
-            let Some(instance) = side.instance.as_ref().filter(|i| i.begun.is_some() && !i.over) else { continue };
+            let Some(instance) = side.instance.as_ref().filter(|i| i.begun.is_some() && !i.over) else {
+                continue;
+            };
             let ops = self.scenario.tasks[side.number].ops.max(1);
             // Roundings of less than a grain of time.
             if instance.ops_done.saturating_add(rate / 2000) >= ops && instance.halting.is_none() {
@@ -346,7 +354,13 @@ impl World {
     }
 
     /// Signs the manifest of a checkpoint, and keeps both.
-    fn sign(&mut self, of: Index, task: TaskId, kind: ManifestKind, stored: Stored) -> Option<softbus_core::Signed> {
+    fn sign(
+        &mut self,
+        of: Index,
+        task: TaskId,
+        kind: ManifestKind,
+        stored: Stored,
+    ) -> Option<softbus_core::Signed> {
         let device = self.device_mut(of);
         let key = device.key.clone();
         let side = device.tasks.get_mut(&task)?;

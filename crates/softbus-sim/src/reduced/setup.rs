@@ -83,9 +83,8 @@ impl World {
                 bytes_counted: 0,
             });
         }
-        let starts_again = |what: &Event| {
-            matches!(what, Event::Crash { .. } | Event::Kill { .. } | Event::Shutdown { .. })
-        };
+        let starts_again =
+            |what: &Event| matches!(what, Event::Crash { .. } | Event::Kill { .. } | Event::Shutdown { .. });
         let figures = Figures {
             samples: vec![Vec::new(); devices.len()],
             states: vec![vec![(0, DeviceState::Off)]; devices.len()],
@@ -179,7 +178,8 @@ impl Circles {
         let mut trust = Trust::default();
         for circle in &self.of[device] {
             let members = &self.members[*circle];
-            let own = members.iter().find(|(other, _)| *other == device).map_or(Role::Guest, |(_, role)| *role);
+            let own =
+                members.iter().find(|(other, _)| *other == device).map_or(Role::Guest, |(_, role)| *role);
             trust.own_role = trust.own_role.max(Some(own));
             let others = members.iter().filter(|(other, _)| *other != device);
             let roles: BTreeMap<DeviceId, Role> = others.map(|(other, role)| (ids[*other], *role)).collect();

@@ -27,33 +27,167 @@ const CHANNEL_KEPT_NS: u64 = 60_000_000_000;
 
 /// What may come next of tasks.
 pub(super) enum Deed {
-    AskAround { number: usize, run: u32 },
-    Place { number: usize, run: u32, turn: u32 },
-    AskNow { from: Index, from_run: u32, to: DeviceId, then: Option<(usize, u32)> },
-    AskedNow { from: Index, from_run: u32, to: Index, to_run: u32, then: Option<(usize, u32)> },
-    ToldNow { by: DeviceId, to: Index, to_run: u32, answer: Box<Gossip>, then: Option<(usize, u32)> },
-    AskRoom { from: Index, from_run: u32, to: DeviceId, number: usize, seen: LeaseId, why: Why },
-    Room { from: Index, from_run: u32, to: Index, to_run: u32, number: usize, seen: LeaseId, why: Why },
-    Leased { of: Index, run: u32, by: DeviceId, number: usize, answer: Answer, seen: LeaseId, why: Why },
-    LeaseEnds { of: Index, run: u32 },
-    Say { from: Index, from_run: u32, to: DeviceId, message: EpochMessage },
-    Hear { from: Index, to: Index, to_run: u32, message: EpochMessage },
-    Written { of: Index, run: u32, task: TaskId, token: u64, record: Box<Durable> },
-    Wake { of: Index, run: u32, task: TaskId, at: u64 },
-    Fetched { of: Index, run: u32, task: TaskId, checkpoint: CheckpointRef, source: Option<Index> },
-    Warmed { of: Index, run: u32, task: TaskId, manifest: Hash },
-    Begin { of: Index, run: u32, task: TaskId, instance: u64 },
+    AskAround {
+        number: usize,
+        run: u32,
+    },
+    Place {
+        number: usize,
+        run: u32,
+        turn: u32,
+    },
+    AskNow {
+        from: Index,
+        from_run: u32,
+        to: DeviceId,
+        then: Option<(usize, u32)>,
+    },
+    AskedNow {
+        from: Index,
+        from_run: u32,
+        to: Index,
+        to_run: u32,
+        then: Option<(usize, u32)>,
+    },
+    ToldNow {
+        by: DeviceId,
+        to: Index,
+        to_run: u32,
+        answer: Box<Gossip>,
+        then: Option<(usize, u32)>,
+    },
+    AskRoom {
+        from: Index,
+        from_run: u32,
+        to: DeviceId,
+        number: usize,
+        seen: LeaseId,
+        why: Why,
+    },
+    Room {
+        from: Index,
+        from_run: u32,
+        to: Index,
+        to_run: u32,
+        number: usize,
+        seen: LeaseId,
+        why: Why,
+    },
+    Leased {
+        of: Index,
+        run: u32,
+        by: DeviceId,
+        number: usize,
+        answer: Answer,
+        seen: LeaseId,
+        why: Why,
+    },
+    LeaseEnds {
+        of: Index,
+        run: u32,
+    },
+    Say {
+        from: Index,
+        from_run: u32,
+        to: DeviceId,
+        message: EpochMessage,
+    },
+    Hear {
+        from: Index,
+        to: Index,
+        to_run: u32,
+        message: EpochMessage,
+    },
+    Written {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        token: u64,
+        record: Box<Durable>,
+    },
+    Wake {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        at: u64,
+    },
+    Fetched {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        checkpoint: CheckpointRef,
+        source: Option<Index>,
+    },
+    Warmed {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        manifest: Hash,
+    },
+    Begin {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        instance: u64,
+    },
     /// The cores of a device have done some work.
-    Cores { of: Index, run: u32, version: u64 },
-    Save { of: Index, run: u32, task: TaskId, instance: u64 },
-    Saved { of: Index, run: u32, task: TaskId, instance: u64, stored: Stored },
-    Halt { of: Index, run: u32, task: TaskId, instance: u64, discard: bool },
-    Halted { of: Index, run: u32, task: TaskId, instance: u64 },
-    Over { of: Index, run: u32, task: TaskId, instance: u64 },
-    LookAll { of: Index, run: u32 },
-    Result { number: usize, of: Index, run: u32 },
-    Move { number: usize, to: Option<Index> },
-    MoveHere { of: Index, run: u32, number: usize, to: Option<DeviceId>, tries: u32 },
+    Cores {
+        of: Index,
+        run: u32,
+        version: u64,
+    },
+    Save {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        instance: u64,
+    },
+    Saved {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        instance: u64,
+        stored: Stored,
+    },
+    Halt {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        instance: u64,
+        discard: bool,
+    },
+    Halted {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        instance: u64,
+    },
+    Over {
+        of: Index,
+        run: u32,
+        task: TaskId,
+        instance: u64,
+    },
+    LookAll {
+        of: Index,
+        run: u32,
+    },
+    Result {
+        number: usize,
+        of: Index,
+        run: u32,
+    },
+    Move {
+        number: usize,
+        to: Option<Index>,
+    },
+    MoveHere {
+        of: Index,
+        run: u32,
+        number: usize,
+        to: Option<DeviceId>,
+        tries: u32,
+    },
 }
 
 /// A checkpoint as it lies on a disk.
@@ -278,7 +412,9 @@ impl World {
         let here = side.checkpoints.contains_key(&result.manifest);
         let sources: Vec<DeviceId> = machine.decree().members();
         let source = sources.iter().filter_map(|id| self.by_id.get(id)).copied().find(|source| {
-            *source != of && self.device(*source).is_up() && self.ways.open(self.place(of), self.place(*source))
+            *source != of
+                && self.device(*source).is_up()
+                && self.ways.open(self.place(of), self.place(*source))
         });
         let way = match source {
             _ if here => 0,
@@ -337,7 +473,8 @@ impl World {
         let opening = 2 * self.ways.latency_ns(self.device(from).segment, self.device(to).segment);
         let Some(peer) = self.device_mut(from).peer_mut(&id) else { return };
         // They go on one channel, which is opened for the first and kept as long as there are more.
-        let (fresh, opened) = (peer.channel != peer.current || now > peer.spoke + CHANNEL_KEPT_NS, now + opening);
+        let (fresh, opened) =
+            (peer.channel != peer.current || now > peer.spoke + CHANNEL_KEPT_NS, now + opening);
         if fresh {
             (peer.channel, peer.channel_open) = (peer.current, opened);
         }

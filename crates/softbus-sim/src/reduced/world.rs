@@ -12,6 +12,7 @@ use softbus_roster::gossip::Failure;
 use softbus_task::epoch::Event;
 use tokio::time::Instant;
 
+use super::Options;
 use super::device::Device;
 use super::draw::Draw;
 use super::figures::Figures;
@@ -20,7 +21,6 @@ use super::order::Order;
 use super::queue::Queue;
 use super::tasks::Deed;
 use super::ways::Ways;
-use super::Options;
 use crate::scenario::Scenario;
 
 /// Beyond all time.
@@ -39,29 +39,99 @@ pub(super) enum What {
     /// Bodies live for a second, and what is sampled is.
     Second,
     /// Discovery: the first sees this run of the second.
-    Sight { at: Index, of: Index, run: u32 },
+    Sight {
+        at: Index,
+        of: Index,
+        run: u32,
+    },
     /// A dial's nth try.
-    Try { of: Index, run: u32, peer: DeviceId, attempt: u64, n: u32 },
+    Try {
+        of: Index,
+        run: u32,
+        peer: DeviceId,
+        attempt: u64,
+        n: u32,
+    },
     /// It arrives.
-    Initial { of: Index, run: u32, at: Index, attempt: u64 },
+    Initial {
+        of: Index,
+        run: u32,
+        at: Index,
+        attempt: u64,
+    },
     /// The answer arrives: the dialler is through its handshake.
-    Flight { of: Index, run: u32, at: Index, at_run: u32, attempt: u64 },
+    Flight {
+        of: Index,
+        run: u32,
+        at: Index,
+        at_run: u32,
+        attempt: u64,
+    },
     /// The other end is through it, too.
-    Accept { of: Index, at: Index, at_run: u32, key: ConnKey },
-    Control { from: Index, to: Index, to_run: u32, key: ConnKey, message: Box<Control> },
+    Accept {
+        of: Index,
+        at: Index,
+        at_run: u32,
+        key: ConnKey,
+    },
+    Control {
+        from: Index,
+        to: Index,
+        to_run: u32,
+        key: ConnKey,
+        message: Box<Control>,
+    },
     /// The other end closed a connection (or lets it go).
-    Closed { to: Index, to_run: u32, from: DeviceId, key: ConnKey, code: Option<softbus_core::ErrorCode> },
-    LinkTick { of: Index, run: u32, peer: DeviceId },
+    Closed {
+        to: Index,
+        to_run: u32,
+        from: DeviceId,
+        key: ConnKey,
+        code: Option<softbus_core::ErrorCode>,
+    },
+    LinkTick {
+        of: Index,
+        run: u32,
+        peer: DeviceId,
+    },
     /// A link whose way is open again is heard on.
-    Heard { of: Index, run: u32, peer: DeviceId, key: ConnKey },
+    Heard {
+        of: Index,
+        run: u32,
+        peer: DeviceId,
+        key: ConnKey,
+    },
     /// The roster hears of its links.
-    Links { of: Index, run: u32 },
-    RosterTick { of: Index, run: u32, at: u64 },
-    Sample { of: Index, run: u32 },
+    Links {
+        of: Index,
+        run: u32,
+    },
+    RosterTick {
+        of: Index,
+        run: u32,
+        at: u64,
+    },
+    Sample {
+        of: Index,
+        run: u32,
+    },
     Submit(usize),
     Deed(Box<Deed>),
-    Asked { from: Index, from_run: u32, to: Index, to_run: u32, token: u64, gossip: Box<Gossip> },
-    Answered { by: DeviceId, to: Index, to_run: u32, token: u64, result: Box<Result<Gossip, Failure>> },
+    Asked {
+        from: Index,
+        from_run: u32,
+        to: Index,
+        to_run: u32,
+        token: u64,
+        gossip: Box<Gossip>,
+    },
+    Answered {
+        by: DeviceId,
+        to: Index,
+        to_run: u32,
+        token: u64,
+        result: Box<Result<Gossip, Failure>>,
+    },
 }
 
 pub(super) struct World {

@@ -9,7 +9,8 @@ use softbus_task::{TaskState, TaskStatus};
 
 use super::Director;
 use crate::record::{
-    DeviceRecord, DeviceState, LinkSpan, Model, MoveRecord, Record, RunSpan, Spread, Summary, TaskRecord, micros,
+    DeviceRecord, DeviceState, LinkSpan, Model, MoveRecord, Record, RunSpan, Spread, Summary, TaskRecord,
+    micros,
 };
 
 impl Director {

@@ -30,10 +30,10 @@ use crate::{SimError, record};
 pub(crate) use body::{Body, Doings};
 use happen::Undo;
 pub(crate) use happen::describe;
-pub(crate) use paths::resident_bytes;
 use heard::{Heard, Order};
 use listen::Ears;
 use network::Network;
+pub(crate) use paths::resident_bytes;
 
 /// How often bodies, sensors and invariants are seen to.
 const TICK: Duration = Duration::from_secs(1);
