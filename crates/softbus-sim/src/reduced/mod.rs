@@ -55,12 +55,14 @@ mod figures;
 mod gossip;
 mod happen;
 mod linking;
+mod looking;
 mod moving;
 mod order;
 mod queue;
 mod running;
 mod setup;
 mod tasks;
+mod transfer;
 mod ways;
 mod world;
 
