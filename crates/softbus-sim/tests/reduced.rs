@@ -234,6 +234,7 @@ fn fail_over() {
 
 /// Fifty devices, more than each keeps links with.
 #[test]
+#[ignore = "the full simulator takes minutes for it; not yet known to agree"]
 fn fifty() {
     let text = r#"
         duration = "20s"
