@@ -9,7 +9,7 @@ mod error;
 mod halves;
 pub mod harness;
 mod judge;
-mod link;
+pub mod link;
 mod link_info;
 pub mod membership;
 mod net;
@@ -20,6 +20,7 @@ pub mod testing;
 mod tls;
 
 pub use channel::{Channel, read_message, write_message};
+pub use endpoint::standing;
 pub use error::{NetError, RequestError};
 pub use halves::{RecvHalf, SendHalf, Sink, Source};
 pub use judge::{Group, Judge, Standing, TagSecret};

@@ -11,6 +11,9 @@ use crate::scenario::Crypto;
 /// A whole run.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Record {
+    /// What ran.
+    #[serde(default)]
+    pub model: Model,
     /// The scenario's name.
     pub scenario: String,
     /// What it shows.
@@ -43,6 +46,17 @@ pub struct Record {
     pub invariants: Vec<InvariantRecord>,
     /// Figures of the whole run.
     pub summary: Summary,
+}
+
+/// What a run is a run of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Model {
+    /// The whole library.
+    #[default]
+    Full,
+    /// Its decisions, over modelled links, disks and cores ([`crate::reduced`]).
+    Reduced,
 }
 
 /// A device over time.

@@ -16,6 +16,12 @@ mod native;
 mod status;
 mod store;
 
+/// The pure parts of choosing a device, as the driver uses them: for simulators.
+pub mod choosing {
+    pub use crate::driver::placing::{able, candidate, left_ops};
+    pub use crate::driver::promises::{Book, Held};
+}
+
 pub use checkpoint::SealError;
 pub use driver::{TaskEvents, TaskHandle, Tasks, TasksConfig};
 pub use error::TaskError;

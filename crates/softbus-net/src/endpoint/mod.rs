@@ -38,6 +38,7 @@ use crate::tls::Tls;
 use crate::{Judge, LinkEvent, Links, NetConfig, NetError, Router};
 use hub::Hub;
 use load::Loads;
+pub use neighbours::standing;
 
 /// How many link events a slow reader may be behind before it misses some.
 const EVENTS: usize = 1024;

@@ -7,7 +7,7 @@ use softbus_core::{DeviceId, Hash};
 /// With whom to keep a link whether it is used or not: everybody up to the budget; past it the neighbours in
 /// the ring of all ids, so that nobody is cut off, and a share of the others by a hash of the pair. Both
 /// sides of a pair come to the same choice.
-pub(super) fn standing(me: DeviceId, trusted: &BTreeSet<DeviceId>, budget: usize) -> BTreeSet<DeviceId> {
+pub fn standing(me: DeviceId, trusted: &BTreeSet<DeviceId>, budget: usize) -> BTreeSet<DeviceId> {
     if trusted.len() <= budget {
         return trusted.clone();
     }

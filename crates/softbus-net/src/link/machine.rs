@@ -17,7 +17,7 @@ use super::presence::PresenceTracker;
 use crate::Presence;
 
 /// A connection, as the driver numbers it. Never used twice.
-pub(crate) type ConnKey = u64;
+pub type ConnKey = u64;
 
 /// From TLS to an established connection at most this long.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,44 +42,85 @@ const MAX_SLEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// What does not change in a link's life.
 #[derive(Clone, Debug)]
-pub(crate) struct LinkConfig {
-    pub(crate) me: DeviceId,
-    pub(crate) boot: BootNonce,
-    pub(crate) peer: DeviceId,
-    pub(crate) versions: (u16, u16),
-    pub(crate) suspect_after: Duration,
-    pub(crate) offline_after: Duration,
+pub struct LinkConfig {
+    /// This device.
+    pub me: DeviceId,
+    /// This run of its program.
+    pub boot: BootNonce,
+    /// The other device.
+    pub peer: DeviceId,
+    /// Lowest and highest version of the protocol that is spoken.
+    pub versions: (u16, u16),
+    /// Silence after which the peer is suspect …
+    pub suspect_after: Duration,
+    /// … and after which it is offline.
+    pub offline_after: Duration,
     /// Seed of the jitter.
-    pub(crate) seed: u64,
+    pub seed: u64,
 }
 
 /// A message on a connection's control stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Control {
+pub enum Control {
+    /// Who speaks, and in which boot.
     Hello(Hello),
+    /// The other's Hello is understood.
     Ack(HelloAck),
+    /// The sender is going to be heard from rarely.
     Sleep(Sleep),
 }
 
 /// What the driver is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Action {
+pub enum Action {
     /// Dial the peer's addresses; answer with `connected` or `dial_failed` of this attempt.
-    Dial { attempt: u64 },
+    Dial {
+        /// Names it.
+        attempt: u64,
+    },
     /// The running dial is no longer needed.
     StopDialling,
     /// Send on a connection's control stream.
-    Send { conn: ConnKey, message: Control },
+    Send {
+        /// On which.
+        conn: ConnKey,
+        /// What.
+        message: Control,
+    },
     /// Close a connection at once. It is forgotten already: report nothing more of it.
-    Close { conn: ConnKey, code: ErrorCode },
+    Close {
+        /// Which.
+        conn: ConnKey,
+        /// Why.
+        code: ErrorCode,
+    },
     /// Let a superseded connection end when its channels are done. Forgotten already.
-    Drain { conn: ConnKey },
+    Drain {
+        /// Which.
+        conn: ConnKey,
+    },
     /// A connection carries the link now.
-    Up { conn: ConnKey, link: LinkId, generation: u64, dialled: bool, rebooted: bool, version: u16 },
+    Up {
+        /// Which.
+        conn: ConnKey,
+        /// The link's name.
+        link: LinkId,
+        /// Nth connection of the link.
+        generation: u64,
+        /// Whether we dialled it.
+        dialled: bool,
+        /// Whether the peer has started anew since the last one.
+        rebooted: bool,
+        /// Version of the protocol.
+        version: u16,
+    },
     /// Presence changed.
     Presence(Presence),
     /// None carries it any more.
-    Down { reason: String },
+    Down {
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -103,7 +144,7 @@ struct Dialling {
 }
 
 /// The link with one trusted peer.
-pub(crate) struct LinkMachine {
+pub struct LinkMachine {
     config: LinkConfig,
     conns: BTreeMap<ConnKey, Conn>,
     current: Option<ConnKey>,
@@ -136,7 +177,8 @@ pub(crate) struct LinkMachine {
 }
 
 impl LinkMachine {
-    pub(crate) fn new(config: LinkConfig) -> Self {
+    /// A link that was never up.
+    pub fn new(config: LinkConfig) -> Self {
         Self {
             presence: PresenceTracker::new(config.suspect_after, config.offline_after),
             rng: config.seed,
@@ -165,7 +207,7 @@ impl LinkMachine {
     }
 
     /// What to do, in order. Call after every event.
-    pub(crate) fn actions(&mut self) -> Vec<Action> {
+    pub fn actions(&mut self) -> Vec<Action> {
         let state = self.presence.state();
         if state != self.reported {
             self.reported = state;
@@ -174,48 +216,56 @@ impl LinkMachine {
         std::mem::take(&mut self.actions)
     }
 
-    pub(crate) fn presence(&self) -> Presence {
+    /// Whether the peer answers.
+    pub fn presence(&self) -> Presence {
         self.presence.state()
     }
 
     /// Whether only the link rests.
-    pub(crate) fn is_resting(&self) -> bool {
+    pub fn is_resting(&self) -> bool {
         self.presence.is_resting()
     }
 
-    pub(crate) fn current(&self) -> Option<ConnKey> {
+    /// The connection that carries the link.
+    pub fn current(&self) -> Option<ConnKey> {
         self.current
     }
 
     /// Whether [`LinkMachine::last_down`] has news that no action told of.
-    pub(crate) fn take_trouble(&mut self) -> bool {
+    pub fn take_trouble(&mut self) -> bool {
         std::mem::take(&mut self.trouble)
     }
 
-    pub(crate) fn last_down(&self) -> Option<&str> {
+    /// Why the link went down last, or did not come up.
+    pub fn last_down(&self) -> Option<&str> {
         self.last_down.as_deref()
     }
 
     /// The link's name once it was up, and how many connections have carried it.
-    pub(crate) fn link(&self) -> Option<(LinkId, u64)> {
+    pub fn link(&self) -> Option<(LinkId, u64)> {
         self.peer_boot.map(|boot| (self.link_id(boot), self.generation))
     }
 
     /// Connections that are known, whatever their state.
     #[cfg(test)]
-    pub(crate) fn conns(&self) -> usize {
+    pub fn conns(&self) -> usize {
         self.conns.len()
     }
 
     /// When [`LinkMachine::tick`] next has something to do.
-    pub(crate) fn next_timeout(&self) -> Option<Duration> {
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.next_deed().into_iter().chain(self.presence.next_timeout()).min()
+    }
+
+    /// The same for a peer that is known to be heard all the time: what is due but to doubt its presence.
+    pub fn next_deed(&self) -> Option<Duration> {
         let hello = self.conns.values().filter(|c| !c.established).map(|c| c.since + HELLO_TIMEOUT);
         let dial = self.next_dial.filter(|_| self.may_dial()).map(|(at, _)| at);
-        hello.chain(dial).chain(self.probe_at).chain(self.presence.next_timeout()).min()
+        hello.chain(dial).chain(self.probe_at).min()
     }
 
     /// Whether the link is to be up, by trust and budget. `eager`: dial at once even if our id is the larger.
-    pub(crate) fn want(&mut self, now: Duration, wanted: bool, eager: bool) {
+    pub fn want(&mut self, now: Duration, wanted: bool, eager: bool) {
         self.eager |= eager;
         if wanted && !self.wanted {
             self.wanted = true;
@@ -228,7 +278,7 @@ impl LinkMachine {
     }
 
     /// Addresses of the peer are known (or none is any more). `fresh`: one of them is new.
-    pub(crate) fn addresses(&mut self, now: Duration, any: bool, fresh: bool) {
+    pub fn addresses(&mut self, now: Duration, any: bool, fresh: bool) {
         let first = any && !self.reachable;
         self.reachable = any;
         if any && (fresh || first) {
@@ -238,7 +288,7 @@ impl LinkMachine {
     }
 
     /// Somebody waits for this link: dial now.
-    pub(crate) fn dial_now(&mut self, now: Duration) {
+    pub fn dial_now(&mut self, now: Duration) {
         if self.asleep && now < self.sleeps_until {
             return;
         }
@@ -252,7 +302,7 @@ impl LinkMachine {
     /// Our addresses changed, or we slept: is the connection still good? One we dialled migrates (the driver has
     /// rebound the endpoint) and must show it; on one that we accepted, the peer drops packets from our new
     /// address (RFC 9000, section 9), so that only a redial helps.
-    pub(crate) fn moved(&mut self, now: Duration) {
+    pub fn moved(&mut self, now: Duration) {
         if self.asleep {
             return;
         }
@@ -269,7 +319,7 @@ impl LinkMachine {
     }
 
     /// We woke.
-    pub(crate) fn awake(&mut self, now: Duration) {
+    pub fn awake(&mut self, now: Duration) {
         self.asleep = false;
         if self.sleep_ms > 0 {
             self.set_sleep(0);
@@ -278,7 +328,7 @@ impl LinkMachine {
     }
 
     /// We announce that we sleep, at which interval we are heard from; 0: no more.
-    pub(crate) fn set_sleep(&mut self, interval_ms: u32) {
+    pub fn set_sleep(&mut self, interval_ms: u32) {
         self.sleep_ms = interval_ms;
         if let Some(conn) = self.current {
             self.actions.push(Action::Send { conn, message: Control::Sleep(Sleep { interval_ms }) });
@@ -286,7 +336,7 @@ impl LinkMachine {
     }
 
     /// Ends the link for good (trust was withdrawn, or we close).
-    pub(crate) fn end(&mut self, code: ErrorCode) {
+    pub fn end(&mut self, code: ErrorCode) {
         self.want(Duration::ZERO, false, false);
         for (conn, _) in std::mem::take(&mut self.conns) {
             self.actions.push(Action::Close { conn, code });
@@ -296,7 +346,7 @@ impl LinkMachine {
     }
 
     /// Lets the present connection go until one side needs the link again, or until we wake.
-    pub(crate) fn rest(&mut self, now: Duration, code: ErrorCode) {
+    pub fn rest(&mut self, now: Duration, code: ErrorCode) {
         if code == ErrorCode::Sleeping {
             self.asleep = true;
             self.sleeps_until = now + Duration::from_millis(u64::from(self.sleep_ms));
@@ -316,7 +366,7 @@ impl LinkMachine {
     }
 
     /// A handshake with the peer is over: `attempt` names our dial, `None` if the peer dialled.
-    pub(crate) fn connected(&mut self, now: Duration, conn: ConnKey, attempt: Option<u64>) {
+    pub fn connected(&mut self, now: Duration, conn: ConnKey, attempt: Option<u64>) {
         let Some(attempt) = attempt else {
             self.conns.insert(conn, Conn::new(now, false, 0));
             return;
@@ -340,7 +390,7 @@ impl LinkMachine {
     }
 
     /// A dial led nowhere.
-    pub(crate) fn dial_failed(&mut self, now: Duration, attempt: u64, reason: String) {
+    pub fn dial_failed(&mut self, now: Duration, attempt: u64, reason: String) {
         if self.dialling.is_some_and(|d| d.attempt == attempt) {
             self.dialling = None;
             if self.current.is_none() {
@@ -352,7 +402,7 @@ impl LinkMachine {
     }
 
     /// A message came on a connection's control stream.
-    pub(crate) fn message(&mut self, now: Duration, key: ConnKey, message: Control) {
+    pub fn message(&mut self, now: Duration, key: ConnKey, message: Control) {
         let Some(conn) = self.conns.get_mut(&key) else { return };
         match message {
             Control::Hello(hello) if conn.theirs.is_none() => {
@@ -394,7 +444,7 @@ impl LinkMachine {
     }
 
     /// A connection ended. `code`: what the peer closed it with, if it did.
-    pub(crate) fn lost(&mut self, now: Duration, key: ConnKey, code: Option<ErrorCode>, reason: String) {
+    pub fn lost(&mut self, now: Duration, key: ConnKey, code: Option<ErrorCode>, reason: String) {
         let Some(conn) = self.conns.remove(&key) else { return };
         if self.current == Some(key) {
             self.down(reason);
@@ -439,7 +489,7 @@ impl LinkMachine {
     }
 
     /// Something authenticated came on a connection.
-    pub(crate) fn heard(&mut self, now: Duration, key: ConnKey) {
+    pub fn heard(&mut self, now: Duration, key: ConnKey) {
         if self.current == Some(key) {
             self.presence.heard(now);
             // Whatever made us doubt it is over.
@@ -451,12 +501,12 @@ impl LinkMachine {
     }
 
     /// The connection's round-trip time.
-    pub(crate) fn rtt(&mut self, rtt: Duration) {
+    pub fn rtt(&mut self, rtt: Duration) {
         self.presence.set_rtt(rtt);
     }
 
     /// Lets time pass.
-    pub(crate) fn tick(&mut self, now: Duration) {
+    pub fn tick(&mut self, now: Duration) {
         let before = self.presence.state();
         self.presence.tick(now);
         let silent = self.presence.state() == Presence::Offline && before != Presence::Offline;

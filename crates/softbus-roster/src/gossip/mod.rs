@@ -182,6 +182,12 @@ impl RosterMachine {
         dirty.then(|| (self.view.clone(), std::mem::take(&mut self.events)))
     }
 
+    /// The events since the last call of this or of [`RosterMachine::take_changes`], for whoever looks at the view in place.
+    pub fn take_events(&mut self) -> Vec<Numbered> {
+        self.dirty = false;
+        std::mem::take(&mut self.events)
+    }
+
     /// The view now.
     pub fn view(&self) -> &RosterView {
         &self.view

@@ -6,7 +6,7 @@ use crate::scenario::DeviceSpec;
 
 /// What a device's body is like now.
 #[derive(Clone, Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     spec: DeviceSpec,
     charge_j: f64,
     plugged: bool,
@@ -16,7 +16,7 @@ pub(super) struct Body {
 
 /// What a device did in a while.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct Doings {
+pub(crate) struct Doings {
     /// How long it was, in seconds.
     pub seconds: f64,
     /// Whether it was on.

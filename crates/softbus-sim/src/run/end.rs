@@ -9,7 +9,8 @@ use softbus_task::{TaskState, TaskStatus};
 
 use super::Director;
 use crate::record::{
-    DeviceRecord, DeviceState, LinkSpan, MoveRecord, Record, RunSpan, Spread, Summary, TaskRecord, micros,
+    DeviceRecord, DeviceState, LinkSpan, Model, MoveRecord, Record, RunSpan, Spread, Summary, TaskRecord,
+    micros,
 };
 
 impl Director {
@@ -45,6 +46,7 @@ impl Director {
         let devices = devices.collect();
         drop(heard);
         Record {
+            model: Model::Full,
             scenario: self.scenario.name.clone(),
             about: self.scenario.about.clone(),
             seed: self.sim.seed(),

@@ -30,11 +30,13 @@ use crate::sim::{ReadyCircle, Sim};
 use crate::trace::Trace;
 use crate::work::WorkInput;
 use crate::{SimError, record};
-use body::{Body, Doings};
+pub(crate) use body::{Body, Doings};
 use happen::Undo;
+pub(crate) use happen::describe;
 use heard::{Heard, Order};
 use listen::Ears;
 use network::Network;
+pub(crate) use paths::resident_bytes;
 
 /// How often bodies, sensors and invariants are seen to.
 const TICK: Duration = Duration::from_secs(1);

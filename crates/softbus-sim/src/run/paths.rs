@@ -56,7 +56,7 @@ impl Subscriber for Counter {
 }
 
 /// Memory that this process holds, in bytes; 0 if it cannot be told.
-pub(super) fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib =

@@ -191,6 +191,22 @@ impl DeviceSpec {
             runs_tasks: true,
         }
     }
+
+    /// What a device of this kind is like if a scenario says nothing more of it, on segment `home` and in no circle: for
+    /// scenarios that are made by a program.
+    pub fn usual(name: &str, kind: DeviceKind) -> Self {
+        let usual = super::kinds::usual(kind);
+        Self {
+            kind,
+            cores: usual.cores,
+            rate_ops_per_s: usual.rate_ops_per_s,
+            memory_bytes: usual.memory_bytes,
+            battery: usual.battery,
+            power: usual.power,
+            runs_tasks: usual.runs_tasks,
+            ..Self::plain(name)
+        }
+    }
 }
 
 /// A device's role in a circle.

@@ -62,7 +62,8 @@ pub(crate) fn seen(inner: &Inner, view: &RosterView, device: DeviceId) -> LeaseI
     inner.seen(device, now.map(|now| &now.profile.promised))
 }
 
-fn candidate(
+/// A device of the roster as a candidate. `me`: it is the deciding device; `reserved`: what is promised there to others.
+pub fn candidate(
     entry: &RosterEntry,
     me: bool,
     role: Option<Role>,
@@ -149,12 +150,12 @@ pub(crate) fn decide(inner: &Inner, spec: &TaskSpec, work: &Work, candidates: &[
     place(work, candidates, &inner.config.weights, &wishes)
 }
 
-/// What is left to do, in operations of the reference kernel; a guess if the task did not say.
-pub(crate) fn left_ops(spec: &TaskSpec, ops_done: u64, permille: u16) -> u64 {
+/// What is left to do of `ops` estimated operations, of the reference kernel; a guess if there is no estimate.
+pub fn left_ops(ops: u64, ops_done: u64, permille: u16) -> u64 {
     let permille = u64::from(permille.min(1000));
-    if spec.ops > 0 {
+    if ops > 0 {
         // Progress is the task's own word; the operations were an estimate.
-        return u64::try_from(u128::from(spec.ops) * u128::from(1000 - permille) / 1000).unwrap_or(u64::MAX);
+        return u64::try_from(u128::from(ops) * u128::from(1000 - permille) / 1000).unwrap_or(u64::MAX);
     }
     match permille {
         0 => ops_done,
@@ -164,7 +165,7 @@ pub(crate) fn left_ops(spec: &TaskSpec, ops_done: u64, permille: u16) -> u64 {
 }
 
 /// The devices that can take the work, best first.
-pub(crate) fn able(decision: &Decision) -> Vec<DeviceId> {
+pub fn able(decision: &Decision) -> Vec<DeviceId> {
     let rows = decision.explanation.rows.iter();
     rows.filter(|row| !matches!(row.verdict, Verdict::Refused(_))).map(|row| row.id).collect()
 }

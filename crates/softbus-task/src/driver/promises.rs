@@ -59,19 +59,25 @@ impl Drop for Promise {
 
 /// The promises made to us.
 #[derive(Default)]
-pub(crate) struct Book(BTreeMap<(DeviceId, TaskId), Held>);
+pub struct Book(BTreeMap<(DeviceId, TaskId), Held>);
 
-struct Held {
-    lease: LeaseId,
-    ops: u64,
-    memory_bytes: u64,
+/// A promise made to us.
+pub struct Held {
+    /// Its name there.
+    pub lease: LeaseId,
+    /// Operations of the work that it is for.
+    pub ops: u64,
+    /// Its memory.
+    pub memory_bytes: u64,
     /// It was given when all earlier promises of the device were known here.
-    informed: bool,
-    until: Instant,
+    pub informed: bool,
+    /// It counts no longer from here on.
+    pub until: Instant,
 }
 
 impl Book {
-    fn note(&mut self, device: DeviceId, task: TaskId, held: Held, now: Instant) {
+    /// A device promised room for a task.
+    pub fn note(&mut self, device: DeviceId, task: TaskId, held: Held, now: Instant) {
         self.0.retain(|_, held| held.until > now);
         while self.0.len() >= limits::PROMISES {
             let Some(first) = self.0.iter().min_by_key(|(_, held)| held.until).map(|(key, _)| *key) else {
@@ -82,7 +88,8 @@ impl Book {
         self.0.insert((device, task), held);
     }
 
-    fn forget(&mut self, device: DeviceId, task: TaskId, lease: LeaseId) {
+    /// The promise is given back.
+    pub fn forget(&mut self, device: DeviceId, task: TaskId, lease: LeaseId) {
         if self.0.get(&(device, task)).is_some_and(|held| held.lease == lease) {
             self.0.remove(&(device, task));
         }

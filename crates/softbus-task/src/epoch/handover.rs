@@ -59,7 +59,7 @@ enum Stage {
 
 /// Why a task cannot be handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Hindrance {
+pub enum Hindrance {
     /// It passes by itself.
     Passing(&'static str),
     /// It does not.
@@ -134,7 +134,7 @@ impl TaskMachine {
     }
 
     /// Why the task cannot be handed over just now.
-    pub(crate) fn hindrance(&self) -> Option<Hindrance> {
+    pub fn hindrance(&self) -> Option<Hindrance> {
         if !self.is_owner() {
             return Some(Hindrance::Lasting("only the device that owns the task can hand it over"));
         }

@@ -57,7 +57,7 @@ pub use api::{
 pub use certificate::{authority, cancel_order, majority};
 pub use durable::{DURABLE_FORMAT, Durable, Held, Incoming, Next};
 pub use effects::{EffectGate, EffectInbox, GateFull, Numbered, REPEATED, WITHHELD, WITHHELD_BYTES};
-pub(crate) use handover::Hindrance;
+pub use handover::Hindrance;
 pub use machine::TaskMachine;
 #[cfg(any(test, feature = "sabotage"))]
 pub use sabotage::Sabotage;

@@ -211,7 +211,7 @@ impl Actor {
 
     fn work(&self, grant: &crate::driver::access::OpenGrant) -> softbus_placement::Work {
         let spec = &grant.grant.spec;
-        let left = placing::left_ops(spec, self.ops_done, self.progress_permille());
+        let left = placing::left_ops(spec.ops, self.ops_done, self.progress_permille());
         let held = self.machine.decree().holders.clone();
         let state = self.shared.parts().newest().map_or(0, |(_, checkpoint)| checkpoint.image.len);
         placing::work(grant, &self.label(), left, state, held)

@@ -247,7 +247,7 @@ impl Actor {
             .shared
             .grant()
             .filter(|_| running)
-            .map(|grant| placing::left_ops(&grant.grant.spec, self.ops_done, self.shown.permille));
+            .map(|grant| placing::left_ops(grant.grant.spec.ops, self.ops_done, self.shown.permille));
         self.inner.set_load(self.shared.task, left);
     }
 }

@@ -1,0 +1,337 @@
+//! What happens to devices and network, and how it ends again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use softbus_core::ErrorCode;
+use softbus_placement::{LeaseLimits, Leases};
+use softbus_task::choosing::Book;
+
+use super::device::Peer;
+use super::tasks::Side;
+use super::ways::ns;
+use super::world::{Index, NEVER, What, World};
+use crate::record::DeviceState;
+use crate::run::describe;
+use crate::scenario::{WaySpec, What as Event};
+
+/// How long a device that shuts down is given before it starts again, at least.
+const DRAIN: Duration = Duration::from_secs(13);
+/// From a change of who hears whom to its being noticed.
+const SPREAD_NS: u64 = 50_000_000;
+
+/// What ends something that happened.
+pub(super) enum Undo {
+    Start(Index),
+    Mend(Vec<(Index, Index)>),
+    Wake(Index),
+    Weather(usize, WaySpec),
+    Load(Index),
+}
+
+impl World {
+    fn find(&self, name: &str) -> Option<Index> {
+        let of = self.by_name.get(name).copied()?;
+        (self.device(of).mode != DeviceState::Lost).then_some(of)
+    }
+
+    pub(super) fn switch_on(&mut self, of: Index) {
+        if self.device(of).mode != DeviceState::Off {
+            return;
+        }
+        let (now, seed) = (self.now, self.seed);
+        let budget = self.scenario.devices[of as usize].link_budget;
+        let trusted = self.device(of).trust.devices.keys().copied().collect();
+        let standing = softbus_net::standing(self.device(of).id, &trusted, budget);
+        let device = self.device_mut(of);
+        device.run += 1;
+        device.mode = DeviceState::Up;
+        device.started = now;
+        device.saw = false;
+        let me = (of, device.id, device.run);
+        let others: Vec<(Index, softbus_core::DeviceId)> =
+            device.peers.iter().map(|peer| (peer.index, peer.id)).collect();
+        device.peers = others
+            .iter()
+            .map(|(index, id)| {
+                let stands = standing.contains(id);
+                let mut peer = Peer::new(seed, me, (*index, *id), stands);
+                if stands {
+                    peer.machine.want(Duration::from_nanos(now), true, false);
+                }
+                peer
+            })
+            .collect();
+        self.figures.went.remove(&of);
+        self.figures.came.insert(of, now);
+        self.figures.states[of as usize].push((now / 1000, DeviceState::Up));
+        self.start_roster(of);
+        self.announce(of);
+        self.restore_tasks(of);
+    }
+
+    fn switch_off(&mut self, of: Index, mode: DeviceState) {
+        let at_us = self.now / 1000;
+        self.cut_short(of);
+        let device = self.device_mut(of);
+        device.run += 1;
+        device.tasks.values_mut().for_each(Side::off);
+        device.leases = Leases::new(LeaseLimits::default());
+        device.book = Book::default();
+        device.refusals.clear();
+        device.waiting.clear();
+        device.look_due = false;
+        device.mode = mode;
+        device.roster = None;
+        device.roster_at = NEVER;
+        device.links = Arc::default();
+        device.links_due = false;
+        let others: Vec<Index> = device.peers.iter().map(|peer| peer.index).collect();
+        for peer in &mut device.peers {
+            (peer.current, peer.dial, peer.tick_at) = (None, None, NEVER);
+        }
+        self.figures.states[of as usize].push((at_us, mode));
+        for other in others {
+            self.listen(other, of);
+        }
+    }
+
+    /// Its battery is empty.
+    pub(super) fn run_empty(&mut self, of: Index) {
+        let text = format!("the battery of {} is empty", self.scenario.devices[of as usize].name);
+        self.figures.note(self.now / 1000, "device", Some(of), text);
+        self.switch_off(of, DeviceState::Off);
+    }
+
+    /// It goes, undisturbed by anything else: from here on the others' presence is timed.
+    fn gone(&mut self, of: Index) {
+        self.figures.came.remove(&of);
+        if self.device(of).is_up() {
+            self.figures.went.insert(of, self.now);
+        }
+    }
+
+    /// Something of the scenario.
+    pub(super) fn befall(&mut self, number: usize) {
+        let what = self.scenario.events[number].what.clone();
+        let text = describe(&what);
+        let name = text.split(' ').next().unwrap_or_default().to_owned();
+        let person =
+            matches!(what, Event::MoveTask { .. } | Event::CancelTask { .. } | Event::WrongPin { .. });
+        self.figures.note(self.now / 1000, if person { "person" } else { "fault" }, None, text);
+        *self.figures.faults.entry(name).or_default() += 1;
+        if let Some((span, undo)) = self.befallen(what) {
+            self.at(self.now + ns(span), What::Undo(undo));
+        }
+    }
+
+    fn befallen(&mut self, what: Event) -> Option<(Duration, Undo)> {
+        match what {
+            Event::Crash { device, down } | Event::Kill { device, down } => {
+                let of = self.find(&device)?;
+                self.gone(of);
+                self.switch_off(of, DeviceState::Off);
+                Some((down?, Undo::Start(of)))
+            }
+            Event::Shutdown { device, down } => {
+                let of = self.find(&device)?;
+                let ids: Vec<_> = self.device(of).peers.iter().map(|peer| peer.id).collect();
+                for id in ids {
+                    if let Some(peer) = self.device_mut(of).peer_mut(&id) {
+                        peer.machine.end(ErrorCode::None);
+                    }
+                    self.act(of, id);
+                }
+                self.switch_off(of, DeviceState::Off);
+                Some((down?.max(DRAIN), Undo::Start(of)))
+            }
+            Event::Lose { device } => {
+                let of = self.find(&device)?;
+                self.gone(of);
+                self.switch_off(of, DeviceState::Lost);
+                None
+            }
+            Event::Sleep { device, announced, span } => {
+                let of = self.find(&device).filter(|of| self.device(*of).is_up())?;
+                self.fall_asleep(of, announced.then_some(span));
+                Some((span, Undo::Wake(of)))
+            }
+            Event::Cut { from, to, one_way, span } => {
+                let (from, to) = (self.find(&from)?, self.find(&to)?);
+                let mut pairs = vec![(from, to)];
+                if !one_way {
+                    pairs.push((to, from));
+                }
+                self.cut(&pairs);
+                Some((span, Undo::Mend(pairs)))
+            }
+            Event::Partition { groups, span } => {
+                let pairs = self.apart(&groups);
+                self.cut(&pairs);
+                Some((span, Undo::Mend(pairs)))
+            }
+            Event::Move { device, segment } => {
+                let of = self.find(&device)?;
+                self.move_to(of, &segment);
+                None
+            }
+            Event::Weather { segment, way, span } => {
+                let at = self.ways.segment(&segment)?;
+                let usual = self.scenario.segments.get(at)?.way;
+                self.weather(at, way);
+                Some((span, Undo::Weather(at, usual)))
+            }
+            Event::Load { device, permille, span } => {
+                let of = self.find(&device)?;
+                self.device_mut(of).load = permille;
+                Some((span, Undo::Load(of)))
+            }
+            Event::Plug { device } => {
+                let of = self.find(&device)?;
+                self.device_mut(of).body.plug(true);
+                None
+            }
+            Event::Unplug { device } => {
+                let of = self.find(&device)?;
+                self.device_mut(of).body.plug(false);
+                None
+            }
+            Event::MoveTask { task, to } => {
+                self.order_move(&task, to.as_deref());
+                None
+            }
+            // Told in the record, without effect: see what the model leaves out.
+            Event::ClockJump { .. }
+            | Event::Drift { .. }
+            | Event::DiskFull { .. }
+            | Event::DiskFail { .. }
+            | Event::CancelTask { .. }
+            | Event::Remove { .. }
+            | Event::WrongPin { .. }
+            | Event::Stranger { .. } => None,
+        }
+    }
+
+    pub(super) fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Start(of) => self.switch_on(of),
+            Undo::Mend(pairs) => {
+                for (from, to) in &pairs {
+                    self.ways.mend(*from, *to);
+                }
+                for (from, to) in pairs {
+                    self.listen(from, to);
+                    self.listen(to, from);
+                    self.see_again(from, to);
+                }
+            }
+            Undo::Wake(of) => self.wake(of),
+            Undo::Weather(segment, way) => self.weather(segment, way),
+            Undo::Load(of) => self.device_mut(of).load = 0,
+        }
+    }
+
+    fn cut(&mut self, pairs: &[(Index, Index)]) {
+        for (from, to) in pairs {
+            self.ways.cut(*from, *to);
+        }
+        for (from, to) in pairs {
+            self.listen(*from, *to);
+            self.listen(*to, *from);
+        }
+    }
+
+    /// All pairs that trust each other and are not of one group.
+    fn apart(&self, groups: &[Vec<String>]) -> Vec<(Index, Index)> {
+        let mut group: BTreeMap<Index, usize> = BTreeMap::new();
+        for (number, names) in groups.iter().enumerate() {
+            group.extend(names.iter().filter_map(|name| self.by_name.get(name)).map(|of| (*of, number)));
+        }
+        let mut pairs = Vec::new();
+        for (of, device) in (0..).zip(&self.devices) {
+            for peer in &device.peers {
+                if group.get(&of).is_none() || group.get(&of) != group.get(&peer.index) {
+                    pairs.push((of, peer.index));
+                }
+            }
+        }
+        pairs
+    }
+
+    /// The second may hear the first's announcement now, which it did not before.
+    fn see_again(&mut self, of: Index, at: Index) {
+        let (run, id) = (self.device(of).run, self.device(of).id);
+        let seen = self.device(at).peer(&id).and_then(|peer| peer.seen).map(|(run, _)| run);
+        if seen != Some(run) {
+            self.at(self.now + SPREAD_NS, What::Sight { at, of, run });
+        }
+    }
+
+    fn fall_asleep(&mut self, of: Index, announced: Option<Duration>) {
+        let now = self.span();
+        let ids: Vec<_> = self.device(of).peers.iter().map(|peer| peer.id).collect();
+        if let Some(span) = announced {
+            let interval_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+            for id in ids {
+                if let Some(peer) = self.device_mut(of).peer_mut(&id) {
+                    peer.machine.set_sleep(interval_ms);
+                    peer.machine.rest(now, ErrorCode::Sleeping);
+                }
+                self.act(of, id);
+            }
+        }
+        self.device_mut(of).mode = DeviceState::Asleep;
+        self.figures.states[of as usize].push((self.now / 1000, DeviceState::Asleep));
+        self.listen_all(of);
+    }
+
+    fn wake(&mut self, of: Index) {
+        if self.device(of).mode != DeviceState::Asleep {
+            return;
+        }
+        let now = self.span();
+        self.device_mut(of).mode = DeviceState::Up;
+        self.figures.states[of as usize].push((self.now / 1000, DeviceState::Up));
+        self.listen_all(of);
+        let others: Vec<_> = self.device(of).peers.iter().map(|peer| (peer.index, peer.id)).collect();
+        for (other, id) in others {
+            if let Some(peer) = self.device_mut(of).peer_mut(&id) {
+                peer.machine.awake(now);
+            }
+            self.act(of, id);
+            self.see_again(of, other);
+            self.see_again(other, of);
+        }
+    }
+
+    fn move_to(&mut self, of: Index, segment: &str) {
+        let Some(to) = self.ways.segment(segment) else { return };
+        let from = self.device(of).segment;
+        self.by_segment[from].retain(|other| *other != of);
+        self.by_segment[to].push(of);
+        self.device_mut(of).segment = to;
+        self.figures.places[of as usize].push((self.now / 1000, to));
+        if self.device(of).mode == DeviceState::Off {
+            return;
+        }
+        let now = self.span();
+        self.listen_all(of);
+        let ids: Vec<_> = self.device(of).peers.iter().map(|peer| peer.id).collect();
+        for id in ids {
+            if let Some(peer) = self.device_mut(of).peer_mut(&id) {
+                peer.machine.moved(now);
+            }
+            self.act(of, id);
+        }
+        self.announce(of);
+    }
+
+    fn weather(&mut self, segment: usize, way: WaySpec) {
+        self.ways.weather(segment, way);
+        for of in self.by_segment[segment].clone() {
+            let ids: Vec<_> = self.device(of).peers.iter().map(|peer| peer.id).collect();
+            ids.into_iter().for_each(|id| self.publish(of, id));
+        }
+    }
+}
