@@ -55,7 +55,7 @@ pub enum Model {
     /// The whole library.
     #[default]
     Full,
-    /// Its decisions, over modelled links, disks and cores ([`crate::reduced`]).
+    /// Its decisions, over modelled links, disks and cores (`reduced`).
     Reduced,
 }
 

@@ -1,5 +1,5 @@
 //! The task that simulations run: any amount of work, state and effects, whose course depends on its input alone and
-//! costs next to nothing to compute. Each step tells the [watch](crate::watch) that it was taken, where, and by which
+//! costs next to nothing to compute. Each step tells the [`watch`] that it was taken, where, and by which
 //! right: what is said of live copies rests on that, and not on what devices say of themselves.
 
 use serde::{Deserialize, Serialize};

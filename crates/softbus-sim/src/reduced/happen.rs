@@ -251,7 +251,7 @@ impl World {
         let mut pairs = Vec::new();
         for (of, device) in (0..).zip(&self.devices) {
             for peer in &device.peers {
-                if group.get(&of).is_none() || group.get(&of) != group.get(&peer.index) {
+                if !group.contains_key(&of) || group.get(&of) != group.get(&peer.index) {
                     pairs.push((of, peer.index));
                 }
             }
