@@ -1,5 +1,5 @@
 //! Very many devices in the reduced model. The city of 100,000 takes minutes, and is run by name:
-//! `cargo test --release -p softbus-sim --features aws-lc --test city -- --ignored --nocapture`, with `CITY=5000` before it
+//! `cargo test --release -p softbus-sim --features aws-lc,reduced --test city -- --ignored --nocapture`, with `CITY=5000` before it
 //! for fewer of them.
 
 use std::time::Duration;

@@ -1,12 +1,10 @@
 //! Simulations as a test writes them: devices, a condition, a judgement.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use softbus_core::DeviceKind;
 use softbus_net::Presence;
-use softbus_sim::scenario::{Crypto, DeviceSpec, Disk, Power, RoleSpec};
+use softbus_sim::scenario::{Crypto, DeviceSpec};
 use softbus_sim::work::{Work, WorkInput};
 use softbus_sim::{Device, Sim};
 use softbus_task::SubmitOptions;
@@ -14,29 +12,8 @@ use softbus_trust::Role;
 
 const S: Duration = Duration::from_secs(1);
 
-fn spec(name: &str, rate_ops_per_s: u64) -> DeviceSpec {
-    DeviceSpec {
-        name: name.into(),
-        kind: DeviceKind::Other,
-        segment: "home".into(),
-        circles: BTreeMap::from([("home".into(), RoleSpec::Member)]),
-        cores: 4,
-        rate_ops_per_s,
-        memory_bytes: 4 << 30,
-        battery: None,
-        heat: None,
-        power: Power::default(),
-        clock_offset_ms: 0,
-        clock_drift_ppm: 0,
-        disk: Disk::default(),
-        link_budget: 32,
-        starts: Duration::ZERO,
-        runs_tasks: true,
-    }
-}
-
 async fn home(sim: &mut Sim, names: &[&str]) -> Vec<Device> {
-    let devices: Vec<Device> = names.iter().map(|name| sim.add(spec(name, 50_000_000))).collect();
+    let devices: Vec<Device> = names.iter().map(|name| sim.add(DeviceSpec::plain(name))).collect();
     let roles: Vec<_> = devices
         .iter()
         .map(|d| (d.clone(), if d.index() == 0 { Role::Owner } else { Role::Member }))
