@@ -10,8 +10,27 @@ use crate::Hash;
 
 /// A device: its Ed25519 public key. The text form is the libp2p PeerId of that key (`12D3Koo…`): the
 /// base58btc of an identity multihash over the protobuf-encoded key (libp2p "Peer Ids and Keys").
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeviceId(pub [u8; 32]);
+
+/// As the bytes are ordered. Ids are keys of most maps; all but never the first eight bytes do not tell.
+impl Ord for DeviceId {
+    #[inline]
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        let [a, b] = [self, other].map(|id| {
+            let first = id.0.first_chunk::<8>();
+            first.map_or(0, |first| u64::from_be_bytes(*first))
+        });
+        a.cmp(&b).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for DeviceId {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Identity multihash (0x00), 36 bytes (0x24); protobuf: key type Ed25519 (08 01), 32 bytes of key (12 20).
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
