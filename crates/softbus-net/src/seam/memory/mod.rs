@@ -39,6 +39,7 @@ mod nat;
 mod net;
 #[cfg(test)]
 mod network_tests;
+mod pages;
 mod sensors;
 mod socket;
 mod storage;

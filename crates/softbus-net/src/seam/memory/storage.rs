@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -7,12 +7,15 @@ use zeroize::Zeroizing;
 
 use super::entropy::Dice;
 use super::lock;
+use super::pages::{Pages, places};
 use crate::seam::{Blobs, Storage};
 
 /// Torn writes are torn at multiples of this many bytes.
 const SECTOR_BYTES: usize = 512;
 /// Past so many unsynced writes the disk begins to write back by itself, as an operating system does.
 const PENDING_WRITES: usize = 1 << 16;
+/// Past so many bytes of removed blobs the oldest removals become durable by themselves.
+const REMOVED_BYTES: usize = 1 << 20;
 
 /// What is left of unsynced writes after a power cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,8 +41,8 @@ struct Disk {
     open: bool,
     database: Database,
     blobs: BTreeMap<Hash, Blob>,
-    /// Removed, but the removal is not yet durable.
-    removed: BTreeMap<Hash, Vec<u8>>,
+    /// Removed, but the removal is not yet durable; in order.
+    removed: VecDeque<(Hash, Vec<u8>)>,
     secrets: BTreeMap<String, Vec<u8>>,
     /// What durably stands where a secret was changed and the change could not be made durable.
     durable_secrets: BTreeMap<String, Option<Vec<u8>>>,
@@ -51,8 +54,9 @@ struct Disk {
 
 #[derive(Default)]
 struct Database {
-    now: Vec<u8>,
-    durable: Vec<u8>,
+    now: Pages,
+    durable: Pages,
+    /// What makes `now` out of `durable`.
     pending: Vec<Pending>,
 }
 
@@ -100,10 +104,8 @@ impl MemoryStorage {
         let len = disk.database.now.len() as u64;
         if len > 0 {
             let at = (offset % len) as usize;
-            disk.database.now[at] ^= mask;
-            if let Some(byte) = disk.database.durable.get_mut(at) {
-                *byte ^= mask;
-            }
+            disk.database.now.flip(at, mask);
+            disk.database.durable.flip(at, mask);
         }
     }
 
@@ -243,9 +245,21 @@ impl Disk {
 
 impl Database {
     fn sync(&mut self) {
+        let mut changed = BTreeSet::new();
+        let mut len = self.durable.len();
         for write in std::mem::take(&mut self.pending) {
-            self.settle(write);
+            match write {
+                Pending::Write { offset, bytes } => {
+                    changed.extend(places(offset, bytes.len()));
+                    len = len.max(offset + bytes.len());
+                }
+                Pending::Length(to) => {
+                    changed.extend(places(len.min(to), len.abs_diff(to)));
+                    len = to;
+                }
+            }
         }
+        self.durable.follow(&self.now, &changed);
     }
 
     fn push(&mut self, write: Pending) {
@@ -257,14 +271,8 @@ impl Database {
 
     fn settle(&mut self, write: Pending) {
         match write {
-            Pending::Length(len) => self.durable.resize(len, 0),
-            Pending::Write { offset, bytes } => {
-                let end = offset + bytes.len();
-                if self.durable.len() < end {
-                    self.durable.resize(end, 0);
-                }
-                self.durable[offset..end].copy_from_slice(&bytes);
-            }
+            Pending::Length(len) => self.durable.resize(len),
+            Pending::Write { offset, bytes } => self.durable.write(offset, &bytes),
         }
     }
 
@@ -342,7 +350,7 @@ impl Blobs for MemoryStorage {
             for name in names {
                 let blob = disk.blobs.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
                 blob.synced = true;
-                disk.removed.remove(name);
+                disk.removed.retain(|(removed, _)| removed != name);
             }
             Ok(())
         })
@@ -358,7 +366,13 @@ impl Blobs for MemoryStorage {
             if let Some(blob) = disk.blobs.remove(name)
                 && blob.synced
             {
-                disk.removed.insert(*name, blob.bytes);
+                disk.removed.push_back((*name, blob.bytes));
+                let mut held: usize = disk.removed.iter().map(|(_, bytes)| bytes.len()).sum();
+                while held > REMOVED_BYTES
+                    && let Some((_, durably)) = disk.removed.pop_front()
+                {
+                    held -= durably.len();
+                }
             }
             Ok(())
         })
@@ -390,9 +404,7 @@ impl redb::StorageBackend for Backend {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.0.with(|disk| {
             let offset = usize::try_from(offset).map_err(|_| beyond())?;
-            let end = offset.checked_add(out.len()).ok_or_else(beyond)?;
-            out.copy_from_slice(disk.database.now.get(offset..end).ok_or_else(beyond)?);
-            Ok(())
+            disk.database.now.read(offset, out).ok_or_else(beyond)
         })
     }
 
@@ -400,7 +412,7 @@ impl redb::StorageBackend for Backend {
         self.0.with(|disk| {
             let len = usize::try_from(len).map_err(|_| beyond())?;
             disk.charge(len.saturating_sub(disk.database.now.len()))?;
-            disk.database.now.resize(len, 0);
+            disk.database.now.resize(len);
             disk.database.push(Pending::Length(len));
             Ok(())
         })
@@ -419,10 +431,7 @@ impl redb::StorageBackend for Backend {
             let offset = usize::try_from(offset).map_err(|_| beyond())?;
             let end = offset.checked_add(data.len()).ok_or_else(beyond)?;
             disk.charge(end.saturating_sub(disk.database.now.len()))?;
-            if disk.database.now.len() < end {
-                disk.database.now.resize(end, 0);
-            }
-            disk.database.now[offset..end].copy_from_slice(data);
+            disk.database.now.write(offset, data);
             disk.database.push(Pending::Write { offset, bytes: data.to_vec() });
             Ok(())
         })
