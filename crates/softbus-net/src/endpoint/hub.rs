@@ -35,7 +35,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 const REST_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Hub {
-    pub(super) peers: BTreeMap<DeviceId, Peer>,
+    /// Boxed, as a node of the map has room for eleven.
+    pub(super) peers: BTreeMap<DeviceId, Box<Peer>>,
+    /// Those of them for whom time matters: linked, about to be dialled or to be let go. The others the ticker passes over.
+    live: BTreeSet<DeviceId>,
     pub(super) statics: BTreeMap<SocketAddr, Option<DeviceId>>,
     pub(super) strangers: BTreeMap<ConnKey, Stranger>,
     pub(super) places: Places,
@@ -66,6 +69,7 @@ impl Hub {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             peers: BTreeMap::new(),
+            live: BTreeSet::new(),
             statics: BTreeMap::new(),
             strangers: BTreeMap::new(),
             places: Places::new(limits::STRANGERS),
@@ -107,10 +111,11 @@ impl Core {
     /// Feeds one peer's machine and carries out what it wants.
     pub(super) fn with_peer(self: &Arc<Self>, id: DeviceId, event: impl FnOnce(&mut Peer, Duration)) {
         let mut hub = self.hub();
+        let Hub { peers, live, .. } = &mut *hub;
         let now = self.now();
-        if let Some(peer) = hub.peers.get_mut(&id) {
+        if let Some(peer) = peers.get_mut(&id) {
             event(peer, now);
-            self.act(id, peer, now);
+            self.act(id, peer, now, live);
         }
         drop(hub);
         self.wake.notify_one();
@@ -132,9 +137,10 @@ impl Core {
         let closed = hub.closed;
         if !closed && !hub.peers.contains_key(&id) && hub.peers.len() < limits::CIRCLE_DEVICES {
             // Trusted since a moment ago; the judge's news is on its way.
-            hub.peers.insert(id, Peer::new(self, id, seed, first_request));
+            hub.peers.insert(id, Box::new(Peer::new(self, id, seed, first_request)));
         }
-        let Some(peer) = hub.peers.get_mut(&id).filter(|_| !closed) else {
+        let Hub { peers, live: watched, .. } = &mut *hub;
+        let Some(peer) = peers.get_mut(&id).filter(|_| !closed) else {
             return close(&connection, ErrorCode::None);
         };
         if peer.carriers.len() >= limits::PEER_CONNECTIONS
@@ -159,7 +165,7 @@ impl Core {
         peer.carriers.insert(key, Carrier { connection, control, gate, lease });
         peer.machine.addresses(now, true, false);
         peer.machine.connected(now, key, attempt);
-        self.act(id, peer, now);
+        self.act(id, peer, now, watched);
         drop(hub);
         self.wake.notify_one();
         let core = self.clone();
@@ -184,7 +190,7 @@ impl Core {
     }
 
     /// Carries out what a machine wants.
-    fn act(self: &Arc<Self>, id: DeviceId, peer: &mut Peer, now: Duration) {
+    fn act(self: &Arc<Self>, id: DeviceId, peer: &mut Peer, now: Duration, live: &mut BTreeSet<DeviceId>) {
         let mut changed = false;
         for action in peer.machine.actions() {
             match action {
@@ -254,6 +260,9 @@ impl Core {
         if peer.machine.take_trouble() || changed {
             self.publish(id, peer.info(id));
         }
+        if peer.needs_time() {
+            live.insert(id);
+        }
     }
 
     pub(super) fn tell(&self, event: LinkEvent) {
@@ -263,12 +272,12 @@ impl Core {
 
     pub(super) fn publish(&self, id: DeviceId, info: Option<LinkInfo>) {
         self.links.send_if_modified(|links| {
-            if links.get(&id) == info.as_ref() {
+            if links.get(&id).map(|known| &**known) == info.as_ref() {
                 return false;
             }
             let links = Arc::make_mut(links);
             match info {
-                Some(info) => links.insert(id, info),
+                Some(info) => links.insert(id, Arc::new(info)),
                 None => links.remove(&id),
             };
             true
@@ -289,14 +298,16 @@ impl Core {
             hub.publish_at = now + PUBLISH_EVERY;
         }
         let mut next = now + IDLE_TICK;
-        let mut live = false;
-        for (id, peer) in &mut hub.peers {
+        let mut linked = false;
+        let hub = &mut *hub;
+        for id in std::mem::take(&mut hub.live) {
+            let Some(peer) = hub.peers.get_mut(&id) else { continue };
             if poll {
-                self.poll(*id, peer, now);
+                self.poll(id, peer, now);
             }
             peer.machine.tick(now);
             let current = peer.machine.current();
-            live |= current.is_some();
+            linked |= current.is_some();
             let leased = current.and_then(|key| peer.carriers.get(&key));
             if leased.is_some_and(|c| Arc::strong_count(&c.lease) > 1) || !peer.outgoing.is_idle() {
                 peer.used = now;
@@ -306,15 +317,15 @@ impl Core {
                     peer.machine.rest(now, ErrorCode::Resting);
                 }
             }
-            self.act(*id, peer, now);
+            self.act(id, peer, now, &mut hub.live);
             if publish {
-                self.publish(*id, peer.info(*id));
+                self.publish(id, peer.info(id));
             }
             if let Some(at) = peer.machine.next_timeout() {
                 next = next.min(at);
             }
         }
-        if live {
+        if linked {
             next = next.min(hub.poll_at);
         }
         next.saturating_sub(now).max(Duration::from_millis(1))
@@ -324,9 +335,10 @@ impl Core {
     pub(super) fn awake(self: &Arc<Self>) {
         let mut hub = self.hub();
         let now = self.now();
-        for (id, peer) in &mut hub.peers {
+        let Hub { peers, live, .. } = &mut *hub;
+        for (id, peer) in peers {
             peer.machine.awake(now);
-            self.act(*id, peer, now);
+            self.act(*id, peer, now, live);
         }
         drop(hub);
         self.wake.notify_one();
@@ -336,12 +348,13 @@ impl Core {
     pub(super) fn moved(self: &Arc<Self>, gone: &BTreeSet<IpAddr>) {
         let mut hub = self.hub();
         let now = self.now();
-        for (id, peer) in &mut hub.peers {
+        let Hub { peers, live, .. } = &mut *hub;
+        for (id, peer) in peers {
             let local = peer.current.borrow().as_ref().and_then(|a| a.connection.local_ip());
             let untouched = local.is_some_and(|local| !gone.contains(&local.to_canonical()));
             if !untouched {
                 peer.machine.moved(now);
-                self.act(*id, peer, now);
+                self.act(*id, peer, now, live);
             }
         }
         drop(hub);
@@ -352,10 +365,11 @@ impl Core {
     pub(super) fn retry_unlinked(self: &Arc<Self>) {
         let mut hub = self.hub();
         let now = self.now();
-        for (id, peer) in &mut hub.peers {
+        let Hub { peers, live, .. } = &mut *hub;
+        for (id, peer) in peers {
             if peer.machine.current().is_none() {
                 peer.machine.moved(now);
-                self.act(*id, peer, now);
+                self.act(*id, peer, now, live);
             }
         }
         drop(hub);
@@ -372,20 +386,21 @@ impl Core {
         }
         let now = self.now();
         let hub = &mut *hub;
+        let live = &mut hub.live;
         hub.peers.retain(|id, peer| {
             let stays = trusted.contains(id);
             if !stays {
                 tracing::info!(peer = ?id, "no longer trusted");
                 hub.first_request = hub.first_request.max(peer.outgoing.next());
                 peer.machine.end(self.untrusted(id, ErrorCode::Removed));
-                self.act(*id, peer, now);
+                self.act(*id, peer, now, live);
                 self.publish(*id, None);
             }
             stays
         });
         for id in &trusted {
             if !hub.peers.contains_key(id) {
-                hub.peers.insert(*id, Peer::new(self, *id, hub.seed, hub.first_request));
+                hub.peers.insert(*id, Box::new(Peer::new(self, *id, hub.seed, hub.first_request)));
             }
         }
         hub.nearby.retag(&*self.judge, &*self.seam.clock, self.me, &trusted);
@@ -413,7 +428,7 @@ impl Core {
             if peer.standing {
                 peer.machine.want(now, true, eager);
             }
-            self.act(*id, peer, now);
+            self.act(*id, peer, now, &mut hub.live);
         }
         self.wake.notify_one();
     }
@@ -421,16 +436,17 @@ impl Core {
     /// Addresses of trusted peers, heard of somewhere.
     pub(super) fn learn(self: &Arc<Self>, found: &[(DeviceId, SocketAddr)], is_static: bool) {
         let mut hub = self.hub();
+        let Hub { peers, live, .. } = &mut *hub;
         let now = self.now();
         for (id, addr) in found {
-            if let Some(peer) = hub.peers.get_mut(id) {
+            if let Some(peer) = peers.get_mut(id) {
                 let fresh = peer.learn(*addr, is_static, now, false);
                 if is_static {
                     peer.standing = true;
                     peer.machine.want(now, true, true);
                 }
                 peer.machine.addresses(now, true, fresh);
-                self.act(*id, peer, now);
+                self.act(*id, peer, now, live);
             }
         }
         drop(hub);
@@ -475,9 +491,10 @@ impl Core {
         let mut hub = self.hub();
         let now = self.now();
         hub.closed = true;
-        for (id, peer) in &mut hub.peers {
+        let Hub { peers, live, .. } = &mut *hub;
+        for (id, peer) in peers {
             peer.machine.end(code);
-            self.act(*id, peer, now);
+            self.act(*id, peer, now, live);
         }
         hub.handshakes.clear();
     }
@@ -487,7 +504,8 @@ impl Core {
         let mut hub = self.hub();
         let now = self.now();
         let mut count = 0;
-        for (id, peer) in &mut hub.peers {
+        let Hub { peers, live, .. } = &mut *hub;
+        for (id, peer) in peers {
             peer.machine.set_sleep(interval_ms);
             if let Some(active) = peer.current.borrow().as_ref() {
                 let number = quinn::VarInt::from_u32(ErrorCode::Sleeping.number());
@@ -495,7 +513,7 @@ impl Core {
                 count += 1;
             }
             peer.machine.rest(now, ErrorCode::Sleeping);
-            self.act(*id, peer, now);
+            self.act(*id, peer, now, live);
         }
         count
     }

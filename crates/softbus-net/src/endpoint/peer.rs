@@ -136,6 +136,13 @@ impl Peer {
         self.machine.dial_now(now);
     }
 
+    /// Whether anything comes of it by time alone.
+    pub(super) fn needs_time(&self) -> bool {
+        !self.carriers.is_empty()
+            || self.machine.next_timeout().is_some()
+            || (!self.standing && self.machine.is_wanted())
+    }
+
     /// A connection is closed and reported.
     pub(super) fn carrier_gone(&mut self, key: ConnKey) {
         self.carriers.remove(&key);

@@ -277,6 +277,11 @@ impl LinkMachine {
         }
     }
 
+    /// Whether the link is to be up.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Addresses of the peer are known (or none is any more). `fresh`: one of them is new.
     pub fn addresses(&mut self, now: Duration, any: bool, fresh: bool) {
         let first = any && !self.reachable;
