@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use softbus::Bus;
-use softbus::roster::{Event, Update};
+use softbus::roster::{Event, Source, Update};
+use softbus_core::DeviceId;
 use softbus_net::Presence;
 use softbus_task::TaskEvent;
 
@@ -22,6 +23,8 @@ pub(super) struct Ears {
     pub watch: Watch,
     pub trace: Arc<Trace>,
     pub orders: Arc<Vec<TaskOrder>>,
+    /// Of the devices, by their numbers.
+    pub names: Arc<Vec<String>>,
 }
 
 impl Ears {
@@ -153,9 +156,34 @@ impl Ears {
             }
         }
         let said = match &update {
-            Update::Event(numbered) => format!("{:?}", numbered.event),
+            Update::Event(numbered) => self.in_words(&numbered.event),
             Update::Lagged { missed, .. } => format!("missed {missed} roster events"),
         };
         self.log(device, &said);
+    }
+
+    /// A roster's event as a line of the trace. Devices go by name: an id is long, and takes long to write.
+    fn in_words(&self, event: &Event) -> String {
+        let of = |id: &DeviceId| {
+            let index = self.heard.lock().devices.get(id).copied();
+            index.and_then(|index| self.names.get(index)).cloned().unwrap_or_else(|| id.short())
+        };
+        match event {
+            Event::Joined { id } => format!("{} is trusted now", of(id)),
+            Event::Left { id } => format!("{} is not trusted any more", of(id)),
+            Event::RoleChanged { id, role } => format!("role of {}: {role:?}", of(id)),
+            Event::ProfileChanged { id } => format!("profile of {} changed", of(id)),
+            Event::NowChanged { id } => format!("{} tells how it is", of(id)),
+            Event::LinkChanged { id } => format!("link with {} changed", of(id)),
+            Event::PresenceChanged { id, from, to, source } => {
+                let source = match source {
+                    Source::Via { neighbour, hops, rtt_us } => {
+                        format!("via {} and {hops} more, {rtt_us} µs", of(neighbour))
+                    }
+                    source => format!("{source:?}"),
+                };
+                format!("presence of {}: {from:?} -> {to:?} ({source})", of(id))
+            }
+        }
     }
 }

@@ -170,6 +170,7 @@ impl Director {
             watch: sim.watch().clone(),
             trace: Arc::new(trace),
             orders: orders.clone(),
+            names: Arc::new(scenario.devices.iter().map(|device| device.name.clone()).collect()),
         };
         ears.heard.lock().orders = vec![Order::default(); orders.len()];
         let network = Network::new(&sim, &scenario);
