@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::{DeviceId, LinkId};
@@ -49,7 +50,7 @@ pub struct LinkInfo {
 }
 
 /// All links, by peer.
-pub type Links = BTreeMap<DeviceId, LinkInfo>;
+pub type Links = BTreeMap<DeviceId, Arc<LinkInfo>>;
 
 /// Something happened to a link. Delivered in order; a slow reader is told that it missed some.
 #[derive(Clone, PartialEq, Debug)]

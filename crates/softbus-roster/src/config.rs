@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use softbus_core::ServiceName;
 
-use crate::{Declared, limits};
+use crate::{Checked, Declared, limits};
 
 /// Settings of the roster.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct RosterConfig {
     pub sample_every: Duration,
     /// How often neighbours hear how it is even if nothing changed.
     pub tell_every: Duration,
+    /// Profiles that buses of this process have checked already; `None` to check each for oneself.
+    pub checked: Option<Checked>,
 }
 
 impl Default for RosterConfig {
@@ -34,6 +36,7 @@ impl Default for RosterConfig {
             lifetime: limits::LIFETIME,
             sample_every: limits::SAMPLE_EVERY,
             tell_every: limits::TELL_EVERY,
+            checked: None,
         }
     }
 }

@@ -111,7 +111,8 @@ impl Driver {
         let factor = u64::from(config.declared.rate_factor());
         let rate_ops_per_s = u64::try_from(u128::from(rate) * u128::from(factor) / 1000).unwrap_or(u64::MAX);
 
-        let roster = RosterMachine::new(key.clone(), kept.boot, config.tell_every);
+        let mut roster = RosterMachine::new(key.clone(), kept.boot, config.tell_every);
+        roster.share(config.checked.clone());
         let publisher = Publisher::new(roster.view().clone());
         let mut driver = Self {
             author: Author::new(key, kept.version, config.lifetime),

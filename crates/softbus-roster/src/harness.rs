@@ -93,7 +93,7 @@ pub fn machine(bytes: &[u8]) -> bool {
         last_down: None,
     };
     let wall = WallMs(1_700_000_000_000);
-    let sent = machine.links(Arc::new(Links::from([(peer, link)])), now);
+    let sent = machine.links(Arc::new(Links::from([(peer, Arc::new(link))])), now);
     let token = sent.iter().find_map(|action| match action {
         Action::Send { token, .. } => Some(*token),
         _ => None,

@@ -9,6 +9,7 @@
 //! [judge](softbus_net::Judge) decides who is in the roster; a profile proves nothing but its own origin).
 
 pub mod calibrate;
+mod checked;
 mod config;
 mod declared;
 mod driver;
@@ -26,6 +27,7 @@ mod roster;
 mod shelf;
 mod view;
 
+pub use checked::Checked;
 pub use config::RosterConfig;
 pub use declared::{Declared, Overrides, SampleOverride, Values};
 pub use error::{ProfileError, RosterError};

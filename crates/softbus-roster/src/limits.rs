@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Profiles that several buses in one process remember as checked (see [`Checked`](crate::Checked)); past it they begin anew.
+pub const CHECKED: usize = 4 * DEVICES;
 /// Most devices in the roster, this one included.
 pub const DEVICES: usize = softbus_core::limits::ROSTER_DEVICES;
 

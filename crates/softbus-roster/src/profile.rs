@@ -12,7 +12,7 @@ use crate::{ProfileError, limits};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Believed {
     /// As received.
-    pub signed: Signed,
+    pub signed: Arc<Signed>,
     /// What it says.
     pub profile: Arc<StaticProfile>,
     /// Its version and hash.
@@ -25,6 +25,13 @@ impl Believed {
     /// # Errors
     /// What is wrong with them.
     pub fn check(signed: Signed, wall: WallMs) -> Result<Self, ProfileError> {
+        let believed = Self::verify(signed)?;
+        believed.in_time(wall)?;
+        Ok(believed)
+    }
+
+    /// All of it but whether it is in time.
+    pub(crate) fn verify(signed: Signed) -> Result<Self, ProfileError> {
         let profile: StaticProfile = decode(signed.verify(Domain::PROFILE)?)?;
         if profile.id != signed.signer {
             return Err(ProfileError::Signer { signer: signed.signer, subject: profile.id });
@@ -36,14 +43,20 @@ impl Believed {
         if u128::from(life) > limits::LIFETIME_MAX.as_millis() {
             return Err(ProfileError::Lifetime);
         }
+        let digest = Digest { id: profile.id, version: profile.version, hash: signed.hash() };
+        Ok(Self { signed: Arc::new(signed), profile: Arc::new(profile), digest })
+    }
+
+    /// Whether it counts now.
+    pub(crate) fn in_time(&self, wall: WallMs) -> Result<(), ProfileError> {
+        let profile = &self.profile;
         if profile.issued > wall.after(limits::FUTURE) {
             return Err(ProfileError::Future { ahead_s: (profile.issued.0 - wall.0) / 1000 });
         }
         if profile.expires <= wall {
             return Err(ProfileError::Expired { ago_s: (wall.0 - profile.expires.0) / 1000 });
         }
-        let digest = Digest { id: profile.id, version: profile.version, hash: signed.hash() };
-        Ok(Self { signed, profile: Arc::new(profile), digest })
+        Ok(())
     }
 
     /// Whether its time is over.
@@ -112,7 +125,7 @@ impl Author {
         self.version = version;
         self.current = Some(profile.clone());
         let digest = Digest { id: profile.id, version, hash: signed.hash() };
-        Ok(Some(Believed { signed, profile: Arc::new(profile), digest }))
+        Ok(Some(Believed { signed: Arc::new(signed), profile: Arc::new(profile), digest }))
     }
 }
 
@@ -166,7 +179,7 @@ pub(crate) mod tests {
     const NOW: WallMs = WallMs(1_700_000_000_000);
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn good() -> StaticProfile {
+    pub(crate) fn good() -> StaticProfile {
         StaticProfile { id: key(1).id(), version: 5, issued: NOW, expires: NOW.after(DAY), ..draft("a") }
     }
 
@@ -231,7 +244,7 @@ pub(crate) mod tests {
         author.outrun(NOW.0 * 2);
         let fourth = author.issue(draft("b"), WallMs(1000)).unwrap().unwrap();
         assert_eq!(fourth.digest.version, NOW.0 * 2 + 1);
-        assert_eq!(Believed::check(fourth.signed.clone(), WallMs(1000)), Ok(fourth));
+        assert_eq!(Believed::check(Signed::clone(&fourth.signed), WallMs(1000)), Ok(fourth));
     }
 
     #[test]

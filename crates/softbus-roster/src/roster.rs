@@ -145,7 +145,7 @@ impl Roster {
         let view = self.view();
         let entry = view.get(&id).ok_or(RosterError::Unknown(id))?;
         if id == view.me {
-            return entry.now.clone().ok_or(RosterError::NoAnswer(id));
+            return entry.now.as_deref().cloned().ok_or(RosterError::NoAnswer(id));
         }
         let described = entry.profile.is_some();
         match self.ask(id, id, described).await {
@@ -172,8 +172,8 @@ impl Roster {
         self.command(What::Told(peer, Box::new(answer))).await?;
         // The view has it if it was believed, or something newer.
         let known = self.view().get(&about).and_then(|entry| entry.now.clone());
-        let asked = |now: &Sampled| (now.boot, now.profile.sequence) >= (said.boot, said.profile.sequence);
-        known.filter(asked).ok_or(RosterError::NoAnswer(about))
+        let asked = |now: &&Sampled| (now.boot, now.profile.sequence) >= (said.boot, said.profile.sequence);
+        known.as_deref().filter(asked).cloned().ok_or(RosterError::NoAnswer(about))
     }
 
     /// The declared factor of this machine's real speed (1–1000): 250 means that tasks should run at a quarter

@@ -70,9 +70,9 @@ pub struct RosterEntry {
     /// What it is, once heard; signed by it, not expired.
     pub profile: Option<Arc<StaticProfile>>,
     /// How it is right now, as last heard.
-    pub now: Option<Sampled>,
+    pub now: Option<Arc<Sampled>>,
     /// Our link with it, if we have or had one.
-    pub link: Option<LinkInfo>,
+    pub link: Option<Arc<LinkInfo>>,
 }
 
 impl RosterEntry {

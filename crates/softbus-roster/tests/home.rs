@@ -221,7 +221,7 @@ async fn what_matters_is_told_at_once() {
     });
     let took = a.until_of(2, "hot", |e| e.now.as_ref().unwrap().profile.thermal == Thermal::Serious).await;
     assert!(took < Duration::from_millis(1300), "{took:?}");
-    let now = a.of(2).now.clone().unwrap().profile;
+    let now = a.of(2).now.as_ref().unwrap().profile.clone();
     assert_eq!((now.load_permille, now.battery_permille), (400, Some(420)), "foreign load only");
 
     b.roster.set_task_types(vec!["photo/1".into()]).await.unwrap();

@@ -7,6 +7,7 @@ use softbus::{Bus, Declared, KEY_SECRET};
 use softbus_core::DeviceId;
 use softbus_net::seam::memory::{Host, SeededEntropy, VirtualCompute, World};
 use softbus_net::seam::{Entropy, Storage};
+use softbus_roster::Checked;
 use softbus_task::TasksConfig;
 use softbus_trust::DeviceKey;
 
@@ -30,9 +31,19 @@ struct Shared {
     key: Arc<DeviceKey>,
     compute: VirtualCompute,
     tls: Seeded,
-    tasks: TasksConfig,
-    keys: Option<Arc<KeyLines>>,
+    common: Common,
     state: Mutex<State>,
+}
+
+/// What devices of one simulation share.
+#[derive(Clone, Default)]
+pub(crate) struct Common {
+    /// Settings of their task rooms.
+    pub tasks: TasksConfig,
+    /// Where their TLS secrets go.
+    pub keys: Option<Arc<KeyLines>>,
+    /// Profiles that one of them has checked.
+    pub checked: Checked,
 }
 
 struct State {
@@ -48,8 +59,7 @@ impl Device {
         index: usize,
         spec: DeviceSpec,
         (seed, crypto): (u64, Crypto),
-        tasks: TasksConfig,
-        keys: Option<Arc<KeyLines>>,
+        common: Common,
     ) -> Self {
         let host = world.host(&spec.name);
         host.kill();
@@ -70,7 +80,7 @@ impl Device {
         host.clock().set_drift_ppm(spec.clock_drift_ppm);
         host.disk().set_capacity(spec.disk.capacity_bytes);
         let state = State { mode: DeviceState::Off, bus: None, run: 0 };
-        let shared = Shared { index, spec, host, key, compute, tls, tasks, keys, state: Mutex::new(state) };
+        let shared = Shared { index, spec, host, key, compute, tls, common, state: Mutex::new(state) };
         Self(Arc::new(shared))
     }
 
@@ -150,9 +160,10 @@ impl Device {
             .port(PORT)
             .link_budget(spec.link_budget)
             .tls_provider(shared.tls.provider())
+            .roster(|roster| roster.checked = Some(shared.common.checked.clone()))
             .battery_floor_permille(spec.battery.map_or(0, |battery| battery.floor_permille))
-            .tasks(shared.tasks.clone());
-        if let Some(keys) = &shared.keys {
+            .tasks(shared.common.tasks.clone());
+        if let Some(keys) = &shared.common.keys {
             builder = builder.key_log(keys.clone());
         }
         if spec.runs_tasks {

@@ -15,7 +15,7 @@ use softbus_trust::{Grant, Role};
 use tokio::time::{Instant, timeout};
 
 use crate::SimError;
-use crate::device::Device;
+use crate::device::{Common, Device};
 use crate::key_lines::KeyLines;
 use crate::scenario::{Crypto, DeviceSpec};
 use crate::watch::Watch;
@@ -30,8 +30,7 @@ pub struct Sim {
     crypto: Crypto,
     world: World,
     devices: Vec<Device>,
-    tasks: TasksConfig,
-    keys: Option<Arc<KeyLines>>,
+    common: Common,
     watch: Watch,
 }
 
@@ -89,8 +88,7 @@ impl Sim {
             crypto,
             world: World::new(seed),
             devices: Vec::new(),
-            tasks: TasksConfig::default(),
-            keys: None,
+            common: Common::default(),
             watch: Watch::begin(),
         }
     }
@@ -112,20 +110,19 @@ impl Sim {
 
     /// Settings of the task room of devices that are added from now on.
     pub fn set_tasks(&mut self, tasks: TasksConfig) {
-        self.tasks = tasks;
+        self.common.tasks = tasks;
     }
 
     /// Where the TLS secrets of devices that are added from now on go.
     pub fn set_key_log(&mut self, keys: Arc<KeyLines>) {
-        self.keys = Some(keys);
+        self.common.keys = Some(keys);
     }
 
     /// Adds a device; it is off.
     pub fn add(&mut self, spec: DeviceSpec) -> Device {
         self.watch.add_device(&spec);
         let index = self.devices.len();
-        let kept = (self.tasks.clone(), self.keys.clone());
-        let device = Device::new(&self.world, index, spec, (self.seed, self.crypto), kept.0, kept.1);
+        let device = Device::new(&self.world, index, spec, (self.seed, self.crypto), self.common.clone());
         self.devices.push(device.clone());
         device
     }

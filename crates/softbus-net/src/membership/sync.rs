@@ -240,7 +240,7 @@ impl Keeper {
     pub(super) async fn keep_in_step(self: Arc<Self>, net: Net) {
         let (mut events, mut news, links) = (net.events(), self.news.subscribe(), net.links());
         let linked = || -> Vec<DeviceId> {
-            let online = |info: &&crate::LinkInfo| info.presence != Presence::Offline;
+            let online = |info: &&Arc<crate::LinkInfo>| info.presence != Presence::Offline;
             links.borrow().values().filter(online).map(|info| info.peer).take(limits::LINKS).collect()
         };
         let mut due: BTreeSet<DeviceId> = linked().into_iter().collect();

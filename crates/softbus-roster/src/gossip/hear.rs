@@ -1,6 +1,7 @@
 //! What others say: requests and answers, checked and taken in, and what is answered.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::roster::{self as wire, Digest, Gossip, Now};
@@ -62,7 +63,7 @@ impl RosterMachine {
             }
             let Some(rest) = room.checked_sub(believed.signed.body.len()) else { break };
             room = rest;
-            answer.profiles.push(believed.signed.clone());
+            answer.profiles.push(Signed::clone(&believed.signed));
         }
     }
 
@@ -82,9 +83,10 @@ impl RosterMachine {
         }
         let book = self.books.get_mut(id)?;
         if own && book.now_signed.is_none() {
-            book.now_signed = present::sign(&*self.signer, self.boot, &book.now.as_ref()?.profile);
+            book.now_signed =
+                present::sign(&*self.signer, self.boot, &book.now.as_ref()?.profile).map(Arc::new);
         }
-        Some(Now { age_ms, signed: book.now_signed.clone()? })
+        Some(Now { age_ms, signed: book.now_signed.as_deref()?.clone() })
     }
 
     /// Takes in what a message says. Returns how many profiles were news.
@@ -163,7 +165,7 @@ impl RosterMachine {
         {
             return false;
         }
-        let believed = match Believed::check(signed, wall) {
+        let believed = match self.believe(signed, wall) {
             Ok(believed) => believed,
             Err(error) => {
                 tracing::debug!(%subject, %from, %error, "refused a profile");
@@ -184,7 +186,7 @@ impl RosterMachine {
             actions.push(Action::Outrun(digest.version));
             return false;
         }
-        actions.push(Action::Persist(believed.signed.clone()));
+        actions.push(Action::Persist(Signed::clone(&believed.signed)));
         self.accept(believed, Some(from));
         true
     }
@@ -235,8 +237,8 @@ impl RosterMachine {
         }
         let book = self.book(id);
         let at = now.checked_sub(age).unwrap_or(now);
-        book.now = Some(Sampled { boot: said.boot, at, from, profile: sane(said.profile) });
-        book.now_signed = Some(heard.signed);
+        book.now = Some(Arc::new(Sampled { boot: said.boot, at, from, profile: sane(said.profile) }));
+        book.now_signed = Some(Arc::new(heard.signed));
         self.touched.insert(id);
     }
 

@@ -4,6 +4,7 @@
 //! Per neighbour there is a list of what is still to be told (`peer.rs`) instead of a queue of messages:
 //! however much happens while a request is under way, the next one carries only how things are by then.
 
+mod claims;
 mod hear;
 mod peer;
 mod sight;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::wire::roster::{self as wire, Claim, Gossip};
+use softbus_core::wire::roster::{self as wire, Gossip};
 use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, Signer, StaticProfile, WallMs};
 use softbus_net::{Group, LinkInfo, Links, Presence};
 use softbus_trust::Role;
@@ -23,7 +24,10 @@ use tokio::time::Instant;
 
 use crate::matters::by_a_part;
 use crate::profile::Believed;
-use crate::{Event, Numbered, ProfileError, RosterEntry, RosterView, Sampled, Source, limits, matters};
+use crate::{
+    Checked, Event, Numbered, ProfileError, RosterEntry, RosterView, Sampled, Source, limits, matters,
+};
+use claims::Claims;
 use peer::Peer;
 
 /// How often the machine looks for what has grown old.
@@ -107,19 +111,19 @@ pub enum Failure {
 #[derive(Default)]
 struct Book {
     profile: Option<Believed>,
-    now: Option<Sampled>,
+    now: Option<Arc<Sampled>>,
     /// That, as its device signed it; for our own, once it is told.
-    now_signed: Option<Signed>,
+    now_signed: Option<Arc<Signed>>,
     /// The last dynamic profile an event was emitted for.
-    now_told: Option<DynamicProfile>,
+    now_told: Option<Arc<Sampled>>,
     /// The boot of the device by its own word, and when it last spoke in it.
     boot: Option<(u64, Instant)>,
-    /// What neighbours say of it, and the boot they said it in.
-    claims: BTreeMap<DeviceId, (u64, Claim)>,
-    /// We lost sight of it ourselves; till then what others say does not count.
-    held: Option<Instant>,
+    /// What neighbours say of it.
+    claims: Claims,
+    /// The boot in which it says what it says of others, as of its last word; `None` if it says nothing.
+    claims_in: Option<u64>,
     /// Link quality as of the last event.
-    link_told: Option<LinkInfo>,
+    link_told: Option<Arc<LinkInfo>>,
     /// Requests it may still send now, in thousandths, and as of when.
     credit: Option<(u64, Instant)>,
 }
@@ -130,9 +134,13 @@ pub struct RosterMachine {
     signer: Arc<dyn Signer + Send + Sync>,
     boot: u64,
     tell_every: Duration,
+    checked: Option<Checked>,
     trust: Trust,
     links: Arc<Links>,
-    books: BTreeMap<DeviceId, Book>,
+    /// Boxed, as a node of the map has room for eleven.
+    books: BTreeMap<DeviceId, Box<Book>>,
+    /// Of whom we lost sight ourselves; till then what others say of it does not count.
+    held: BTreeMap<DeviceId, Instant>,
     peers: BTreeMap<DeviceId, Peer>,
     /// Profiles under way, and from whom.
     fetching: BTreeMap<DeviceId, DeviceId>,
@@ -154,9 +162,11 @@ impl RosterMachine {
             signer,
             boot,
             tell_every,
+            checked: None,
             trust: Trust::default(),
             links: Arc::default(),
-            books: BTreeMap::from([(me, Book::default())]),
+            books: BTreeMap::from([(me, Box::default())]),
+            held: BTreeMap::new(),
             peers: BTreeMap::new(),
             fetching: BTreeMap::new(),
             sequence: 0,
@@ -169,6 +179,11 @@ impl RosterMachine {
         };
         machine.refresh(None);
         machine
+    }
+
+    /// Profiles found good by others in this process are not checked again.
+    pub fn share(&mut self, checked: Option<Checked>) {
+        self.checked = checked;
     }
 
     /// Nth start of this device.
@@ -198,7 +213,7 @@ impl RosterMachine {
     /// # Errors
     /// Why it is not taken.
     pub fn restore(&mut self, signed: Signed, wall: WallMs) -> Result<(), ProfileError> {
-        let believed = Believed::check(signed, wall)?;
+        let believed = self.believe(signed, wall)?;
         let id = believed.digest.id;
         if id != self.me && self.trust.devices.contains_key(&id) {
             self.book(id).profile = Some(believed);
@@ -206,6 +221,13 @@ impl RosterMachine {
             self.refresh(None);
         }
         Ok(())
+    }
+
+    pub(super) fn believe(&self, signed: Signed, wall: WallMs) -> Result<Believed, ProfileError> {
+        let Some(checked) = &self.checked else { return Believed::check(signed, wall) };
+        let believed = checked.verify(signed)?;
+        believed.in_time(wall)?;
+        Ok(believed)
     }
 
     /// Whom we trust changed. The removed vanish at once.
@@ -223,8 +245,9 @@ impl RosterMachine {
         let gone: Vec<_> =
             self.trust.devices.keys().filter(|id| !trust.devices.contains_key(id)).copied().collect();
         for id in &gone {
-            self.books.remove(id);
             self.silence(id);
+            self.books.remove(id);
+            self.held.remove(id);
             for peer in self.peers.values_mut() {
                 peer.forget(id);
             }
@@ -275,8 +298,8 @@ impl RosterMachine {
         let profile = DynamicProfile { sequence: self.sequence, ..profile };
         let (me, boot) = (self.me, self.boot);
         let book = self.book(me);
-        let at_once = book.now_told.as_ref().is_none_or(|told| matters(told, &profile));
-        book.now = Some(Sampled { boot, at: now, from: me, profile });
+        let at_once = book.now_told.as_ref().is_none_or(|told| matters(&told.profile, &profile));
+        book.now = Some(Arc::new(Sampled { boot, at: now, from: me, profile }));
         book.now_signed = None;
         if at_once {
             self.peers.values_mut().for_each(|peer| peer.now_due = true);
@@ -370,7 +393,7 @@ impl RosterMachine {
 
     /// When something is due without anything happening. Always within a second or so of `now`.
     pub fn deadline(&self, now: Instant) -> Instant {
-        let holds = self.books.values().filter_map(|book| book.held);
+        let holds = self.held.values().copied();
         let own = self.books.get(&self.me).is_some_and(|book| book.now.is_some());
         let peers = self
             .peers
@@ -381,8 +404,10 @@ impl RosterMachine {
 
     /// Follows the links from `before` to `after`: who can be spoken to, who was lost.
     fn follow(&mut self, before: &Links, after: &Links, now: Instant) {
-        let ids: Vec<_> = self.trust.devices.keys().copied().collect();
-        for id in ids {
+        // Whoever is in none of these has and had no link.
+        let linked: BTreeSet<_> =
+            before.keys().chain(after.keys()).chain(self.peers.keys()).copied().collect();
+        for id in linked.into_iter().filter(|id| self.trust.devices.contains_key(id)).collect::<Vec<_>>() {
             let (old, new) = (before.get(&id), after.get(&id));
             if old == new && self.peers.contains_key(&id) == (awake(new) && self.speaks(&id)) {
                 continue;
@@ -391,11 +416,10 @@ impl RosterMachine {
             // That a link rests for long is no loss.
             let was = old.is_some_and(|link| link.presence != Presence::Offline && !link.resting);
             let is = new.is_some_and(|link| link.presence != Presence::Offline);
-            let book = self.book(id);
             if was && !is {
-                book.held = Some(now + limits::HOLD_DOWN);
+                self.held.insert(id, now + limits::HOLD_DOWN);
             } else if is {
-                book.held = None;
+                self.held.remove(&id);
             }
             let generation = new.map_or(0, |link| link.generation);
             let has = self.peers.get(&id).map(|peer| peer.generation);
@@ -415,11 +439,7 @@ impl RosterMachine {
     /// tells all anew.
     fn silence(&mut self, id: &DeviceId) {
         self.drop_peer(id);
-        for (other, book) in &mut self.books {
-            if book.claims.remove(id).is_some() {
-                self.touched.insert(*other);
-            }
-        }
+        self.forget_claims_of(id);
     }
 
     fn drop_peer(&mut self, id: &DeviceId) {
@@ -452,12 +472,7 @@ impl RosterMachine {
     /// Makes the entries of touched devices anew and notes what changed.
     fn refresh(&mut self, now: Option<Instant>) {
         if let Some(now) = now {
-            for (id, book) in &mut self.books {
-                if book.held.is_some_and(|until| now >= until) {
-                    book.held = None;
-                    self.touched.insert(*id);
-                }
-            }
+            self.touched.extend(self.held.extract_if(.., |_, until| now >= *until).map(|(id, _)| id));
         }
         for id in std::mem::take(&mut self.touched) {
             let new = self.entry(&id);
@@ -506,18 +521,18 @@ impl RosterMachine {
         }
         let Some(book) = self.books.get_mut(&id) else { return };
         let mut changed = Vec::new();
-        let now = new.now.as_ref().map(|now| &now.profile);
-        let news = match (&book.now_told, now) {
+        let news = match (&book.now_told, &new.now) {
             (Some(told), Some(now)) => {
-                matters(told, now) || old.now.as_ref().map(|o| o.boot) != new.now.as_ref().map(|n| n.boot)
+                matters(&told.profile, &now.profile)
+                    || old.now.as_ref().map(|o| o.boot) != new.now.as_ref().map(|n| n.boot)
             }
             (told, now) => told.is_some() != now.is_some(),
         };
         if news {
-            book.now_told = now.cloned();
+            book.now_told.clone_from(&new.now);
             changed.push(Event::NowChanged { id });
         }
-        if link_matters(book.link_told.as_ref(), new.link.as_ref()) {
+        if link_matters(book.link_told.as_deref(), new.link.as_deref()) {
             book.link_told.clone_from(&new.link);
             changed.push(Event::LinkChanged { id });
         }
@@ -573,7 +588,7 @@ fn blank(entry: &RosterEntry) -> RosterEntry {
     RosterEntry { profile: None, now: None, link: None, ..entry.clone() }
 }
 
-fn awake(link: Option<&LinkInfo>) -> bool {
+fn awake(link: Option<&Arc<LinkInfo>>) -> bool {
     link.is_some_and(|link| matches!(link.presence, Presence::Online | Presence::Suspect))
 }
 

@@ -29,10 +29,10 @@ impl RosterMachine {
 
     fn hearsay(&self, id: &DeviceId) -> (Presence, Source) {
         let Some(book) = self.books.get(id) else { return (Presence::Offline, Source::Nobody) };
-        if book.held.is_some() {
+        if self.held.contains_key(id) {
             return (Presence::Offline, Source::Direct);
         }
-        let claims = book.claims.iter().filter_map(|(neighbour, (_, claim))| {
+        let claims = book.claims.iter().filter_map(|(neighbour, claim)| {
             let link = self.links.get(neighbour)?;
             // A word may be heard before or after its link is awake.
             if !self.peers.contains_key(neighbour) || claim.seen == Seen::Offline {
@@ -75,11 +75,10 @@ impl RosterMachine {
     pub(super) fn hear_claims(&mut self, from: DeviceId, boot: u64, all: bool, claims: Vec<Claim>) {
         let me = self.me;
         // What it said before it restarted, it does not say any more.
-        for (id, book) in &mut self.books {
-            let stale = book.claims.get(&from).is_some_and(|(said_in, _)| all || *said_in != boot);
-            if stale && book.claims.remove(&from).is_some() {
-                self.touched.insert(*id);
-            }
+        let said_in = self.book(from).claims_in.replace(boot);
+        if said_in.is_some_and(|before| all || before != boot) {
+            self.forget_claims_of(&from);
+            self.book(from).claims_in = Some(boot);
         }
         for claim in claims {
             let own = claim.id == me || claim.id == from;
@@ -91,16 +90,29 @@ impl RosterMachine {
             if claim.seen == Seen::Offline {
                 book.claims.remove(&from);
             } else {
-                book.claims.insert(from, (boot, claim));
+                book.claims.insert(from, claim);
             }
             self.touched.insert(claim.id);
+        }
+    }
+
+    /// A neighbour says nothing any more.
+    pub(super) fn forget_claims_of(&mut self, neighbour: &DeviceId) {
+        let Some(said_in) = self.books.get_mut(neighbour).map(|book| book.claims_in.take()) else { return };
+        if said_in.is_none() {
+            return;
+        }
+        for (id, book) in &mut self.books {
+            if book.claims.remove(neighbour) {
+                self.touched.insert(*id);
+            }
         }
     }
 
     /// What a neighbour says counts only while it is awake and speaks with us.
     pub(super) fn touch_claimed_by(&mut self, neighbour: &DeviceId) {
         for (id, book) in &self.books {
-            if book.claims.contains_key(neighbour) {
+            if book.claims.of(neighbour) {
                 self.touched.insert(*id);
             }
         }

@@ -78,10 +78,8 @@ impl RosterMachine {
             }
         }
 
-        let mut nothing = gossip.clone();
-        nothing.boot = 0;
         let peer = self.peers.get_mut(&to)?;
-        if nothing.is_empty() {
+        if gossip.is_empty() {
             // What was noted turned out to be no news for this peer.
             peer.digests.clear();
             peer.claims.clear();

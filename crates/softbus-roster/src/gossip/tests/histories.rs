@@ -1,5 +1,7 @@
 //! Whatever happens in whatever order, all come to one roster.
 
+use softbus_core::wire::roster::Claim;
+
 use super::*;
 
 #[derive(Clone, Debug)]

@@ -215,7 +215,7 @@ impl Home {
                 if let Some((presence, resting)) = self.still.get(&(*a, *b)) {
                     (link.presence, link.resting) = (*presence, *resting);
                 }
-                links.insert(id(other), link);
+                links.insert(id(other), Arc::new(link));
             }
         }
         let actions = self.devices[i].machine.links(Arc::new(links), self.now);

@@ -1,5 +1,7 @@
 //! Single walks: what a person would tell of it.
 
+use softbus_core::wire::roster::Claim;
+
 use super::*;
 
 #[test]
