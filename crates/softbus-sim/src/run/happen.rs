@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Director;
-use crate::device::Device;
+use crate::device::{Device, GOODBYE};
 use crate::record::DeviceState;
 use crate::scenario::{RoleSpec, WaySpec, What};
 
@@ -55,9 +55,15 @@ impl Director {
             }
             What::Shutdown { device, down } => {
                 let device = self.find(device)?;
+                if device.mode() == DeviceState::Asleep {
+                    // Whoever shuts it down wakes it.
+                    device.set_mode(DeviceState::Up);
+                    self.network.wake(&device);
+                }
                 let off = device.clone();
                 self.sim.spawn(async move { off.shutdown(DRAIN).await });
-                Some(((*down)?.max(DRAIN + Duration::from_secs(3)), Undo::Start(device.index())))
+                let least = DRAIN + GOODBYE + Duration::from_secs(1);
+                Some(((*down)?.max(least), Undo::Start(device.index())))
             }
             What::Lose { device } => {
                 let device = self.find(device)?;
