@@ -276,6 +276,10 @@ pub(crate) fn micros(span: Duration) -> u64 {
 pub struct Spread {
     /// How many.
     pub count: u64,
+    /// From a PIN's being shown to its being accepted with the other device in the circle, p50 and p99. Nobody takes time to
+    /// read and type.
+    #[serde(default)]
+    pub pairing_us: Spread,
     /// Least.
     pub min: u64,
     /// Half are below.

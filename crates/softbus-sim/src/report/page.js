@@ -45,6 +45,7 @@ function cards() {
     spread("Fail-over, p50", SUMMARY.failover_us, spanOf),
     spread("Discovery, p50", SUMMARY.discovery_us, spanOf),
     spread("Presence, p50", SUMMARY.presence_us, spanOf),
+    SUMMARY.pairing_us.count > 0 && spread("Pairing, p50", SUMMARY.pairing_us, spanOf),
     spread("Placement regret, p50", SUMMARY.regret_permille, percent),
     fact("Faults met", [count(faults)], `${Object.keys(SUMMARY.faults).length} sorts`),
     fact("Bytes sent", bytesOf(SUMMARY.bytes), `${words(bytesOf(SUMMARY.bytes / devices))} per device; ${datagrams} datagrams, ${digits((lost / Math.max(1, SUMMARY.datagrams)) * 100)}\u202f% lost`),

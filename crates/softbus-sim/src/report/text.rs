@@ -96,6 +96,7 @@ fn spreads(record: &Record, lines: &mut Lines) {
         lines.spread_row(name, columns(spread, span));
     }
     lines.spread_row("regret", columns(&summary.regret_permille, percent));
+        ("pairing", &summary.pairing_us),
 }
 
 fn columns(spread: &Spread, figure: fn(u64) -> String) -> [String; 5] {

@@ -143,6 +143,12 @@ impl Director {
                 continue;
             }
             let fixed = |view: &softbus::RosterView| -> BTreeMap<DeviceId, Option<u64>> {
+            let are_in = |bus: &softbus::Bus| -> Vec<CircleId> {
+                bus.circles().circles().circles.keys().copied().collect()
+            };
+            if are_in(&bus_a) != are_in(&bus_b) {
+                continue; // one of them has not come in yet
+            }
                 let version = |e: &softbus::RosterEntry| e.profile.as_ref().map(|profile| profile.version);
                 view.entries.iter().map(|(id, entry)| (*id, version(entry))).collect()
             };

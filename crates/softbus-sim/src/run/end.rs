@@ -176,6 +176,7 @@ impl Director {
         let stats = self.sim.world().net().stats();
         Summary {
             discovery_us: Spread::of(heard.discovery_us.clone()),
+            pairing_us: Spread::of(heard.pairing_us.clone()),
             presence_us: Spread::of(heard.presence_us.clone()),
             handover_us: downtimes(false),
             failover_us: downtimes(true),

@@ -8,6 +8,7 @@ function spreads() {
   const since = (part) => RECORD.tasks.filter((task) => task[part] !== null).map((task) => Math.max(0, task[part] - task.submitted_us));
   const rows = [
     { name: "Discovery", says: "from its start to being seen", spread: SUMMARY.discovery_us },
+    { name: "Pairing", says: "from a PIN's being shown to being in", spread: SUMMARY.pairing_us },
     { name: "Presence", says: "from loss or return to being held so", spread: SUMMARY.presence_us },
     { name: "Hand-over", says: "last step there to first step here", spread: SUMMARY.handover_us, values: downtimes(false), colour: "accent" },
     { name: "Fail-over", says: "last step there to first step here", spread: SUMMARY.failover_us, values: downtimes(true), colour: "lost" },
