@@ -148,7 +148,7 @@ pub struct TaskRecord {
     pub placed: Option<Placed>,
 }
 
-/// A task on a device, for a while.
+/// A task on a device, for a while: steps without a pause of more than a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RunSpan {
     /// Device.

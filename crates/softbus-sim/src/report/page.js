@@ -47,7 +47,7 @@ function cards() {
     spread("Presence, p50", SUMMARY.presence_us, spanOf),
     SUMMARY.pairing_us.count > 0 && spread("Pairing, p50", SUMMARY.pairing_us, spanOf),
     spread("Placement regret, p50", SUMMARY.regret_permille, percent),
-    fact("Faults met", [count(faults)], `${Object.keys(SUMMARY.faults).length} sorts`),
+    fact("Faults met", [count(faults)], `of ${noun(Object.keys(SUMMARY.faults).length, "sorts")}`),
     fact("Bytes sent", bytesOf(SUMMARY.bytes), `${words(bytesOf(SUMMARY.bytes / devices))} per device; ${datagrams} datagrams, ${digits((lost / Math.max(1, SUMMARY.datagrams)) * 100)}\u202f% lost`),
     fact("Energy", joulesOf(SUMMARY.energy_j), `${words(joulesOf(SUMMARY.energy_j / devices))} per device`),
     SUMMARY.real_s > 0 && fact("Speed", [digits(END / 1e6 / SUMMARY.real_s), "×"], `${digits(SUMMARY.real_s)} s real, ${words(bytesOf(SUMMARY.memory_bytes))} of memory`),

@@ -25,7 +25,7 @@ function invariantTable() {
 }
 
 // A table that is searched, sorted and shown a page at a time. `columns`: { name, text, sort, cell, n }.
-function listing({ id, items, columns, words, more, empty, noun, order = 0, down = false }) {
+function listing({ id, items, columns, words, more, empty, noun: things, order = 0, down = false }) {
   if (!items.length) { put(id, h("p", { class: "empty", text: empty })); return; }
   const state = { order, down, shown: PAGE, search: "" };
   const body = h("tbody"), found = h("span", { class: "found", role: "status" }), rest = h("div", { class: "more" }, h("button", { type: "button", text: "Show more", onclick: () => { state.shown += PAGE * 4; draw(); } }));
@@ -35,10 +35,10 @@ function listing({ id, items, columns, words, more, empty, noun, order = 0, down
     part.sort((a, b) => { const [x, y] = [key(a), key(b)]; return (x < y ? -1 : x > y ? 1 : 0) * (state.down ? -1 : 1); });
     heads.forEach((head, at) => { if (at === state.order) head.setAttribute("aria-sort", state.down ? "descending" : "ascending"); else head.removeAttribute("aria-sort"); });
     body.replaceChildren(...part.slice(0, state.shown).flatMap((item) => rowOfItem(item, columns, more)));
-    found.textContent = part.length === items.length ? `${count(items.length)} ${noun}` : `${count(part.length)} of ${count(items.length)} ${noun}`;
+    found.textContent = part.length === items.length ? noun(items.length, things) : `${count(part.length)} of ${noun(items.length, things)}`;
     rest.hidden = part.length <= state.shown;
   };
-  const search = items.length > 8 ? h("input", { type: "search", placeholder: "Search", "aria-label": `Search ${noun}`, oninput: (event) => { state.search = event.target.value.toLowerCase(); state.shown = PAGE; draw(); } }) : null;
+  const search = items.length > 8 ? h("input", { type: "search", placeholder: "Search", "aria-label": `Search ${things}`, oninput: (event) => { state.search = event.target.value.toLowerCase(); state.shown = PAGE; draw(); } }) : null;
   put(id, h("div", { class: "filter" }, search, found), h("div", { class: "table scroll" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), body)), rest);
   draw();
 }
