@@ -298,6 +298,9 @@ impl Spread {
             let at = (values.len() * permille).div_ceil(1000).max(1) - 1;
             values.get(at).copied().unwrap_or(0)
         };
+    /// Of each queue and table that `queues-bounded` looks at: how full it was at most on any device, when it was looked at.
+    #[serde(default)]
+    pub fullest: BTreeMap<String, Fullest>,
         let (min, max) = (values.first().copied().unwrap_or(0), values.last().copied().unwrap_or(0));
         Self { count: values.len() as u64, min, p50: rank(500), p99: rank(990), max }
     }
@@ -306,6 +309,15 @@ impl Spread {
 impl Record {
     /// Virtual seconds per real second.
     pub fn speed(&self) -> f64 {
+/// How full something was that has a limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Fullest {
+    /// So many at most.
+    pub held: u64,
+    /// The limit.
+    pub most: u64,
+}
+
         self.duration_us as f64 / 1e6 / self.summary.real_s.max(1e-9)
     }
 

@@ -186,6 +186,7 @@ impl Director {
             energy_j: self.bodies.iter().map(super::Body::energy_j).sum(),
             tasks: states,
             faults: heard.faults.clone(),
+            fullest: self.fullest(),
             ..Summary::default()
         }
     }
