@@ -15,13 +15,14 @@ const jump = (us) => h("button", { type: "button", class: "link", title: "Go to 
 const cell = (child, kind) => h("td", { class: kind }, child);
 
 function invariantTable() {
-  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: "No invariant was checked in this run." })); return; }
-  const rows = [...RECORD.invariants].sort((a, b) => (b.violations.length > 0) - (a.violations.length > 0)).map((invariant) => {
-    const bad = invariant.violations.length, verdict = bad ? ["bad", `violated ${count(bad)}×`] : invariant.checked ? ["good", "held"] : ["warn", "never checked"];
+  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: "This run has no invariants." })); return; }
+  const order = ["violated", "held", "not-looked-at"];
+  const rows = [...RECORD.invariants].sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict)).map((invariant) => {
+    const bad = invariant.violations.length, verdict = { violated: ["bad", `violated ${count(bad)}×`], held: ["good", "held"] }[invariant.verdict] ?? ["warn", "not looked at"];
     const shown = invariant.violations.slice(0, 5).map((violation) => h("p", { class: "counter", dir: "auto" }, jump(violation.at_us), named(violation.text, 1500)));
     return h("tr", {}, cell(h("span", { class: `pill ${verdict[0]}`, text: verdict[1] })), h("td", {}, h("strong", {}, named(invariant.name, 120)), h("div", {}, h("span", { class: "hint" }, named(invariant.says, 400))), shown, bad > shown.length ? h("p", { class: "hint", text: `and ${count(bad - shown.length)} more` }) : null), cell(count(invariant.checked), "n"));
   });
-  put("invariants", h("div", { class: "table" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { text: "verdict", scope: "col" }), h("th", { text: "invariant", scope: "col" }), h("th", { text: "checks", class: "n", scope: "col" }))), h("tbody", {}, rows))));
+  put("invariants", h("div", { class: "table" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { text: "verdict", scope: "col" }), h("th", { text: "invariant", scope: "col" }), h("th", { text: "times looked at", class: "n", scope: "col" }))), h("tbody", {}, rows))));
 }
 
 // A table that is searched, sorted and shown a page at a time. `columns`: { name, text, sort, cell, n }.
