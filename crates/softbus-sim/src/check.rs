@@ -2,7 +2,7 @@
 
 mod shrink;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -37,8 +37,8 @@ pub struct CheckOptions {
 pub struct Checked {
     /// Seeds that ran to their end, or to their first violation.
     pub seeds: u64,
-    /// Times that any invariant was looked at.
-    pub looked: u64,
+    /// How often each invariant was looked at, in all of them.
+    pub looked: BTreeMap<String, u64>,
     /// Datagrams sent in all.
     pub datagrams: u64,
     /// Virtual time of all runs, in microseconds.
@@ -158,7 +158,9 @@ impl Checked {
         self.seeds += 1;
         self.failures.extend(failure(seed, &ran));
         if let Ok(record) = ran {
-            self.looked += record.invariants.iter().map(|invariant| invariant.checked).sum::<u64>();
+            for invariant in record.invariants {
+                *self.looked.entry(invariant.name).or_default() += invariant.checked;
+            }
             self.datagrams += record.summary.datagrams;
             self.virtual_us += record.duration_us;
             self.moves += record.tasks.iter().map(|task| task.moves.len() as u64).sum::<u64>();

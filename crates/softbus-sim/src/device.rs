@@ -19,6 +19,8 @@ use crate::work::Work;
 
 /// The port of every device.
 pub const PORT: u16 = 4000;
+/// How long a device that shuts down has for its goodbyes, once its tasks have left.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A device. Clones are handles to the same.
 #[derive(Clone)]
@@ -219,7 +221,8 @@ impl Device {
     /// It shuts down in order.
     pub(crate) async fn shutdown(&self, drain: Duration) {
         if let Some(bus) = self.bus() {
-            bus.shutdown_within(drain).await;
+            // It may fall asleep meanwhile.
+            let _ = tokio::time::timeout(drain + GOODBYE, bus.shutdown_within(drain)).await;
         }
         self.kill();
     }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::scenario::Crypto;
 
@@ -42,7 +43,7 @@ pub struct Record {
     pub traffic: Vec<Traffic>,
     /// Interval of all samples.
     pub sample_every_us: u64,
-    /// Each invariant, and how often it was checked.
+    /// Each invariant, and how often it was looked at.
     pub invariants: Vec<InvariantRecord>,
     /// Figures of the whole run.
     pub summary: Summary,
@@ -148,7 +149,7 @@ pub struct TaskRecord {
     pub placed: Option<Placed>,
 }
 
-/// A task on a device, for a while.
+/// A task on a device, for a while: steps without a pause of more than a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RunSpan {
     /// Device.
@@ -213,17 +214,52 @@ pub struct Traffic {
     pub lost: u64,
 }
 
-/// An invariant and what was found.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+/// An invariant and what was found. Written with its `verdict`, which follows from the rest.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 pub struct InvariantRecord {
     /// Its name.
     pub name: String,
     /// What it says.
     pub says: String,
-    /// How often it was checked.
+    /// How often it was looked at: whenever it could have been found violated.
     pub checked: u64,
     /// Violations: at most the first few.
     pub violations: Vec<ViolationRecord>,
+}
+
+/// What a run says of an invariant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It was looked at, and held each time.
+    Held,
+    /// It was found violated.
+    Violated,
+    /// Nothing came up that could have violated it: the run says nothing of it.
+    NotLookedAt,
+}
+
+impl InvariantRecord {
+    /// What the run says of it.
+    pub fn verdict(&self) -> Verdict {
+        match (self.violations.is_empty(), self.checked) {
+            (false, _) => Verdict::Violated,
+            (true, 0) => Verdict::NotLookedAt,
+            (true, _) => Verdict::Held,
+        }
+    }
+}
+
+impl Serialize for InvariantRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut record = serializer.serialize_struct("InvariantRecord", 5)?;
+        record.serialize_field("name", &self.name)?;
+        record.serialize_field("says", &self.says)?;
+        record.serialize_field("verdict", &self.verdict())?;
+        record.serialize_field("checked", &self.checked)?;
+        record.serialize_field("violations", &self.violations)?;
+        record.end()
+    }
 }
 
 /// A violation.
@@ -240,6 +276,10 @@ pub struct ViolationRecord {
 pub struct Summary {
     /// From a device's start to its being seen by discovery, p50 and p99.
     pub discovery_us: Spread,
+    /// From a PIN's being shown to its being accepted with the other device in the circle, p50 and p99. Nobody takes time to
+    /// read and type.
+    #[serde(default)]
+    pub pairing_us: Spread,
     /// From an undisturbed device's loss or return to its being held for offline or online, p50 and p99.
     pub presence_us: Spread,
     /// Hand-overs that somebody ordered: last step there to first step here.
@@ -258,12 +298,24 @@ pub struct Summary {
     pub tasks: BTreeMap<String, u64>,
     /// Which faults the run met, and how often.
     pub faults: BTreeMap<String, u64>,
+    /// Of each queue and table that `queues-bounded` looks at: how full it was at most on any device, when it was looked at.
+    #[serde(default)]
+    pub fullest: BTreeMap<String, Fullest>,
     /// Which places of the code said something, and how often (`room::module: message`).
     pub paths: BTreeMap<String, u64>,
     /// Real seconds it took. Not part of what is equal for equal seeds.
     pub real_s: f64,
     /// Resident memory at the end, in bytes. Not part of it either.
     pub memory_bytes: u64,
+}
+
+/// How full something was that has a limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Fullest {
+    /// So many at most.
+    pub held: u64,
+    /// The limit.
+    pub most: u64,
 }
 
 /// In microseconds.
@@ -307,6 +359,11 @@ impl Record {
 
     /// Whether any invariant was violated.
     pub fn violated(&self) -> bool {
-        self.invariants.iter().any(|invariant| !invariant.violations.is_empty())
+        self.count(Verdict::Violated) > 0
+    }
+
+    /// Of how many invariants it says this.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.invariants.iter().filter(|invariant| invariant.verdict() == verdict).count()
     }
 }

@@ -43,7 +43,7 @@ pub const INVARIANTS: [(&str, &str); 9] = [
     ("strangers-out", "no stranger and no removed device opens a service"),
     ("equal-members", "equal statements give equal members"),
     ("rosters-agree", "devices that have been connected and undisturbed for a while agree on who is there"),
-    ("queues-bounded", "no queue grows past its limit"),
+    ("queues-bounded", "no queue or table with a limit grows past it"),
     ("battery-floor", "no device is given another's work below its battery's floor"),
 ];
 

@@ -23,7 +23,7 @@ pub mod choosing {
 }
 
 pub use checkpoint::SealError;
-pub use driver::{TaskEvents, TaskHandle, Tasks, TasksConfig};
+pub use driver::{Filling, TaskEvents, TaskHandle, Tasks, TasksConfig};
 pub use error::TaskError;
 pub use native::{Buffer, Estimate, RegistryError, Step, StepContext, Task, TaskFailure, TaskRegistry};
 pub use softbus_core::wire::task_control::{

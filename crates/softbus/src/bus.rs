@@ -8,9 +8,9 @@ use softbus_core::{DeviceId, ErrorCode, ServiceName, limits};
 use softbus_net::membership::{Founded, Keeper, Opening, PairOptions, Paired};
 use softbus_net::seam::Sighting;
 use softbus_net::seam::store::Store;
-use softbus_net::{Caller, Channel, Net, Router};
+use softbus_net::{Caller, Channel, Net, Presence, Router};
 use softbus_roster::{Roster, RosterEntry, RosterView, Subscription};
-use softbus_task::{SubmitOptions, Task, TaskHandle, Tasks};
+use softbus_task::{Filling, SubmitOptions, Task, TaskHandle, Tasks};
 use tokio::sync::watch;
 
 use crate::{Builder, Decision, Error, serve};
@@ -288,6 +288,26 @@ impl Bus {
     /// Whether this device's database answers.
     pub async fn probe_storage(&self) -> Result<(), Error> {
         Ok(self.rooms.store.probe().await?)
+    }
+
+    /// How full queues and tables are that have a limit, for tests and diagnosis: links, what discovery sees, the roster, and
+    /// what [`Tasks::filling`] tells of the task room.
+    pub fn filling(&self) -> Vec<Filling> {
+        let rooms = &self.rooms;
+        let links = rooms.net.links();
+        let (known, live) = {
+            let links = links.borrow();
+            (links.len(), links.values().filter(|link| link.presence == Presence::Online).count())
+        };
+        let filling = |what, held, most| Filling { what, held, most };
+        let mut all = vec![
+            filling("devices linked or tried", known, limits::ROSTER_DEVICES),
+            filling("live links", live, limits::LINKS),
+            filling("sightings", rooms.net.nearby().borrow().len(), limits::SIGHTINGS),
+            filling("devices in the roster", rooms.roster.view().entries.len(), limits::ROSTER_DEVICES),
+        ];
+        all.extend(rooms.tasks.filling());
+        all
     }
 
     // The end.

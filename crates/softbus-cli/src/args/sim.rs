@@ -16,23 +16,7 @@ pub enum SimCommand {
 
 /// Options of `sim run`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  softbus sim run simulations/hello.toml
-  softbus sim run simulations/commute.toml --seed 7 --report commute.html
-  softbus sim run simulations/handover.toml --json | jq .summary
-  softbus sim run simulations/hello.toml --quiet --trace one.txt --pcap one.pcapng
-
-Equal scenario, seed and version give an equal run, to the byte: the summary
-ends with a hash of all that was sent and said. No node, data folder or network
-is needed, and time is virtual. `-` as a file is standard output.
-
-Exit codes:
-  0    it ran to its end, and no invariant was violated
-  1    it did not come to its end, or something could not be written
-  2    the command line or the scenario is wrong
-  4    no such file or folder
-  9    an invariant was violated
-  130  stopped by Ctrl-C; nothing was written")]
+#[command(after_help = run_help(softbus_sim::REPEATS))]
 pub struct SimRunArgs {
     /// Scenario file (simulations/README.md says what may stand in it)
     #[arg(value_name = "SCENARIO")]
@@ -101,6 +85,38 @@ pub struct SimCheckArgs {
     pub out: Option<PathBuf>,
 }
 
+/// What follows the options of `sim run`. `repeats`: whether tokio's own random source is seeded in this build.
+fn run_help(repeats: bool) -> String {
+    let repeats = if repeats {
+        "Equal scenario, seed and version give an equal run, to the byte, in builds that
+seed tokio (this one does): the summary ends with a hash of all that was sent
+and said."
+    } else {
+        "Equal scenario, seed and version give an equal run, to the byte, in builds that
+seed tokio. This one does not (it lacks --cfg tokio_unstable): here the hash of
+all that was sent and said, with which the summary ends, may differ."
+    };
+    format!(
+        "Examples:
+  softbus sim run simulations/hello.toml
+  softbus sim run simulations/commute.toml --seed 7 --report commute.html
+  softbus sim run simulations/handover.toml --json | jq .summary
+  softbus sim run simulations/hello.toml -q --trace one.txt --pcap one.pcapng
+
+{repeats}
+No node, data folder or network is needed, and time is virtual. `-` as a file
+is standard output.
+
+Exit codes:
+  0    it ran to its end, and no invariant was violated
+  1    it did not come to its end, or something could not be written
+  2    the command line or the scenario is wrong
+  4    no such file or folder
+  9    an invariant was violated
+  130  stopped by Ctrl-C; nothing was written"
+    )
+}
+
 /// Highest seed. (TOML and most programs that read JSON have signed numbers.)
 const SEEDS: u64 = i64::MAX as u64;
 
@@ -121,6 +137,18 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn help_promises_equal_runs_only_where_they_are() {
+        assert!(run_help(true).contains("(this one does)"));
+        assert!(!run_help(true).contains("may differ"));
+        assert!(run_help(false).contains("This one does not") && run_help(false).contains("may differ"));
+        // What is promised here is what the build was made with.
+        assert_eq!(softbus_sim::REPEATS, cfg!(tokio_unstable));
+        for line in [run_help(true), run_help(false)].iter().flat_map(|help| help.lines()) {
+            assert!(line.len() <= 80, "{line}");
+        }
+    }
 
     #[test]
     fn seeds() {

@@ -1,6 +1,6 @@
 //! `softbus sim check`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,7 +34,8 @@ struct ScenarioView {
     datagrams: u64,
     moves: u64,
     faults: u64,
-    invariants_checked: u64,
+    /// How often each was looked at; with 0 the check says nothing of it.
+    invariants: BTreeMap<String, u64>,
     paths: BTreeSet<String>,
     failures: Vec<FailureView>,
 }
@@ -136,7 +137,7 @@ async fn scenario_view(
         datagrams: checked.datagrams,
         moves: checked.moves,
         faults: checked.faults,
-        invariants_checked: checked.looked,
+        invariants: checked.looked,
         paths: checked.paths,
         failures,
     })

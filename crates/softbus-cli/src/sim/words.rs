@@ -76,10 +76,18 @@ pub(super) fn totals(checked: &Checked, of: u64) -> String {
         ("datagrams", grouped(checked.datagrams)),
         ("moves of tasks", grouped(checked.moves)),
         ("faults", grouped(checked.faults)),
-        ("invariants", format!("looked at {} times", grouped(checked.looked))),
+        ("invariants", looked(checked)),
         ("code", format!("{} places of it said something", grouped(checked.paths.len() as u64))),
     ];
     lines.iter().map(|(what, words)| format!("  {what:<16}{words}\n")).collect()
+}
+
+/// How often invariants were looked at, and at which never.
+fn looked(checked: &Checked) -> String {
+    let times = format!("looked at {} times", grouped(checked.looked.values().sum()));
+    let never: Vec<&str> =
+        checked.looked.iter().filter(|(_, n)| **n == 0).map(|(name, _)| name.as_str()).collect();
+    if never.is_empty() { times } else { format!("{times}; never at {}", never.join(", ")) }
 }
 
 /// A seed that failed, and how to see it again.
@@ -257,9 +265,10 @@ mod tests {
     #[test]
     fn totals_say_what_did_not_run() {
         let found = Found { seed: 3, invariant: "x".into(), text: String::new(), at_us: 0 };
-        let mut checked = Checked { seeds: 100, looked: 1_204_331, ..Checked::default() };
+        let looked = [("one", 1_204_330), ("three", 0), ("two", 1)].map(|(name, n)| (name.to_owned(), n));
+        let mut checked = Checked { seeds: 100, looked: looked.into(), ..Checked::default() };
         assert!(totals(&checked, 100).contains("seeds           100, none failed\n"));
-        assert!(totals(&checked, 100).contains("looked at 1 204 331 times"));
+        assert!(totals(&checked, 100).contains("looked at 1 204 331 times; never at three\n"));
         checked.failures.push(found);
         assert!(totals(&checked, 100).contains("100, 1 FAILED"));
         checked.seeds = 5;

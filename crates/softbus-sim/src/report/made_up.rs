@@ -394,7 +394,8 @@ impl Maker {
                     violations.push(ViolationRecord { at_us, text });
                 }
             }
-            let checked = 900 + self.dice.roll(60_000);
+            // One of them does not come up.
+            let checked = if at == 5 { 0 } else { 900 + self.dice.roll(60_000) };
             self.record.invariants.push(InvariantRecord {
                 name: name.into(),
                 says: says.into(),

@@ -4,13 +4,14 @@ function head() {
   document.title = `${clip(plain(RECORD.scenario), 60) || "run"} · softbus simulation`;
   put("scenario", named(RECORD.scenario || "(no name)", 200));
   put("about", named(RECORD.about, 1000));
-  const violated = RECORD.invariants.filter((invariant) => invariant.violations.length);
-  const checks = RECORD.invariants.reduce((sum, invariant) => sum + invariant.checked, 0);
-  const all = RECORD.invariants.length;
+  const [violated, held, left] = ["violated", "held", "not-looked-at"].map((verdict) => RECORD.invariants.filter((invariant) => invariant.verdict === verdict));
+  const looks = RECORD.invariants.reduce((sum, invariant) => sum + invariant.checked, 0);
+  const all = RECORD.invariants.length, names = (some) => some.slice(0, 3).map((invariant) => plain(invariant.name)).join(", ") + (some.length > 3 ? " …" : "");
   const badges = [];
-  if (violated.length) badges.push(badge("bad", "M9 9l12 12M21 9L9 21", `${violated.length} of ${all} invariants violated`, violated.slice(0, 3).map((invariant) => plain(invariant.name)).join(", ")));
-  else if (checks) badges.push(badge("good", "M8 15.5l5 5L22.5 10", all === 1 ? "The invariant held" : `All ${all} invariants held`, `${count(checks)} checks`));
-  else badges.push(badge("warn", "M15 8v9M15 21.5v.5", "Nothing was checked", "No invariant was put to the test"));
+  if (violated.length) badges.push(badge("bad", "M9 9l12 12M21 9L9 21", `${violated.length} of ${all} invariants violated`, names(violated)));
+  else if (held.length) badges.push(badge("good", "M8 15.5l5 5L22.5 10", held.length < all ? `${held.length} of ${all} invariants held` : all === 1 ? "The invariant held" : `All ${all} invariants held`, `looked at ${noun(looks, "times")}`));
+  if (left.length && left.length < all) badges.push(badge("warn", "M15 8v9M15 21.5v.5", `${left.length} not looked at`, names(left)));
+  else if (left.length || !all) badges.push(badge("warn", "M15 8v9M15 21.5v.5", "No invariant was looked at", "This run says nothing of them"));
   if (RECORD.crypto === "null") badges.push(badge("warn", "M10 14v-3a5 5 0 0 1 9.6-2M9 14h12v8H9z", "Null crypto", "Packets are framed, not sealed"));
   put("verdict", badges);
   const meta = [
@@ -44,9 +45,10 @@ function cards() {
     spread("Hand-over, p50", SUMMARY.handover_us, spanOf),
     spread("Fail-over, p50", SUMMARY.failover_us, spanOf),
     spread("Discovery, p50", SUMMARY.discovery_us, spanOf),
+    SUMMARY.pairing_us.count > 0 && spread("Pairing, p50", SUMMARY.pairing_us, spanOf),
     spread("Presence, p50", SUMMARY.presence_us, spanOf),
     spread("Placement regret, p50", SUMMARY.regret_permille, percent),
-    fact("Faults met", [count(faults)], `${Object.keys(SUMMARY.faults).length} sorts`),
+    fact("Faults met", [count(faults)], `of ${noun(Object.keys(SUMMARY.faults).length, "sorts")}`),
     fact("Bytes sent", bytesOf(SUMMARY.bytes), `${words(bytesOf(SUMMARY.bytes / devices))} per device; ${datagrams} datagrams, ${digits((lost / Math.max(1, SUMMARY.datagrams)) * 100)}\u202f% lost`),
     fact("Energy", joulesOf(SUMMARY.energy_j), `${words(joulesOf(SUMMARY.energy_j / devices))} per device`),
     SUMMARY.real_s > 0 && fact("Speed", [digits(END / 1e6 / SUMMARY.real_s), "×"], `${digits(SUMMARY.real_s)} s real, ${words(bytesOf(SUMMARY.memory_bytes))} of memory`),

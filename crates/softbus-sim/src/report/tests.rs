@@ -222,6 +222,25 @@ fn the_summary_says_what_was_violated() {
 }
 
 #[test]
+fn what_was_not_looked_at_does_not_count_among_what_held() {
+    let mut record = made_up(Plan::DAY);
+    assert!(text(&record).contains("5 invariants held, 1 not looked at\n"), "{}", text(&record));
+    assert!(text(&record).contains("not looked at\n\n"), "in its own line, the last");
+    assert!(text(&made_up(Plan::OFFICE)).contains("1 of 6 invariants VIOLATED, 4 held, 1 not looked at\n"));
+    let verdicts = |record: &Record| -> Vec<String> {
+        let held: serde_json::Value = serde_json::from_str(&json(record)).expect("JSON");
+        let all = held["invariants"].as_array().expect("a list").iter();
+        all.map(|invariant| invariant["verdict"].as_str().expect("a word").to_owned()).collect()
+    };
+    assert_eq!(verdicts(&record), ["held", "held", "held", "held", "held", "not-looked-at"]);
+    assert_eq!(verdicts(&made_up(Plan::OFFICE))[3], "violated");
+    record.invariants[5].checked = 1;
+    assert!(text(&record).contains("all 6 invariants held\n"));
+    record.invariants.iter_mut().for_each(|invariant| invariant.checked = 0);
+    assert!(text(&record).contains("no invariant was looked at\n"));
+}
+
+#[test]
 fn json_is_the_record() {
     for record in small_ones() {
         let held: Record = serde_json::from_str(&json(&record)).expect("a record");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::record::{DeviceState, Record, Spread};
+use crate::record::{DeviceState, Record, Spread, Verdict};
 use crate::scenario::Crypto;
 
 use super::units::{bytes, count, joules, moment, percent, span, three_digits};
@@ -34,13 +34,7 @@ fn head(record: &Record, lines: &mut Lines) {
     if !record.about.is_empty() {
         lines.wrapped("", &record.about);
     }
-    let violated = record.invariants.iter().filter(|invariant| !invariant.violations.is_empty()).count();
-    let verdict = match (violated, record.invariants.iter().map(|invariant| invariant.checked).sum::<u64>()) {
-        (0, 0) => "nothing was checked".into(),
-        (0, _) => format!("all {} invariants held", record.invariants.len()),
-        _ => format!("{violated} of {} invariants VIOLATED", record.invariants.len()),
-    };
-    lines.line("verdict", &verdict);
+    lines.line("verdict", &verdict(record));
     lines.blank();
     let crypto = match record.crypto {
         Crypto::Real => "TLS 1.3",
@@ -48,6 +42,19 @@ fn head(record: &Record, lines: &mut Lines) {
     };
     lines.line("seed", &record.seed.to_string());
     lines.line("crypto", crypto);
+}
+
+fn verdict(record: &Record) -> String {
+    let all = record.invariants.len();
+    let [held, violated, left] =
+        [Verdict::Held, Verdict::Violated, Verdict::NotLookedAt].map(|verdict| record.count(verdict));
+    match (held, violated, left) {
+        (0, 0, _) => "no invariant was looked at".into(),
+        (_, 0, 0) => format!("all {all} invariants held"),
+        (_, 0, _) => format!("{held} {} held, {left} not looked at", plural(held, "invariant")),
+        (_, _, 0) => format!("{violated} of {all} invariants VIOLATED"),
+        _ => format!("{violated} of {all} invariants VIOLATED, {held} held, {left} not looked at"),
+    }
 }
 
 fn counts(record: &Record, lines: &mut Lines) {
@@ -89,6 +96,7 @@ fn spreads(record: &Record, lines: &mut Lines) {
     lines.spread_row("", ["p50", "p99", "least", "most", "of"].map(String::from));
     for (name, spread) in [
         ("discovery", &summary.discovery_us),
+        ("pairing", &summary.pairing_us),
         ("presence", &summary.presence_us),
         ("hand-over", &summary.handover_us),
         ("fail-over", &summary.failover_us),
@@ -146,13 +154,13 @@ fn faults(record: &Record, lines: &mut Lines) {
 fn invariants(record: &Record, lines: &mut Lines) {
     lines.blank();
     if record.invariants.is_empty() {
-        lines.line("invariants", "none checked");
+        lines.line("invariants", "none");
     }
     for (at, invariant) in record.invariants.iter().enumerate() {
-        let verdict = match (invariant.violations.len(), invariant.checked) {
-            (0, 0) => "never checked".into(),
-            (0, checked) => format!("held     {:>12} checks", count(checked)),
-            (_, checked) => format!("VIOLATED {:>12} checks", count(checked)),
+        let verdict = match invariant.verdict() {
+            Verdict::NotLookedAt => "not looked at".into(),
+            Verdict::Held => format!("held     {:>12}× looked at", count(invariant.checked)),
+            Verdict::Violated => format!("VIOLATED {:>12}× looked at", count(invariant.checked)),
         };
         let name = pad(&cut(&plain(&invariant.name), 36), 36);
         lines.line(if at == 0 { "invariants" } else { "" }, &format!("{name}  {verdict}"));

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use softbus_core::{CircleId, DeviceId, Hash, limits};
+use softbus_core::{CircleId, DeviceId, Hash};
+use softbus_task::Filling;
 use softbus_trust::Member;
 
 use super::Director;
-use crate::record::{DeviceState, micros};
+use crate::record::{DeviceState, Fullest, micros};
 use crate::scenario::{Bounds, Scenario};
 
 /// How often.
@@ -20,11 +21,13 @@ pub(super) struct Checks {
     bounds: Bounds,
     /// Where the pairs of the next comparison begin.
     turn: usize,
+    /// Of whatever has a limit: the most that was seen of it on one device, and the limit.
+    fullest: BTreeMap<&'static str, (usize, usize)>,
 }
 
 impl Checks {
     pub fn new(scenario: &Scenario) -> Self {
-        Self { bounds: scenario.bounds, turn: 0 }
+        Self { bounds: scenario.bounds, turn: 0, fullest: BTreeMap::new() }
     }
 }
 
@@ -76,24 +79,27 @@ impl Director {
         }
     }
 
-    fn bounded(&self) {
+    fn bounded(&mut self) {
         for device in self.sim.devices() {
             let Some(bus) = device.bus() else { continue };
-            let found = [
-                ("tasks", bus.tasks().list().len(), limits::TASKS),
-                ("links", bus.net().links().borrow().len(), limits::ROSTER_DEVICES),
-                ("sightings", bus.nearby().borrow().len(), limits::SIGHTINGS),
-                ("devices", bus.devices().len(), limits::ROSTER_DEVICES),
-            ];
-            for (what, count, most) in found {
-                if count <= most {
+            for Filling { what, held, most } in bus.filling() {
+                if held <= most {
                     self.sim.watch().held("queues-bounded");
                 } else {
-                    let text = format!("{} holds {count} {what}, at most {most} are allowed", device.name());
+                    let text = format!("{} holds {held} {what}, at most {most} are allowed", device.name());
                     self.sim.watch().violated("queues-bounded", text);
                 }
+                let fullest = self.checks.fullest.entry(what).or_insert((0, most));
+                fullest.0 = fullest.0.max(held);
             }
         }
+    }
+
+    /// How full what has a limit was at most, as far as it was looked at: with its limit.
+    pub(super) fn fullest(&self) -> BTreeMap<String, Fullest> {
+        let all = self.checks.fullest.iter();
+        let told = |(held, most): (usize, usize)| Fullest { held: held as u64, most: most as u64 };
+        all.map(|(what, fullest)| ((*what).to_owned(), told(*fullest))).collect()
     }
 
     /// Whoever knows that a device was removed has no link with it.
@@ -137,6 +143,12 @@ impl Director {
                 continue; // they know of different devices
             }
             let (Some(bus_a), Some(bus_b)) = (a.bus(), b.bus()) else { continue };
+            let are_in = |bus: &softbus::Bus| -> Vec<CircleId> {
+                bus.circles().circles().circles.keys().copied().collect()
+            };
+            if are_in(&bus_a) != are_in(&bus_b) {
+                continue; // one of them has not come in yet
+            }
             let (view_a, view_b) = (bus_a.roster().view(), bus_b.roster().view());
             let sees = view_a.get(&b.id()).is_some_and(|e| e.presence == softbus::Presence::Online);
             if !sees {

@@ -176,6 +176,7 @@ impl Director {
         let stats = self.sim.world().net().stats();
         Summary {
             discovery_us: Spread::of(heard.discovery_us.clone()),
+            pairing_us: Spread::of(heard.pairing_us.clone()),
             presence_us: Spread::of(heard.presence_us.clone()),
             handover_us: downtimes(false),
             failover_us: downtimes(true),
@@ -185,6 +186,7 @@ impl Director {
             energy_j: self.bodies.iter().map(super::Body::energy_j).sum(),
             tasks: states,
             faults: heard.faults.clone(),
+            fullest: self.fullest(),
             ..Summary::default()
         }
     }

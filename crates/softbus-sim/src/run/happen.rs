@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Director;
-use crate::device::Device;
+use crate::device::{Device, GOODBYE};
 use crate::record::DeviceState;
 use crate::scenario::{RoleSpec, WaySpec, What};
 
@@ -25,7 +25,7 @@ pub(super) enum Undo {
 }
 
 impl Director {
-    fn find(&self, name: &str) -> Option<Device> {
+    pub(super) fn find(&self, name: &str) -> Option<Device> {
         self.sim.device(name).filter(|device| device.mode() != DeviceState::Lost).cloned()
     }
 
@@ -55,9 +55,15 @@ impl Director {
             }
             What::Shutdown { device, down } => {
                 let device = self.find(device)?;
+                if device.mode() == DeviceState::Asleep {
+                    // Whoever shuts it down wakes it.
+                    device.set_mode(DeviceState::Up);
+                    self.network.wake(&device);
+                }
                 let off = device.clone();
                 self.sim.spawn(async move { off.shutdown(DRAIN).await });
-                Some(((*down)?.max(DRAIN + Duration::from_secs(3)), Undo::Start(device.index())))
+                let least = DRAIN + GOODBYE + Duration::from_secs(1);
+                Some(((*down)?.max(least), Undo::Start(device.index())))
             }
             What::Lose { device } => {
                 let device = self.find(device)?;
@@ -242,7 +248,7 @@ impl Director {
 
     fn remove(&mut self, circle: &str, by: &str, device: &str) {
         let (Some(by), Some(device)) = (self.find(by), self.sim.device(device).cloned()) else { return };
-        let Some(id) = self.circles.get(circle).map(|circle| circle.id()) else { return };
+        let Some(id) = self.ears.heard.lock().circles.get(circle).copied() else { return };
         self.removed.insert(device.index());
         if let Some(bus) = by.bus() {
             let (ears, name) = (self.ears.clone(), device.name().to_owned());
@@ -252,36 +258,6 @@ impl Director {
                 }
             });
         }
-    }
-
-    fn wrong_pin(&self, shown: &str, entered: &str) {
-        let (Some(shown), Some(entered)) = (self.find(shown), self.find(entered)) else { return };
-        let (Some(shower), Some(enterer)) = (shown.bus(), entered.bus()) else { return };
-        let ears = self.ears.clone();
-        let names = (shown.name().to_owned(), entered.name().to_owned());
-        entered.host().spawn(async move {
-            let options = softbus::PairOptions { join: true, ..Default::default() };
-            let opening = match shower.open_pairing(options.clone()).await {
-                Ok(opening) => opening,
-                Err(error) => return ears.watch.note("person", None, format!("no PIN: {error}")),
-            };
-            let right = match &*opening.state.borrow() {
-                softbus::PairingState::Open { pin, .. } => pin.reveal().to_owned(),
-                _ => return,
-            };
-            // The last digit is another one.
-            let mut wrong = right.clone();
-            let last = wrong.pop().and_then(|digit| digit.to_digit(10)).unwrap_or(0);
-            wrong.push(char::from_digit((last + 1) % 10, 10).unwrap_or('0'));
-            match enterer.pair_with(shower.id(), &wrong, options).await {
-                Ok(_) => ears.watch.violated(
-                    "wrong-pin",
-                    format!("{} showed {right}, {} entered {wrong}, and they are paired", names.0, names.1),
-                ),
-                Err(_) => ears.watch.held("wrong-pin"),
-            }
-            let _ = shower.circles().close_pairing(false).await;
-        });
     }
 
     /// A device that nobody trusts, which makes up a circle with all those that it knows of and calls at each.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use softbus_core::{DeviceId, TaskId};
+use softbus_core::{CircleId, DeviceId, TaskId};
 
 use crate::record::Placed;
 
@@ -16,6 +16,8 @@ pub(super) struct All {
     pub devices: BTreeMap<DeviceId, usize>,
     pub orders: Vec<Order>,
     pub by_task: BTreeMap<TaskId, usize>,
+    /// The circles that are there, by their names.
+    pub circles: BTreeMap<String, CircleId>,
     /// When a device last went or came undisturbed by anything else, for presence times.
     pub went_us: BTreeMap<usize, u64>,
     pub came_us: BTreeMap<usize, u64>,
@@ -23,6 +25,7 @@ pub(super) struct All {
     pub noticed: BTreeSet<(usize, usize)>,
     pub presence_us: Vec<u64>,
     pub discovery_us: Vec<u64>,
+    pub pairing_us: Vec<u64>,
     pub faults: BTreeMap<String, u64>,
     /// When something last disturbed anybody.
     pub disturbed_us: u64,

@@ -102,6 +102,17 @@ impl Ears {
         });
     }
 
+    /// Something that is no fault has changed who is with whom.
+    pub fn disturbed(&self) {
+        let now = self.watch.now_us();
+        self.heard.lock().disturbed_us = now;
+    }
+
+    /// Whether the circle of this name is there.
+    pub fn knows(&self, circle: &str) -> bool {
+        self.heard.lock().circles.contains_key(circle)
+    }
+
     fn log(&self, device: &Device, text: &str) {
         self.trace.line(self.watch.now_ns(), device.name(), text);
     }

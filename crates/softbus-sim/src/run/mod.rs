@@ -9,6 +9,7 @@ mod heard;
 mod listen;
 mod network;
 mod oracle;
+mod pairing;
 mod paths;
 mod submit;
 
@@ -25,7 +26,7 @@ use crate::device::Device;
 use crate::key_lines::KeyLines;
 use crate::pcap::Pcap;
 use crate::record::{DeviceSample, DeviceState, LinkSpan, Record, Traffic};
-use crate::scenario::{DeviceSpec, Scenario, TaskOrder};
+use crate::scenario::{DeviceSpec, Entry, Scenario, TaskOrder};
 use crate::sim::{ReadyCircle, Sim};
 use crate::trace::Trace;
 use crate::work::WorkInput;
@@ -256,18 +257,21 @@ impl Director {
         device
     }
 
+    /// The devices of a circle, its founder first: the first that is an owner.
+    fn members(&self, circle: &str) -> Vec<(Device, softbus::Role)> {
+        let of = |device: &Device| Some((device.clone(), happen::role(*device.spec().circles.get(circle)?)));
+        let mut members: Vec<_> = self.sim.devices().iter().filter_map(of).collect();
+        members.sort_by_key(|(_, role)| *role != softbus::Role::Owner);
+        members
+    }
+
+    /// Those that are ready before time begins.
     fn make_circles(&mut self) -> Result<(), SimError> {
-        for circle in &self.scenario.circles {
-            let mut members: Vec<(Device, softbus::Role)> = Vec::new();
-            for device in self.sim.devices() {
-                if let Some(role) = device.spec().circles.get(&circle.name) {
-                    members.push((device.clone(), happen::role(*role)));
-                }
-            }
-            // The first owner founds it.
-            members.sort_by_key(|(_, role)| *role != softbus::Role::Owner);
+        for circle in self.scenario.circles.iter().filter(|circle| circle.entry == Entry::Ready) {
+            let members = self.members(&circle.name);
             if !members.is_empty() {
                 let ready = self.sim.ready_circle(&circle.name, &members)?;
+                self.ears.heard.lock().circles.insert(circle.name.clone(), ready.id());
                 self.circles.insert(circle.name.clone(), Arc::new(ready));
             }
         }
@@ -281,6 +285,7 @@ impl Director {
 
     /// Until the end of the scenario, or the first violation if that is enough.
     async fn direct(&mut self) {
+        self.people_pair();
         while let Some(((at, _), act)) = self.acts.pop_first() {
             if at > self.scenario.duration {
                 break;

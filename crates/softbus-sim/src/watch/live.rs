@@ -10,6 +10,9 @@ use crate::record::RunSpan;
 /// Spans kept of one piece of work; later ones go into the last.
 const SPANS: usize = 10_000;
 
+/// A pause between two steps longer than this ends a span: the device was down, asleep, or did something else.
+const PAUSE_US: u64 = 1_000_000;
+
 /// All steps so far, as far as they matter.
 #[derive(Default)]
 pub(super) struct Live {
@@ -57,7 +60,9 @@ impl Live {
         let full = spans.len() >= SPANS;
         match spans.last_mut() {
             Some(last)
-                if full || (last.on, last.epoch, last.branch) == (device, epoch, fence.branch.fork) =>
+                if full
+                    || ((last.on, last.epoch, last.branch) == (device, epoch, fence.branch.fork)
+                        && span.0 <= last.to_us.saturating_add(PAUSE_US)) =>
             {
                 last.to_us = span.1;
             }
@@ -105,6 +110,13 @@ mod tests {
         assert_eq!(live.stepped(0, 7, task, fence(3), (30, 40), 1), Ok(()));
         let spans: Vec<_> = live.runs(7).iter().map(|run| (run.on, run.from_us, run.to_us)).collect();
         assert_eq!(spans, [(0, 0, 20), (1, 25, 30), (0, 30, 40)]);
+        // A pause is none of its time there.
+        let later = 40 + PAUSE_US;
+        assert_eq!(live.stepped(0, 9, TaskId([2; 16]), fence(1), (0, 40), 1), Ok(()));
+        assert_eq!(live.stepped(0, 9, TaskId([2; 16]), fence(1), (later, later + 5), 1), Ok(()));
+        assert_eq!(live.stepped(0, 9, TaskId([2; 16]), fence(1), (later * 2 + 6, later * 2 + 7), 1), Ok(()));
+        let spans: Vec<_> = live.runs(9).iter().map(|run| (run.from_us, run.to_us)).collect();
+        assert_eq!(spans, [(0, later + 5), (later * 2 + 6, later * 2 + 7)]);
         assert!(live.stepped(1, 7, task, fence(2), (30, 41), 1).unwrap_err().contains("in epoch 3"));
         assert!(live.stepped(1, 7, task, fence(3), (40, 50), 1).unwrap_err().contains("both"));
         assert!(live.stepped(2, 7, task, fence(4), (35, 50), 1).unwrap_err().contains("while"));

@@ -11,6 +11,7 @@ mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage, Fence};
@@ -279,6 +280,7 @@ impl Actor {
             self.take_early_effects();
             self.erase();
             self.show();
+            self.shared.withheld.store(self.withheld.waiting(), Ordering::Relaxed);
         }
         // Dropping the instance's handle ends it. What is being written is written.
         self.inner.set_load(self.shared.task, None);

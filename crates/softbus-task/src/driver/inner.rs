@@ -166,6 +166,24 @@ impl Inner {
         lock(&self.known).actors.keys().copied().collect()
     }
 
+    /// How many tasks are known, begin or are being forgotten, and were forgotten.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let known = lock(&self.known);
+        (known.actors.len(), known.reserved.len(), known.gone.len())
+    }
+
+    /// To how many peers messages of the epoch machines go, and how many wait for one of them at most.
+    pub fn pipes_filled(&self) -> (usize, usize) {
+        let pipes = lock(&self.pipes);
+        let open = pipes.values().filter(|pipe| !pipe.is_closed());
+        open.fold((0, 0), |(peers, most), pipe| (peers + 1, most.max(pipe.max_capacity() - pipe.capacity())))
+    }
+
+    /// Places for checkpoints that are served.
+    pub fn all_serving(&self) -> &Arc<Semaphore> {
+        &self.serving
+    }
+
     pub fn actors(&self) -> Vec<ActorRef> {
         lock(&self.known).actors.values().cloned().collect()
     }

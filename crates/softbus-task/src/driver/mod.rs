@@ -19,4 +19,4 @@ mod warm;
 pub use config::TasksConfig;
 pub(crate) use inner::Inner;
 pub use service::parse_opening;
-pub use tasks::{TaskEvents, TaskHandle, Tasks};
+pub use tasks::{Filling, TaskEvents, TaskHandle, Tasks};

@@ -76,6 +76,11 @@ pub struct Held {
 }
 
 impl Book {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// A device promised room for a task.
     pub fn note(&mut self, device: DeviceId, task: TaskId, held: Held, now: Instant) {
         self.0.retain(|_, held| held.until > now);

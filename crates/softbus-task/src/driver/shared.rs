@@ -1,6 +1,7 @@
 //! What the actor of a task, its instance and the services that speak of it share.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softbus_core::wire::task::{Branch, Fence};
@@ -28,6 +29,8 @@ pub(crate) struct TaskShared {
     pub preview: watch::Sender<Option<Arc<Vec<u8>>>>,
     /// Effects that may leave, as they are released.
     pub effects: broadcast::Sender<Released>,
+    /// How many wait for a checkpoint, after the actor's last turn.
+    pub withheld: AtomicUsize,
     parts: Mutex<Parts>,
 }
 
@@ -110,6 +113,7 @@ impl TaskShared {
             status: watch::Sender::new(Arc::new(status)),
             preview: watch::Sender::new(None),
             effects: broadcast::Sender::new(limits::EFFECTS),
+            withheld: AtomicUsize::new(0),
             parts: Mutex::default(),
         })
     }

@@ -1,5 +1,6 @@
 //! The tasks of this device as its programs see them: start, and the end. What can be done with them is in the parts.
 
+mod filling;
 mod handle;
 mod looking;
 mod orders;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+pub use filling::Filling;
 pub use handle::{TaskEvents, TaskHandle};
 use looking::Shadow;
 pub(crate) use orders::{act_here, ended};

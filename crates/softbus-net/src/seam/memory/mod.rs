@@ -335,16 +335,20 @@ impl Host {
     }
 
     /// It falls asleep: its sockets neither send nor receive, what others send to it meanwhile is lost, its
-    /// [`VirtualCompute`] stands still, and its clocks go on. A crash or restart wakes it.
+    /// [`VirtualCompute`] stands still, and whatever its program spawned by the seam (or [`Host::spawn`]) is not polled, so
+    /// that no timer of it goes off. Its clocks go on. A crash or restart wakes it.
     ///
-    /// In one thing it differs from a real machine: there the monotonic clock stands still too, and with it all timers;
-    /// here `tokio::time` is the same for all hosts, so timers of a sleeping host go off. What they do has no effect
-    /// beyond the host; but it may think that all others are gone, as they do of it, before it is awake. A span that
-    /// only the host's own clocks see is [`VirtualClock::suspend`].
+    /// In one thing it differs from a real machine: there the monotonic clock stands still too, and a timer goes on with what
+    /// was left of it; here `tokio::time` is the same for all hosts, so whatever fell due in its sleep goes off at
+    /// [`Host::wake`], all at once. A span that only the host's own clocks see is [`VirtualClock::suspend`]. What a program
+    /// spawns past the seam (the roster's requests under way are such) goes on, and can neither send nor hear.
     pub fn sleep(&self) {
         self.0.net.sleep(self.0.id);
         if let Some(compute) = self.virtual_compute() {
             compute.suspend();
+        }
+        if let Some(run) = &*lock(&self.0.run) {
+            run.life.sleep();
         }
     }
 
@@ -354,6 +358,9 @@ impl Host {
             compute.resume();
         }
         self.0.net.wake(self.0.id);
+        if let Some(run) = &*lock(&self.0.run) {
+            run.life.wake();
+        }
     }
 
     /// Whether it sleeps.

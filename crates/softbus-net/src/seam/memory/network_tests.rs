@@ -1,5 +1,6 @@
 //! Segments, joins, NAT boxes, sleep, and what a tap sees of them.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -308,6 +309,48 @@ async fn who_sleeps_neither_sends_nor_hears() {
     b.sleep();
     b.crash();
     assert!(!b.is_asleep());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sleeps_does_nothing_until_it_wakes_and_then_what_fell_due() {
+    let world = World::new(1);
+    let host = world.host("a");
+    let (ticks, done) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (ticked, ended) = (ticks.clone(), done.clone());
+    host.spawn(async move {
+        loop {
+            tokio::time::sleep(ms(100)).await;
+            ticked.fetch_add(1, Relaxed);
+        }
+    });
+    let runtime = host.seam().sockets.runtime();
+    runtime.spawn(Box::pin(async move {
+        tokio::time::sleep(ms(500)).await;
+        ended.fetch_add(1, Relaxed);
+    }));
+    let counts = || (ticks.load(Relaxed), done.load(Relaxed));
+    tokio::time::sleep(ms(250)).await;
+    assert_eq!(counts(), (2, 0));
+    for night in 0..2 {
+        host.sleep();
+        let before = counts();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        // One begun in its sleep waits, too.
+        let early = ticks.clone();
+        host.spawn(async move { early.fetch_add(1000, Relaxed) });
+        tokio::time::sleep(ms(1)).await;
+        assert_eq!(counts(), before, "night {night}");
+        host.wake();
+        tokio::time::sleep(ms(1)).await;
+        assert_eq!(counts(), (before.0 + 1001, 1), "night {night}");
+    }
+    // A crash ends it in its sleep, and what comes after is awake.
+    host.sleep();
+    let never = host.spawn(std::future::pending::<()>());
+    host.crash();
+    assert_eq!(never.await.unwrap(), None);
+    host.restart();
+    assert_eq!(host.spawn(async { 7 }).await.unwrap(), Some(7));
 }
 
 #[tokio::test(start_paused = true)]

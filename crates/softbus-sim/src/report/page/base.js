@@ -76,6 +76,9 @@ function niceTop(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((n) => n * power).find((n) => n >= value * 0.999) ?? value;
 }
+// The same for what is counted: half of it is a whole number, too.
+const evenTop = (value) => { const top = niceTop(value); return top < 10 ? Math.max(2, 2 * Math.ceil(top / 2)) : top; };
+const noun = (n, plural) => `${count(n)} ${n === 1 ? plural.replace(/s$/, "") : plural}`;
 
 // What is shared. Parts are told at most once per frame.
 const shared = { time: 0, from: 0, to: END, device: null };

@@ -9,10 +9,10 @@ function charts() {
   const online = meanOnline();
   const all = [
     { title: "Bytes sent", unit: "per second", figure: (v) => words(bytesOf(v)), colour: "accent", series: rate("bytes"), there: traffic.length },
-    { title: "Datagrams sent", unit: "per second", figure: whole, colour: "accent", series: rate("sent"), there: traffic.length },
-    { title: "Datagrams lost", unit: "per second", figure: whole, colour: "lost", series: rate("lost"), there: traffic.length },
+    { title: "Datagrams sent", unit: "per second", figure: whole, colour: "accent", series: rate("sent"), there: traffic.length, counted: true },
+    { title: "Datagrams lost", unit: "per second", figure: whole, colour: "lost", series: rate("lost"), there: traffic.length, counted: true },
     { title: "Devices up", unit: `of ${count(DEVICES.length)}`, figure: whole, colour: "up", series: level(UP), there: DEVICES.length, whole: true },
-    { title: "Devices held for online", unit: "mean over those up", figure: whole, colour: "asleep", series: online, there: online.there },
+    { title: "Devices held for online", unit: "mean over those up", figure: whole, colour: "asleep", series: online, there: online.there, counted: true },
     { title: "Tasks running", unit: "at once", figure: whole, colour: "warn", series: level(RUNNING), there: RUNS.length, whole: true },
     { title: "Links", unit: "at once", figure: whole, colour: "soft", series: level(LINKED), there: RECORD.links.length, whole: true },
     { title: "Busy cores", unit: "mean over those up", figure: (v) => `${whole(v)}\u202f%`, colour: "battery", series: meanLoad(), there: online.there },
@@ -85,8 +85,7 @@ function drawChart(chart) {
   if (width < 10) return;
   const x = (us) => CHART_LEFT + ((us - shared.from) / (shared.to - shared.from)) * (width - CHART_LEFT);
   const bins = chart.series.bins(Math.max(20, Math.floor((width - CHART_LEFT) / 2)), shared.from, shared.to);
-  let top = niceTop(bins.reduce((most, bin) => Math.max(most, bin[2]), 0) * 1.02);
-  if (chart.whole) top = Math.max(top, 2);
+  const most = bins.reduce((most, bin) => Math.max(most, bin[2]), 0), top = chart.whole || chart.counted ? evenTop(most) : niceTop(most * 1.02);
   const y = (v) => low - (v / top) * (low - high);
   const line = (part) => bins.map((bin, n) => {
     const [px, py] = [clamp(x(bin[0]), CHART_LEFT, width).toFixed(1), y(bin[part]).toFixed(1)];

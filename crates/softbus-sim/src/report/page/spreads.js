@@ -8,6 +8,7 @@ function spreads() {
   const since = (part) => RECORD.tasks.filter((task) => task[part] !== null).map((task) => Math.max(0, task[part] - task.submitted_us));
   const rows = [
     { name: "Discovery", says: "from its start to being seen", spread: SUMMARY.discovery_us },
+    { name: "Pairing", says: "from a PIN's being shown to being in", spread: SUMMARY.pairing_us },
     { name: "Presence", says: "from loss or return to being held so", spread: SUMMARY.presence_us },
     { name: "Hand-over", says: "last step there to first step here", spread: SUMMARY.handover_us, values: downtimes(false), colour: "accent" },
     { name: "Fail-over", says: "last step there to first step here", spread: SUMMARY.failover_us, values: downtimes(true), colour: "lost" },
@@ -81,12 +82,12 @@ function drawRegret() {
   const width = $("regret").clientWidth - 36, height = innerWidth <= 860 ? 220 : Math.max(210, ($("spreads").clientHeight || 0) - 100), left = 34, low = height - 24, top = niceTop(Math.max(20, Math.max(...values)));
   const bins = new Uint32Array(Math.max(8, Math.min(24, Math.floor(width / 14))));
   for (const value of values) bins[Math.min(bins.length - 1, Math.floor((value / top) * bins.length))] += 1;
-  const most = niceTop(Math.max(...bins)), step = (width - left) / bins.length, y = (n) => low - (n / most) * (low - 16), x = (permille) => left + (permille / top) * (width - left);
+  const most = evenTop(Math.max(...bins)), step = (width - left) / bins.length, y = (n) => low - (n / most) * (low - 40), x = (permille) => left + (permille / top) * (width - left);
   const svg = s("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, height, "aria-label": `Placement regret: p50 ${digits(spread.p50 / 10)} %, p99 ${digits(spread.p99 / 10)} %`, vars: { "--c": "var(--accent)" } });
   for (const n of [0, most / 2, most]) svg.append(s("path", { class: n ? "grid" : "base", d: `M${left} ${y(n)}H${width}` }), s("text", { x: left - 7, y: y(n) + 4, "text-anchor": "end" }, Number.isInteger(n) ? count(n) : digits(n)));
-  bins.forEach((n, bin) => n && svg.append(s("rect", { x: left + bin * step + 1, y: Math.min(low - 1.5, y(n)), width: Math.max(1, step - 2), height: Math.max(1.5, low - y(n)), rx: 2, fill: "var(--c)", "fill-opacity": 0.75 }, s("title", {}, `${digits((bin * top) / bins.length / 10)}–${digits(((bin + 1) * top) / bins.length / 10)} %: ${count(n)} tasks`))));
+  bins.forEach((n, bin) => n && svg.append(s("rect", { x: left + bin * step + 1, y: Math.min(low - 1.5, y(n)), width: Math.max(1, step - 2), height: Math.max(1.5, low - y(n)), rx: 2, fill: "var(--c)", "fill-opacity": 0.75 }, s("title", {}, `${digits((bin * top) / bins.length / 10)}–${digits(((bin + 1) * top) / bins.length / 10)} %: ${noun(n, "tasks")}`))));
   for (const part of [0, 0.25, 0.5, 0.75, 1]) svg.append(s("text", { x: x(top * part), y: height - 6, "text-anchor": part === 0 ? "start" : part === 1 ? "end" : "middle" }, `${digits((top * part) / 10)} %`));
-  for (const [part, dash, tall] of [["p50", null, 12], ["p99", "3 2.5", 12]]) {
+  for (const [part, dash, tall] of [["p50", null, 4], ["p99", "3 2.5", 19]]) {
     const place = x(Math.min(top, spread[part]));
     svg.append(s("path", { d: `M${place} ${tall}V${low}`, stroke: "var(--ink)", "stroke-width": 1.5, "stroke-dasharray": dash, "stroke-opacity": 0.7 }), s("text", { class: "strong", x: place + (place > width - 90 ? -5 : 5), y: tall + 8, "text-anchor": place > width - 90 ? "end" : "start" }, `${part} ${digits(spread[part] / 10)} %`));
   }

@@ -15,17 +15,18 @@ const jump = (us) => h("button", { type: "button", class: "link", title: "Go to 
 const cell = (child, kind) => h("td", { class: kind }, child);
 
 function invariantTable() {
-  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: "No invariant was checked in this run." })); return; }
-  const rows = [...RECORD.invariants].sort((a, b) => (b.violations.length > 0) - (a.violations.length > 0)).map((invariant) => {
-    const bad = invariant.violations.length, verdict = bad ? ["bad", `violated ${count(bad)}×`] : invariant.checked ? ["good", "held"] : ["warn", "never checked"];
+  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: "This run has no invariants." })); return; }
+  const order = ["violated", "held", "not-looked-at"];
+  const rows = [...RECORD.invariants].sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict)).map((invariant) => {
+    const bad = invariant.violations.length, verdict = { violated: ["bad", `violated ${count(bad)}×`], held: ["good", "held"] }[invariant.verdict] ?? ["warn", "not looked at"];
     const shown = invariant.violations.slice(0, 5).map((violation) => h("p", { class: "counter", dir: "auto" }, jump(violation.at_us), named(violation.text, 1500)));
     return h("tr", {}, cell(h("span", { class: `pill ${verdict[0]}`, text: verdict[1] })), h("td", {}, h("strong", {}, named(invariant.name, 120)), h("div", {}, h("span", { class: "hint" }, named(invariant.says, 400))), shown, bad > shown.length ? h("p", { class: "hint", text: `and ${count(bad - shown.length)} more` }) : null), cell(count(invariant.checked), "n"));
   });
-  put("invariants", h("div", { class: "table" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { text: "verdict", scope: "col" }), h("th", { text: "invariant", scope: "col" }), h("th", { text: "checks", class: "n", scope: "col" }))), h("tbody", {}, rows))));
+  put("invariants", h("div", { class: "table" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { text: "verdict", scope: "col" }), h("th", { text: "invariant", scope: "col" }), h("th", { text: "times looked at", class: "n", scope: "col" }))), h("tbody", {}, rows))));
 }
 
 // A table that is searched, sorted and shown a page at a time. `columns`: { name, text, sort, cell, n }.
-function listing({ id, items, columns, words, more, empty, noun, order = 0, down = false }) {
+function listing({ id, items, columns, words, more, empty, noun: things, order = 0, down = false }) {
   if (!items.length) { put(id, h("p", { class: "empty", text: empty })); return; }
   const state = { order, down, shown: PAGE, search: "" };
   const body = h("tbody"), found = h("span", { class: "found", role: "status" }), rest = h("div", { class: "more" }, h("button", { type: "button", text: "Show more", onclick: () => { state.shown += PAGE * 4; draw(); } }));
@@ -35,10 +36,10 @@ function listing({ id, items, columns, words, more, empty, noun, order = 0, down
     part.sort((a, b) => { const [x, y] = [key(a), key(b)]; return (x < y ? -1 : x > y ? 1 : 0) * (state.down ? -1 : 1); });
     heads.forEach((head, at) => { if (at === state.order) head.setAttribute("aria-sort", state.down ? "descending" : "ascending"); else head.removeAttribute("aria-sort"); });
     body.replaceChildren(...part.slice(0, state.shown).flatMap((item) => rowOfItem(item, columns, more)));
-    found.textContent = part.length === items.length ? `${count(items.length)} ${noun}` : `${count(part.length)} of ${count(items.length)} ${noun}`;
+    found.textContent = part.length === items.length ? noun(items.length, things) : `${count(part.length)} of ${noun(items.length, things)}`;
     rest.hidden = part.length <= state.shown;
   };
-  const search = items.length > 8 ? h("input", { type: "search", placeholder: "Search", "aria-label": `Search ${noun}`, oninput: (event) => { state.search = event.target.value.toLowerCase(); state.shown = PAGE; draw(); } }) : null;
+  const search = items.length > 8 ? h("input", { type: "search", placeholder: "Search", "aria-label": `Search ${things}`, oninput: (event) => { state.search = event.target.value.toLowerCase(); state.shown = PAGE; draw(); } }) : null;
   put(id, h("div", { class: "filter" }, search, found), h("div", { class: "table scroll" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), body)), rest);
   draw();
 }
