@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::wire::roster::{self as wire, Claim, Gossip};
+use softbus_core::wire::roster::{self as wire, Gossip, Seen};
 use softbus_core::{DeviceId, DynamicProfile, ErrorCode, Hash, Signed, Signer, StaticProfile, WallMs};
 use softbus_net::{Group, LinkInfo, Links, Presence};
 use softbus_trust::Role;
@@ -114,14 +114,24 @@ struct Book {
     now_told: Option<DynamicProfile>,
     /// The boot of the device by its own word, and when it last spoke in it.
     boot: Option<(u64, Instant)>,
-    /// What neighbours say of it, and the boot they said it in.
-    claims: BTreeMap<DeviceId, (u64, Claim)>,
+    /// What neighbours say of it.
+    claims: BTreeMap<DeviceId, Said>,
     /// We lost sight of it ourselves; till then what others say does not count.
     held: Option<Instant>,
     /// Link quality as of the last event.
     link_told: Option<LinkInfo>,
     /// Requests it may still send now, in thousandths, and as of when.
     credit: Option<(u64, Instant)>,
+}
+
+/// What a neighbour says of a device: its [claim](wire::Claim), and the boot it said it in. A roster holds one for each
+/// pair of its devices.
+#[derive(Clone, Copy)]
+struct Said {
+    boot: u64,
+    rtt_us: u32,
+    seen: Seen,
+    hops: u8,
 }
 
 /// The pure part of the roster.
@@ -132,8 +142,9 @@ pub struct RosterMachine {
     tell_every: Duration,
     trust: Trust,
     links: Arc<Links>,
-    books: BTreeMap<DeviceId, Book>,
-    peers: BTreeMap<DeviceId, Peer>,
+    // Boxed: a node of the map has room for eleven, most of which stays empty in a home.
+    books: BTreeMap<DeviceId, Box<Book>>,
+    peers: BTreeMap<DeviceId, Box<Peer>>,
     /// Profiles under way, and from whom.
     fetching: BTreeMap<DeviceId, DeviceId>,
     sequence: u64,
@@ -156,7 +167,7 @@ impl RosterMachine {
             tell_every,
             trust: Trust::default(),
             links: Arc::default(),
-            books: BTreeMap::from([(me, Book::default())]),
+            books: BTreeMap::from([(me, Box::default())]),
             peers: BTreeMap::new(),
             fetching: BTreeMap::new(),
             sequence: 0,
@@ -405,7 +416,7 @@ impl RosterMachine {
                 }
             } else if has != Some(generation) {
                 self.drop_peer(&id);
-                self.peers.insert(id, Peer::new(generation));
+                self.peers.insert(id, Box::new(Peer::new(generation)));
                 self.touch_claimed_by(&id);
             }
         }

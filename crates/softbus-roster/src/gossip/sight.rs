@@ -7,7 +7,7 @@ use softbus_core::DeviceId;
 use softbus_core::wire::roster::{CLAIM_HOPS, Claim, Seen};
 use softbus_net::Presence;
 
-use super::RosterMachine;
+use super::{RosterMachine, Said};
 use crate::{RosterEntry, Source};
 
 impl RosterMachine {
@@ -32,14 +32,14 @@ impl RosterMachine {
         if book.held.is_some() {
             return (Presence::Offline, Source::Direct);
         }
-        let claims = book.claims.iter().filter_map(|(neighbour, (_, claim))| {
+        let claims = book.claims.iter().filter_map(|(neighbour, said)| {
             let link = self.links.get(neighbour)?;
             // A word may be heard before or after its link is awake.
-            if !self.peers.contains_key(neighbour) || claim.seen == Seen::Offline {
+            if !self.peers.contains_key(neighbour) || said.seen == Seen::Offline {
                 return None;
             }
             let own = u32::try_from(link.rtt.as_micros()).unwrap_or(u32::MAX);
-            Some((rank(claim.seen), claim.hops, claim.rtt_us.saturating_add(own), *neighbour, claim.seen))
+            Some((rank(said.seen), said.hops, said.rtt_us.saturating_add(own), *neighbour, said.seen))
         });
         match claims.min() {
             Some((_, hops, rtt_us, neighbour, seen)) => {
@@ -76,7 +76,7 @@ impl RosterMachine {
         let me = self.me;
         // What it said before it restarted, it does not say any more.
         for (id, book) in &mut self.books {
-            let stale = book.claims.get(&from).is_some_and(|(said_in, _)| all || *said_in != boot);
+            let stale = book.claims.get(&from).is_some_and(|said| all || said.boot != boot);
             if stale && book.claims.remove(&from).is_some() {
                 self.touched.insert(*id);
             }
@@ -91,7 +91,8 @@ impl RosterMachine {
             if claim.seen == Seen::Offline {
                 book.claims.remove(&from);
             } else {
-                book.claims.insert(from, (boot, claim));
+                let Claim { seen, hops, rtt_us, .. } = claim;
+                book.claims.insert(from, Said { boot, rtt_us, seen, hops });
             }
             self.touched.insert(claim.id);
         }
