@@ -15,7 +15,7 @@ const jump = (us) => h("button", { type: "button", class: "link", title: "Go to 
 const cell = (child, kind) => h("td", { class: kind }, child);
 
 function invariantTable() {
-  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: "No invariant was checked in this run." })); return; }
+  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: RECORD.model === "reduced" ? "The reduced model checks no invariants." : "No invariant was checked in this run." })); return; }
   const rows = [...RECORD.invariants].sort((a, b) => (b.violations.length > 0) - (a.violations.length > 0)).map((invariant) => {
     const bad = invariant.violations.length, verdict = bad ? ["bad", `violated ${count(bad)}×`] : invariant.checked ? ["good", "held"] : ["warn", "never checked"];
     const shown = invariant.violations.slice(0, 5).map((violation) => h("p", { class: "counter", dir: "auto" }, jump(violation.at_us), named(violation.text, 1500)));
