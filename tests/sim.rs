@@ -137,6 +137,31 @@ fn a_run_is_told_to_people_and_written_for_browsers_and_programs() {
 }
 
 #[test]
+fn the_reduced_model_says_that_it_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let hello = simulation("hello.toml");
+    let hello = hello.to_str().unwrap();
+    let run = |seed: &str| {
+        let args = ["run", hello, "--reduced", "--seed", seed, "--until", "30s", "--json"];
+        comparable(json(&sim(dir.path(), &args)))
+    };
+    let (one, two, other) = (run("1"), run("1"), run("2"));
+    assert_eq!(one, two);
+    assert_ne!(one["devices"], other["devices"]);
+    assert_eq!((one["model"].as_str(), one["trace_hash"].as_str()), (Some("reduced"), Some("")));
+    assert_eq!(one["invariants"].as_array().map(Vec::len), Some(0));
+    let told = sim(dir.path(), &["run", hello, "--reduced", "--until", "2s"]);
+    assert_eq!(told.status.code(), Some(0), "{}", stderr(&told));
+    assert!(stdout(&told).contains("the reduced model checks no invariants"), "{}", stdout(&told));
+    // It has no datagrams that could be written.
+    for file in ["--trace", "--pcap"] {
+        let refused = sim(dir.path(), &["run", hello, "--reduced", file, "file"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    }
+    assert_eq!(files(dir.path()), Vec::<String>::new());
+}
+
+#[test]
 fn a_capture_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = tiny(dir.path());

@@ -7,7 +7,6 @@ mod error;
 pub mod key_lines;
 pub mod pcap;
 pub mod record;
-#[cfg(feature = "reduced")]
 pub mod reduced;
 pub mod report;
 mod run;

@@ -15,6 +15,9 @@ pub struct Record {
     /// What ran.
     #[serde(default)]
     pub model: Model,
+    /// What of this scenario the model leaves out or only approximates, a sentence each. Empty for the full one.
+    #[serde(default)]
+    pub caveats: Vec<String>,
     /// The scenario's name.
     pub scenario: String,
     /// What it shows.

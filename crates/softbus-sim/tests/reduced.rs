@@ -72,8 +72,7 @@ impl Both {
             let at = |order: &softbus_sim::scenario::TaskOrder| order.at.as_micros() as u64;
             orders.filter_map(|(task, order)| Some(what(task)? - at(order))).collect::<Vec<u64>>()
         };
-        // Of the few that meet a device which has just promised its room elsewhere, one may look again a round trip later.
-        self.close("submitted", permille.max(200), |s, r| since(s, r, &|task| Some(task.submitted_us)));
+        self.close("submitted", permille, |s, r| since(s, r, &|task| Some(task.submitted_us)));
         self.close("accepted", permille, |s, r| since(s, r, &|task| task.accepted_us));
         self.close("first step", permille, |s, r| since(s, r, &|task| Some(task.runs.first()?.from_us)));
         self.close("done", permille, |s, r| since(s, r, &|task| task.done_us));

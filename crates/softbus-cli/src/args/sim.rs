@@ -24,6 +24,10 @@ pub struct SimRunArgs {
     /// What everything random is drawn from
     #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u64).range(..=SEEDS))]
     pub seed: u64,
+    /// Only the library's decisions, over modelled links, disks and cores: for very
+    /// many devices. No invariants are checked; simulations/README.md says what is left out
+    #[arg(long, conflicts_with_all = ["trace", "pcap"])]
+    pub reduced: bool,
     /// End after so much virtual time, if it is not over before
     #[arg(long, value_name = "SPAN", value_parser = super::parse_span)]
     pub until: Option<std::time::Duration>,
@@ -102,6 +106,7 @@ all that was sent and said, with which the summary ends, may differ."
   softbus sim run simulations/commute.toml --seed 7 --report commute.html
   softbus sim run simulations/handover.toml --json | jq .summary
   softbus sim run simulations/hello.toml -q --trace one.txt --pcap one.pcapng
+  softbus sim run simulations/large/city.toml --reduced
 
 {repeats}
 No node, data folder or network is needed, and time is virtual. `-` as a file

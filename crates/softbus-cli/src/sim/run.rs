@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use softbus_sim::record::Record;
-use softbus_sim::{Progress, RunOptions, report};
+use softbus_sim::{Progress, RunOptions, reduced, report};
 
 use super::{Ended, beside, load, words};
 use crate::args::SimRunArgs;
@@ -25,14 +25,24 @@ pub(super) async fn run(out: Out, mut signals: Signals, args: SimRunArgs) -> Res
     let mut seen = out;
     seen.tty_err &= !args.quiet;
     let bar = Arc::new(Bar::slim(&seen, &clean(&scenario.name)));
-    let options = RunOptions {
-        seed: args.seed,
-        trace: trace.as_ref().map(Draft::writer),
-        pcap: pcap.as_ref().map(Draft::writer),
-        progress: (!bar.is_hidden()).then(|| told(bar.clone())),
-        ..RunOptions::default()
+    let progress = (!bar.is_hidden()).then(|| told(bar.clone()));
+    let seed = args.seed;
+    let ended = match args.reduced {
+        true => {
+            let knobs = reduced::Options::fit(&scenario);
+            beside(&mut signals, move || Ok(reduced::run_with(&scenario, seed, knobs, progress))).await
+        }
+        false => {
+            let options = RunOptions {
+                seed,
+                trace: trace.as_ref().map(Draft::writer),
+                pcap: pcap.as_ref().map(Draft::writer),
+                progress,
+                ..RunOptions::default()
+            };
+            beside(&mut signals, move || softbus_sim::run(&scenario, options)).await
+        }
     };
-    let ended = beside(&mut signals, move || softbus_sim::run(&scenario, options)).await;
     bar.clear();
     let broke_off = |why: String| {
         Failure::failed(format!("{} with seed {} {why}", words::of_scenario(&args.scenario), args.seed))
@@ -42,7 +52,11 @@ pub(super) async fn run(out: Out, mut signals: Signals, args: SimRunArgs) -> Res
         Ended::Done(Err(error)) => return Err(broke_off(format!("cannot be run to its end: {error}"))),
         Ended::Panicked => {
             return Err(broke_off("broke off: a fault of softbus, or of its simulator".into()).advise(
-                format!("report it with what stands above and {}", words::replay(&args.scenario, args.seed)),
+                format!(
+                    "report it with what stands above and {}{}",
+                    words::replay(&args.scenario, args.seed),
+                    if args.reduced { " --reduced" } else { "" }
+                ),
             ));
         }
         Ended::Stopped => return Err(Failure::new(Kind::Interrupted, "the simulation was stopped")),

@@ -146,7 +146,8 @@ struct Dialling {
 /// The link with one trusted peer.
 pub struct LinkMachine {
     config: LinkConfig,
-    conns: BTreeMap<ConnKey, Conn>,
+    // Boxed: a node of the map has room for eleven, and one is there.
+    conns: BTreeMap<ConnKey, Box<Conn>>,
     current: Option<ConnKey>,
     /// The peer's boot of the last established connection.
     peer_boot: Option<BootNonce>,
@@ -373,7 +374,7 @@ impl LinkMachine {
     /// A handshake with the peer is over: `attempt` names our dial, `None` if the peer dialled.
     pub fn connected(&mut self, now: Duration, conn: ConnKey, attempt: Option<u64>) {
         let Some(attempt) = attempt else {
-            self.conns.insert(conn, Conn::new(now, false, 0));
+            self.conns.insert(conn, Box::new(Conn::new(now, false, 0)));
             return;
         };
         let forced = match self.dialling {
@@ -389,7 +390,7 @@ impl LinkMachine {
         }
         let generation = self.generation.saturating_add(1);
         self.generation = generation;
-        self.conns.insert(conn, Conn::new(now, true, generation));
+        self.conns.insert(conn, Box::new(Conn::new(now, true, generation)));
         let hello = self.hello(generation);
         self.actions.push(Action::Send { conn, message: Control::Hello(hello) });
     }

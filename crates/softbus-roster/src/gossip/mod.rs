@@ -141,7 +141,7 @@ pub struct RosterMachine {
     books: BTreeMap<DeviceId, Box<Book>>,
     /// Of whom we lost sight ourselves; till then what others say of it does not count.
     held: BTreeMap<DeviceId, Instant>,
-    peers: BTreeMap<DeviceId, Peer>,
+    peers: BTreeMap<DeviceId, Box<Peer>>,
     /// Profiles under way, and from whom.
     fetching: BTreeMap<DeviceId, DeviceId>,
     sequence: u64,
@@ -429,7 +429,7 @@ impl RosterMachine {
                 }
             } else if has != Some(generation) {
                 self.drop_peer(&id);
-                self.peers.insert(id, Peer::new(generation));
+                self.peers.insert(id, Box::new(Peer::new(generation)));
                 self.touch_claimed_by(&id);
             }
         }

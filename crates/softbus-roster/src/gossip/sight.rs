@@ -32,14 +32,14 @@ impl RosterMachine {
         if self.held.contains_key(id) {
             return (Presence::Offline, Source::Direct);
         }
-        let claims = book.claims.iter().filter_map(|(neighbour, claim)| {
+        let claims = book.claims.iter().filter_map(|(neighbour, said)| {
             let link = self.links.get(neighbour)?;
             // A word may be heard before or after its link is awake.
-            if !self.peers.contains_key(neighbour) || claim.seen == Seen::Offline {
+            if !self.peers.contains_key(neighbour) || said.seen == Seen::Offline {
                 return None;
             }
             let own = u32::try_from(link.rtt.as_micros()).unwrap_or(u32::MAX);
-            Some((rank(claim.seen), claim.hops, claim.rtt_us.saturating_add(own), *neighbour, claim.seen))
+            Some((rank(said.seen), said.hops, said.rtt_us.saturating_add(own), *neighbour, said.seen))
         });
         match claims.min() {
             Some((_, hops, rtt_us, neighbour, seen)) => {

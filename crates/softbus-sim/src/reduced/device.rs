@@ -16,6 +16,7 @@ use softbus_task::choosing::Book;
 use softbus_trust::DeviceKey;
 
 use super::draw::hash;
+use super::half_open::HalfOpen;
 use super::tasks::{Deed, Side};
 use super::world::NEVER;
 use crate::record::DeviceState;
@@ -67,6 +68,7 @@ pub(super) struct Device {
     pub trust: Arc<Trust>,
     /// In order of id.
     pub peers: Vec<Peer>,
+    pub half_open: HalfOpen,
     pub links: Arc<Links>,
     /// Links changed, and the roster has not been told yet.
     pub links_due: bool,
@@ -76,7 +78,9 @@ pub(super) struct Device {
     pub boot: u64,
     /// When the roster is looked at next.
     pub roster_at: u64,
-    /// Profiles of others as they are on its disk, if it may start again.
+    /// Whether anything of the scenario starts it again.
+    pub restarts: bool,
+    /// Profiles of others as they are on its disk, if it starts again.
     pub kept: BTreeMap<DeviceId, Signed>,
     /// Whether it has seen anybody in this run.
     pub saw: bool,

@@ -8,6 +8,7 @@ use softbus_net::Presence;
 use softbus_task::epoch::{Status, TaskMachine};
 
 use super::world::{Index, What, World};
+use crate::Progress;
 use crate::record::{
     DeviceRecord, DeviceSample, DeviceState, LinkSpan, Model, MoveRecord, Record, RunSpan, Spread, Summary,
     TaskRecord, Traffic, micros,
@@ -44,6 +45,13 @@ impl World {
                 lost: total.lost - counted.lost,
             });
             self.figures.counted = total;
+        }
+        if let Some(mut progress) = self.progress.take() {
+            let done = self.orders.iter().filter(|order| order.done_us.is_some()).count();
+            let up = self.devices.iter().filter(|device| device.is_up()).count();
+            let (at, of) = (self.span(), self.scenario.duration);
+            progress(Progress { at, of, up, done, datagrams: self.figures.total.sent });
+            self.progress = Some(progress);
         }
         self.at(self.now + SECOND_NS, What::Second);
     }
@@ -166,6 +174,7 @@ impl World {
         });
         Record {
             model: Model::Reduced,
+            caveats: super::caveats::of(&self.scenario, self.options),
             scenario: self.scenario.name.clone(),
             about: self.scenario.about.clone(),
             seed: self.seed,

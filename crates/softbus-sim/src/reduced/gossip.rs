@@ -29,9 +29,11 @@ impl World {
     /// Its roster begins, or begins anew.
     pub(super) fn start_roster(&mut self, of: Index) {
         let (wall, now, tell) = (self.wall(of), self.instant(), self.options.tell_every);
+        let checked = self.checked.clone();
         let device = self.device_mut(of);
         device.boot = (device.boot + 1).max(wall.0);
         let mut machine = softbus_roster::gossip::RosterMachine::new(device.key.clone(), device.boot, tell);
+        machine.share(Some(checked));
         let mut actions = machine.trust((*device.trust).clone(), now);
         for signed in std::mem::take(&mut device.kept).into_values() {
             // What no longer counts is not on its disk any more either.
@@ -118,7 +120,7 @@ impl World {
         for action in actions {
             match action {
                 Action::Send { to, token, gossip } => self.ask(of, to, token, gossip),
-                Action::Persist(signed) if self.restarts => {
+                Action::Persist(signed) if self.device(of).restarts => {
                     self.device_mut(of).kept.insert(signed.signer, signed);
                 }
                 Action::Forget(id) => {
@@ -153,14 +155,9 @@ impl World {
     /// For the figures: how long it took to be noticed.
     fn presence(&mut self, of: Index, id: DeviceId, to: Presence) {
         let Some(about) = self.by_id.get(&id).copied() else { return };
-        let since = match to {
-            Presence::Offline => self.figures.went.get(&about),
-            Presence::Online => self.figures.came.get(&about),
-            _ => None,
-        };
         // Of itself a device has nothing to notice.
-        if let Some(since) = since.copied().filter(|_| about != of) {
-            self.figures.presence_us.push((self.now - since) / 1000);
+        if about != of && matches!(to, Presence::Offline | Presence::Online) {
+            self.figures.notice(of, about, to == Presence::Offline, self.now);
         }
     }
 
@@ -186,7 +183,7 @@ impl World {
         let (to, linked) = (peer.index, peer.current.is_some());
         let (from_run, to_run) = (self.device(from).run, self.device(to).run);
         let weight = Self::weight(&gossip);
-        let arrival = if linked { self.request_arrival(from, to, weight) } else { None };
+        let arrival = if linked { self.arrival_on_link(from, to, weight) } else { None };
         match arrival {
             Some(at) => {
                 let gossip = Box::new(gossip);

@@ -63,8 +63,7 @@ impl World {
                 peer
             })
             .collect();
-        self.figures.went.remove(&of);
-        self.figures.came.insert(of, now);
+        self.figures.came(of, now);
         self.figures.states[of as usize].push((now / 1000, DeviceState::Up));
         self.start_roster(of);
         self.announce(of);
@@ -81,6 +80,7 @@ impl World {
         device.book = Book::default();
         device.refusals.clear();
         device.waiting.clear();
+        device.half_open.clear();
         device.look_due = false;
         device.mode = mode;
         device.roster = None;
@@ -106,10 +106,8 @@ impl World {
 
     /// It goes, undisturbed by anything else: from here on the others' presence is timed.
     fn gone(&mut self, of: Index) {
-        self.figures.came.remove(&of);
-        if self.device(of).is_up() {
-            self.figures.went.insert(of, self.now);
-        }
+        let at = self.device(of).is_up().then_some(self.now);
+        self.figures.went(of, at);
     }
 
     /// Something of the scenario.
@@ -121,6 +119,7 @@ impl World {
             matches!(what, Event::MoveTask { .. } | Event::CancelTask { .. } | Event::WrongPin { .. });
         self.figures.note(self.now / 1000, if person { "person" } else { "fault" }, None, text);
         *self.figures.faults.entry(name).or_default() += 1;
+        self.figures.disturbed = self.now;
         if let Some((span, undo)) = self.befallen(what) {
             self.at(self.now + ns(span), What::Undo(undo));
         }
@@ -214,6 +213,7 @@ impl World {
     }
 
     pub(super) fn undo(&mut self, undo: Undo) {
+        self.figures.disturbed = self.now;
         match undo {
             Undo::Start(of) => self.switch_on(of),
             Undo::Mend(pairs) => {

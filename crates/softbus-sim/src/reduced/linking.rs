@@ -14,6 +14,7 @@ use softbus_net::{LinkInfo, Presence};
 
 use super::device::WINDOW;
 use super::draw::hash;
+use super::half_open::Decision;
 use super::tasks::Deed;
 use super::ways::{FIRST_TIMEOUT_NS, ns};
 use super::world::{Index, NEVER, What, World};
@@ -233,14 +234,33 @@ impl World {
             return;
         }
         if let Some(at) = self.arrival(of, other, FLIGHT_BYTES) {
-            self.at(at, What::Initial { of, run, at: other, attempt });
+            self.at(at, What::Initial { of, run, at: other, attempt, validated: false });
         }
     }
 
-    pub(super) fn initial(&mut self, of: Index, run: u32, at: Index, attempt: u64) {
-        let at_run = self.device(at).run;
+    pub(super) fn initial(&mut self, of: Index, run: u32, at: Index, attempt: u64, validated: bool) {
+        let (at_run, id, now) = (self.device(at).run, self.device(of).id, self.now);
         if !self.device(at).is_up() {
             return;
+        }
+        let known = self.device(at).peer(&id).is_some_and(|peer| peer.seen.is_some());
+        match self.device_mut(at).half_open.decide(now, of, attempt, known, validated) {
+            Decision::Accept { evict: None } => {}
+            Decision::Accept { evict: Some((other, attempt)) } => {
+                let run = self.device(other).run;
+                if let Some(back) = self.arrival(at, other, CONTROL_BYTES) {
+                    self.at(back, What::Refused { of: other, run, at, attempt });
+                }
+            }
+            Decision::Retry => {
+                // There and back, with the proof.
+                let back = self.arrival(at, of, CONTROL_BYTES);
+                let there = self.arrival(of, at, FLIGHT_BYTES);
+                if let (Some(back), Some(there)) = (back, there) {
+                    self.at(back + there - now, What::Initial { of, run, at, attempt, validated: true });
+                }
+                return;
+            }
         }
         if let Some(back) = self.arrival(at, of, 2 * FLIGHT_BYTES) {
             self.at(back, What::Flight { of, run, at, at_run, attempt });
@@ -249,7 +269,9 @@ impl World {
 
     pub(super) fn flight(&mut self, of: Index, run: u32, at: Index, at_run: u32, attempt: u64) {
         let (now, id) = (self.span(), self.device(at).id);
-        if !self.lives(of, run) {
+        // Another's took the place of its handshake.
+        let evicted = self.device(at).run == at_run && !self.device(at).half_open.has(of, attempt);
+        if !self.lives(of, run) || evicted {
             return;
         }
         let Some(peer) = self.device_mut(of).peer_mut(&id) else { return };
@@ -269,11 +291,26 @@ impl World {
         self.act(of, id);
     }
 
+    /// The other end had no room for the handshake.
+    pub(super) fn refused(&mut self, of: Index, run: u32, at: Index, attempt: u64) {
+        let (now, id) = (self.span(), self.device(at).id);
+        if !self.lives(of, run) {
+            return;
+        }
+        let Some(peer) = self.device_mut(of).peer_mut(&id).filter(|peer| peer.dial == Some(attempt)) else {
+            return;
+        };
+        peer.dial = None;
+        peer.machine.dial_failed(now, attempt, "it is busy".into());
+        self.act(of, id);
+    }
+
     pub(super) fn accept(&mut self, of: Index, at: Index, at_run: u32, key: ConnKey) {
         let (now, id) = (self.span(), self.device(of).id);
         if !self.lives(at, at_run) {
             return;
         }
+        self.device_mut(at).half_open.end(of);
         let Some(peer) = self.device_mut(at).peer_mut(&id) else { return };
         peer.machine.addresses(now, true, false);
         peer.machine.connected(now, key, None);
@@ -431,10 +468,10 @@ impl World {
             bytes: (0, 0),
             last_down: peer.machine.last_down().map(str::to_owned),
         };
-        if device.links.get(&id) == Some(&info) {
+        if device.links.get(&id).is_some_and(|known| **known == info) {
             return;
         }
-        Arc::make_mut(&mut device.links).insert(id, info);
+        Arc::make_mut(&mut device.links).insert(id, Arc::new(info));
         if !std::mem::replace(&mut device.links_due, true) {
             self.at(self.now, What::Links { of, run });
         }

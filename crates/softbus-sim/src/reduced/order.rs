@@ -158,7 +158,7 @@ impl World {
         then: Option<(usize, u32)>,
     ) {
         let Some(to) = self.by_id.get(&id).copied().filter(|_| self.lives(from, from_run)) else { return };
-        if let Some(at) = self.request_arrival(from, to, REQUEST_BYTES) {
+        if let Some(at) = self.arrival_on_link(from, to, REQUEST_BYTES) {
             let to_run = self.device(to).run;
             self.later(at, Deed::AskedNow { from, from_run, to, to_run, then });
         }

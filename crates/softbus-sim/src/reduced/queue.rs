@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 /// Timers and arrivals of the full simulator have a grain of a millisecond (tokio's), and so has everything here.
-const GRAIN_NS: u64 = 1_000_000;
+pub(super) const GRAIN_NS: u64 = 1_000_000;
 
 pub(super) struct Queue<T> {
     heap: BinaryHeap<Entry<T>>,

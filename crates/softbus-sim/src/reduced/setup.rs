@@ -1,6 +1,6 @@
 //! The world as a scenario describes it, before its time begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::Options;
 use super::device::{Device, Key, Peer};
 use super::draw::Draw;
 use super::figures::Figures;
+use super::half_open::HalfOpen;
 use super::order::Order;
 use super::queue::Queue;
 use super::ways::{Ways, ns};
@@ -37,6 +38,8 @@ impl World {
             .map(|(of, spec)| Arc::new(Key::new(seed, &spec.name, circles.are_small(of, spec.link_budget))))
             .collect();
         let ids: Vec<DeviceId> = keys.iter().map(|key| key.id()).collect();
+        let again: BTreeSet<&str> =
+            scenario.events.iter().filter_map(|event| starts_again(&event.what)).collect();
         let mut by_segment = vec![Vec::new(); scenario.segments.len().max(1)];
         let mut devices = Vec::with_capacity(keys.len());
         for (of, (spec, key)) in scenario.devices.iter().zip(keys).enumerate() {
@@ -60,11 +63,13 @@ impl World {
                 segment,
                 trust: Arc::new(trust),
                 peers,
+                half_open: HalfOpen::default(),
                 links: Arc::default(),
                 links_due: false,
                 roster: None,
                 boot: 0,
                 roster_at: NEVER,
+                restarts: again.contains(spec.name.as_str()),
                 kept: BTreeMap::new(),
                 saw: false,
                 body: Body::new(spec),
@@ -83,8 +88,6 @@ impl World {
                 bytes_counted: 0,
             });
         }
-        let starts_again =
-            |what: &Event| matches!(what, Event::Crash { .. } | Event::Kill { .. } | Event::Shutdown { .. });
         let figures = Figures {
             samples: vec![Vec::new(); devices.len()],
             states: vec![vec![(0, DeviceState::Off)]; devices.len()],
@@ -102,12 +105,13 @@ impl World {
             by_name: (0..).zip(&scenario.devices).map(|(of, spec)| (spec.name.clone(), of)).collect(),
             by_id: ids.iter().copied().zip(0..).collect(),
             by_segment,
-            restarts: scenario.events.iter().any(|event| starts_again(&event.what)),
             last_key: 0,
             last_instance: 0,
             orders: scenario.tasks.iter().map(|_| Order::default()).collect(),
             number_of: BTreeMap::new(),
             figures,
+            checked: softbus_roster::Checked::default(),
+            progress: None,
             devices,
             scenario: scenario.clone(),
         };
@@ -122,6 +126,16 @@ impl World {
         }
         world.at(ns(Duration::from_secs(1)), What::Second);
         world
+    }
+}
+
+/// The device that starts again after this.
+fn starts_again(what: &Event) -> Option<&str> {
+    match what {
+        Event::Crash { device, down: Some(_) }
+        | Event::Kill { device, down: Some(_) }
+        | Event::Shutdown { device, down: Some(_) } => Some(device),
+        _ => None,
     }
 }
 

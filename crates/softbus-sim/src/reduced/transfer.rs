@@ -1,14 +1,19 @@
 //! Checkpoints that travel: from whom they come, how much of them, and how long that takes.
 
+use std::collections::VecDeque;
+
 use softbus_core::wire::task::CheckpointRef;
 use softbus_core::{DeviceId, Signed, TaskId};
 use softbus_net::Presence;
 use softbus_task::epoch::Event;
 
 use super::order::JOB_NS;
+use super::queue::GRAIN_NS;
 use super::tasks::{CHUNK, Deed, Stored};
 use super::world::{Index, NEVER, World};
 
+/// Bytes that a pacer lets go at once, least and most (ten datagrams, and 256).
+const BURST: (u64, u64) = (14_520, 371_712);
 /// A congestion window grows no further than the windows of streams let it.
 const WINDOW_MOST: u64 = 4 << 20;
 
@@ -96,13 +101,9 @@ impl World {
         // Who has an earlier one is sent what is new at once; who has none asks for what it lacks.
         let mut took = if had { 2 * round } else { 3 * round };
         if let Some(peer) = self.device_mut(other).peer_mut(&to) {
-            let mut left = bytes;
-            while left > peer.window && took < NEVER {
-                left -= peer.window;
-                peer.window = (peer.window * 2).min(WINDOW_MOST);
-                took += round;
-            }
-            took += paced_ns(left, peer.window, round);
+            let (spread, window) = flow(bytes, peer.window, round);
+            took += spread;
+            peer.window = window;
         }
         let at_rate = rate.map_or(0, |rate| {
             u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(NEVER)
@@ -144,10 +145,57 @@ impl World {
     }
 }
 
-/// How long QUIC spreads so many bytes, which the window lets go: a burst at once, the rest a little faster than the
-/// window each round trip (the pacer of quinn, after RFC 9002, section 7.7).
-fn paced_ns(bytes: u64, window: u64, round: u64) -> u64 {
-    let burst = u64::try_from(u128::from(window) * 2_000_000 / u128::from(round.max(1))).unwrap_or(u64::MAX);
-    let rest = bytes.saturating_sub(burst.clamp(12_000, 307_200));
-    u64::try_from(u128::from(rest) * u128::from(round) * 4 / 5 / u128::from(window.max(1))).unwrap_or(NEVER)
+/// How long it takes until the last of so many bytes is sent, and the window then: what QUIC's congestion window and its
+/// pacer let go, in steps of a grain of time. A burst goes at once, then a quarter more than the window each round trip
+/// (the pacer of quinn, after RFC 9002, section 7.7); the window grows by what is acknowledged while there is more to send
+/// than it lets (slow start, section 7.3.1), and stays when that is not so.
+fn flow(bytes: u64, window: u64, round: u64) -> (u64, u64) {
+    let (round, mut window) = (round.max(GRAIN_NS), window.max(1));
+    // Headers, tags and frames.
+    let bytes = bytes + bytes * 35 / 1000;
+    let part =
+        |of: u64, ns: u64| u64::try_from(u128::from(of) * u128::from(ns) / u128::from(round)).unwrap_or(of);
+    let burst = |window: u64| part(window, 2 * GRAIN_NS).clamp(BURST.0, BURST.1);
+    let (mut at, mut left, mut flying, mut tokens) = (0, bytes, 0, burst(window));
+    let mut under_way: VecDeque<(u64, u64)> = VecDeque::new();
+    while at < NEVER {
+        while let Some((_, acknowledged)) = under_way.pop_front_if(|(sent, _)| *sent + round <= at) {
+            flying -= acknowledged;
+            window = (window + acknowledged).min(WINDOW_MOST);
+        }
+        let sent = left.min(tokens).min(window.saturating_sub(flying));
+        (left, tokens, flying) = (left - sent, tokens - sent, flying + sent);
+        if left == 0 {
+            break;
+        }
+        if sent > 0 {
+            under_way.push_back((at, sent));
+        }
+        at += GRAIN_NS;
+        tokens = (tokens + part(window + window / 4, GRAIN_NS)).min(burst(window));
+    }
+    (at, window)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUND: u64 = 10_000_000;
+
+    #[test]
+    fn what_fits_into_a_burst_goes_at_once() {
+        assert_eq!(flow(10_000, 12_000, ROUND), (0, 12_000));
+        assert_eq!(flow(66_000, 1 << 20, ROUND), (0, 1 << 20));
+    }
+
+    #[test]
+    fn a_window_opens_as_long_as_there_is_more_to_send() {
+        let (first, grown) = flow(65_600, 12_000, ROUND);
+        assert!((20_000_000..32_000_000).contains(&first), "two to three round trips, {first} ns");
+        assert!((36_000..70_000).contains(&grown), "{grown}");
+        let (again, _) = flow(65_600, grown, ROUND);
+        assert!((5_000_000..13_000_000).contains(&again), "about one, {again} ns");
+        assert_eq!(flow(1 << 30, 12_000, ROUND).1, WINDOW_MOST);
+    }
 }

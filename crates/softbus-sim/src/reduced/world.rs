@@ -8,6 +8,7 @@ use softbus_core::wire::roster::Gossip;
 use softbus_core::{DeviceId, TaskId, WallMs};
 use softbus_net::link::{ConnKey, Control};
 use softbus_net::seam::memory::BEGINNING_MS;
+use softbus_roster::Checked;
 use softbus_roster::gossip::Failure;
 use softbus_task::epoch::Event;
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ use super::order::Order;
 use super::queue::Queue;
 use super::tasks::Deed;
 use super::ways::Ways;
+use crate::Progress;
 use crate::scenario::Scenario;
 
 /// Beyond all time.
@@ -54,6 +56,14 @@ pub(super) enum What {
     },
     /// It arrives.
     Initial {
+        of: Index,
+        run: u32,
+        at: Index,
+        attempt: u64,
+        validated: bool,
+    },
+    /// The dial is turned away.
+    Refused {
         of: Index,
         run: u32,
         at: Index,
@@ -148,13 +158,15 @@ pub(super) struct World {
     pub by_name: BTreeMap<String, Index>,
     pub by_id: BTreeMap<DeviceId, Index>,
     pub by_segment: Vec<Vec<Index>>,
-    /// Whether anything of the scenario starts a device again.
-    pub restarts: bool,
     pub last_key: ConnKey,
     pub last_instance: u64,
     pub orders: Vec<Order>,
     pub number_of: BTreeMap<TaskId, usize>,
     pub figures: Figures,
+    /// Profiles that one of the devices has checked.
+    pub checked: Checked,
+    /// Is told each second how far it is.
+    pub progress: Option<Box<dyn FnMut(Progress) + Send>>,
 }
 
 impl World {
@@ -220,7 +232,8 @@ impl World {
         Some(peer.last_due)
     }
 
-    /// When a request that is sent now arrives: its stream is opened first, which takes a round trip.
+    /// When a request to the task room that is sent now arrives: it goes on a channel, and opening that takes a round trip.
+    /// (A request to the roster goes with the words that open its stream.)
     pub fn request_arrival(&mut self, from: Index, to: Index, bytes: u64) -> Option<u64> {
         let opening = 2 * self.ways.latency_ns(self.device(from).segment, self.device(to).segment);
         self.arrival_on_link(from, to, bytes).map(|at| at + opening)
@@ -244,7 +257,10 @@ impl World {
             What::Second => self.second(),
             What::Sight { at, of, run } => self.sight(at, of, run),
             What::Try { of, run, peer, attempt, n } => self.try_dial(of, run, peer, attempt, n),
-            What::Initial { of, run, at, attempt } => self.initial(of, run, at, attempt),
+            What::Initial { of, run, at, attempt, validated } => {
+                self.initial(of, run, at, attempt, validated)
+            }
+            What::Refused { of, run, at, attempt } => self.refused(of, run, at, attempt),
             What::Flight { of, run, at, at_run, attempt } => self.flight(of, run, at, at_run, attempt),
             What::Accept { of, at, at_run, key } => self.accept(of, at, at_run, key),
             What::Control { from, to, to_run, key, message } => {

@@ -1,5 +1,7 @@
 // The head, the cards, and the start of all parts.
 
+const REDUCED = RECORD.model === "reduced";
+
 function head() {
   document.title = `${clip(plain(RECORD.scenario), 60) || "run"} · softbus simulation`;
   put("scenario", named(RECORD.scenario || "(no name)", 200));
@@ -11,11 +13,12 @@ function head() {
   if (violated.length) badges.push(badge("bad", "M9 9l12 12M21 9L9 21", `${violated.length} of ${all} invariants violated`, names(violated)));
   else if (held.length) badges.push(badge("good", "M8 15.5l5 5L22.5 10", held.length < all ? `${held.length} of ${all} invariants held` : all === 1 ? "The invariant held" : `All ${all} invariants held`, `looked at ${noun(looks, "times")}`));
   if (left.length && left.length < all) badges.push(badge("warn", "M15 8v9M15 21.5v.5", `${left.length} not looked at`, names(left)));
-  else if (left.length || !all) badges.push(badge("warn", "M15 8v9M15 21.5v.5", "No invariant was looked at", "This run says nothing of them"));
-  if (RECORD.crypto === "null") badges.push(badge("warn", "M10 14v-3a5 5 0 0 1 9.6-2M9 14h12v8H9z", "Null crypto", "Packets are framed, not sealed"));
+  else if (left.length || !all) badges.push(badge("warn", "M15 8v9M15 21.5v.5", "No invariant was looked at", REDUCED ? "The reduced model checks none" : "This run says nothing of them"));
+  if (REDUCED) badges.push(badge("warn", "M7 15h16M15 7v16", "Reduced model", ["The library's decisions over modelled links, disks and cores", ...RECORD.caveats.map(plain)].join("; ")));
+  if (RECORD.crypto === "null" && !REDUCED) badges.push(badge("warn", "M10 14v-3a5 5 0 0 1 9.6-2M9 14h12v8H9z", "Null crypto", "Packets are framed, not sealed"));
   put("verdict", badges);
   const meta = [
-    ["seed", NOTES.seed], ["version", plain(RECORD.version) || "–"], ["crypto", RECORD.crypto === "null" ? "null" : "TLS 1.3"],
+    ["seed", NOTES.seed], ["version", plain(RECORD.version) || "–"], ["crypto", REDUCED ? "none" : RECORD.crypto === "null" ? "null" : "TLS 1.3"],
     ["virtual time", span(RECORD.duration_us)], ["trace", plain(RECORD.trace_hash) || "–"],
   ];
   put("meta", meta.map(([term, value]) => h("div", {}, h("dt", { text: term }), h("dd", { text: value }))));
@@ -49,7 +52,7 @@ function cards() {
     spread("Presence, p50", SUMMARY.presence_us, spanOf),
     spread("Placement regret, p50", SUMMARY.regret_permille, percent),
     fact("Faults met", [count(faults)], `of ${noun(Object.keys(SUMMARY.faults).length, "sorts")}`),
-    fact("Bytes sent", bytesOf(SUMMARY.bytes), `${words(bytesOf(SUMMARY.bytes / devices))} per device; ${datagrams} datagrams, ${digits((lost / Math.max(1, SUMMARY.datagrams)) * 100)}\u202f% lost`),
+    fact("Bytes sent", bytesOf(SUMMARY.bytes), `${words(bytesOf(SUMMARY.bytes / devices))} per device; ${datagrams} ${REDUCED ? "messages" : "datagrams"}, ${digits((lost / Math.max(1, SUMMARY.datagrams)) * 100)}\u202f% lost`),
     fact("Energy", joulesOf(SUMMARY.energy_j), `${words(joulesOf(SUMMARY.energy_j / devices))} per device`),
     SUMMARY.real_s > 0 && fact("Speed", [digits(END / 1e6 / SUMMARY.real_s), "×"], `${digits(SUMMARY.real_s)} s real, ${words(bytesOf(SUMMARY.memory_bytes))} of memory`),
   ].filter(Boolean));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::record::{DeviceState, Record, Spread, Verdict};
+use crate::record::{DeviceState, Model, Record, Spread, Verdict};
 use crate::scenario::Crypto;
 
 use super::units::{bytes, count, joules, moment, percent, span, three_digits};
@@ -35,13 +35,21 @@ fn head(record: &Record, lines: &mut Lines) {
         lines.wrapped("", &record.about);
     }
     lines.line("verdict", &verdict(record));
+    if record.model == Model::Reduced {
+        lines.line("model", "REDUCED: the library's decisions over modelled links, disks and cores");
+        for caveat in &record.caveats {
+            lines.wrapped("", &format!("  {caveat}"));
+        }
+    }
     lines.blank();
     let crypto = match record.crypto {
         Crypto::Real => "TLS 1.3",
         Crypto::Null => "NULL CRYPTO: packets are framed, not sealed",
     };
     lines.line("seed", &record.seed.to_string());
-    lines.line("crypto", crypto);
+    if record.model == Model::Full {
+        lines.line("crypto", crypto);
+    }
 }
 
 fn verdict(record: &Record) -> String {
@@ -49,6 +57,7 @@ fn verdict(record: &Record) -> String {
     let [held, violated, left] =
         [Verdict::Held, Verdict::Violated, Verdict::NotLookedAt].map(|verdict| record.count(verdict));
     match (held, violated, left) {
+        (0, 0, _) if record.model == Model::Reduced => "none: the reduced model checks no invariants".into(),
         (0, 0, _) => "no invariant was looked at".into(),
         (_, 0, 0) => format!("all {all} invariants held"),
         (_, 0, _) => format!("{held} {} held, {left} not looked at", plural(held, "invariant")),
@@ -103,7 +112,9 @@ fn spreads(record: &Record, lines: &mut Lines) {
     ] {
         lines.spread_row(name, columns(spread, span));
     }
-    lines.spread_row("regret", columns(&summary.regret_permille, percent));
+    if record.model == Model::Full {
+        lines.spread_row("regret", columns(&summary.regret_permille, percent));
+    }
 }
 
 fn columns(spread: &Spread, figure: fn(u64) -> String) -> [String; 5] {
@@ -118,7 +129,7 @@ fn costs(record: &Record, lines: &mut Lines) {
     let devices = record.devices.len().max(1) as f64;
     lines.blank();
     let lost = record.traffic.iter().map(|traffic| traffic.lost).fold(0, u64::saturating_add);
-    lines.line("datagrams", &format!("{}; {} lost", count(summary.datagrams), count(lost)));
+    lines.line(sent(record), &format!("{}; {} lost", count(summary.datagrams), count(lost)));
     lines.line(
         "bytes",
         &format!("{}; per device {}", bytes(summary.bytes as f64), bytes(summary.bytes as f64 / devices)),
@@ -127,6 +138,14 @@ fn costs(record: &Record, lines: &mut Lines) {
         "energy",
         &format!("{}; per device {}", joules(summary.energy_j), joules(summary.energy_j / devices)),
     );
+}
+
+/// What is counted as sent.
+fn sent(record: &Record) -> &'static str {
+    match record.model {
+        Model::Full => "datagrams",
+        Model::Reduced => "messages",
+    }
 }
 
 fn faults(record: &Record, lines: &mut Lines) {
@@ -148,13 +167,16 @@ fn faults(record: &Record, lines: &mut Lines) {
         words.push(format!("and {} more sorts", count(more as u64)));
     }
     lines.wrapped("faults met", &words.join(", "));
-    lines.line("code paths met", &count(record.summary.paths.len() as u64));
+    if record.model == Model::Full {
+        lines.line("code paths met", &count(record.summary.paths.len() as u64));
+    }
 }
 
 fn invariants(record: &Record, lines: &mut Lines) {
     lines.blank();
     if record.invariants.is_empty() {
-        lines.line("invariants", "none");
+        let model = if record.model == Model::Reduced { ": the reduced model checks none" } else { "" };
+        lines.line("invariants", &format!("none checked{model}"));
     }
     for (at, invariant) in record.invariants.iter().enumerate() {
         let verdict = match invariant.verdict() {
@@ -177,12 +199,18 @@ fn invariants(record: &Record, lines: &mut Lines) {
 fn foot(record: &Record, lines: &mut Lines) {
     let summary = &record.summary;
     lines.blank();
-    lines.line("trace hash", &record.trace_hash);
+    match record.model {
+        Model::Full => lines.line("trace hash", &record.trace_hash),
+        Model::Reduced => lines.line("trace hash", "none: the reduced model leaves no trace"),
+    }
     if summary.real_s > 0.0 {
         let speed = three_digits(record.speed());
         let rate = three_digits(summary.datagrams as f64 / summary.real_s);
         let took = three_digits(summary.real_s);
-        lines.line("speed", &format!("{speed} virtual s per real s; {rate} datagrams/s; {took} s in all"));
+        lines.line(
+            "speed",
+            &format!("{speed} virtual s per real s; {rate} {}/s; {took} s in all", sent(record)),
+        );
     }
     if summary.memory_bytes > 0 {
         lines.line("memory", &bytes(summary.memory_bytes as f64));

@@ -47,6 +47,7 @@ impl Director {
         drop(heard);
         Record {
             model: Model::Full,
+            caveats: Vec::new(),
             scenario: self.scenario.name.clone(),
             about: self.scenario.about.clone(),
             seed: self.sim.seed(),

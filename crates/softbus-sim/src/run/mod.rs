@@ -33,12 +33,10 @@ use crate::work::WorkInput;
 use crate::{SimError, record};
 pub(crate) use body::{Body, Doings};
 use happen::Undo;
-#[cfg(feature = "reduced")]
 pub(crate) use happen::describe;
 use heard::{Heard, Order};
 use listen::Ears;
 use network::Network;
-#[cfg(feature = "reduced")]
 pub(crate) use paths::resident_bytes;
 
 /// How often bodies, sensors and invariants are seen to.

@@ -1,6 +1,6 @@
 //! Devices and templates of several, counted out.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use softbus_core::{DeviceKind, limits as core};
@@ -12,6 +12,7 @@ use super::kinds::{self, Usual};
 use super::limits;
 use super::model::{Battery, DeviceSpec, Disk, Heat, Power, RoleSpec};
 use super::names::Names;
+use super::tree::Place;
 use super::values::{
     COUNT, DRIFT, ENERGY, OFFSET, PART, POWER, RADIO, RISE, Real, SETTLE, SIZE, SPEED, TIME, WARMTH, Whole,
 };
@@ -44,10 +45,10 @@ pub(super) fn devices(
             let most = limits::DEVICES;
             return Err(Fault::at(place, Problem::TooMany { what: "devices", most }));
         }
-        let template = Template::read(&mut fields, segments, only_segment, circles, duration)?;
+        let template = Template::read(&mut fields, count, segments, only_segment, circles, duration)?;
         fields.done()?;
-        for name in names.add(name, count, place)? {
-            devices.push(template.device(name, seed));
+        for (nth, name) in names.add(name, count, place)?.into_iter().enumerate() {
+            devices.push(template.device(name, nth, (segments, circles), seed));
         }
     }
     Ok((devices, names))
@@ -56,8 +57,9 @@ pub(super) fn devices(
 /// A device with its ranges.
 struct Template {
     kind: DeviceKind,
-    segment: String,
-    circles: BTreeMap<String, RoleSpec>,
+    /// Those that its devices are dealt out to, in turn.
+    segment: Range<usize>,
+    circles: Vec<(Range<usize>, RoleSpec)>,
     cores: Whole,
     rate: Whole,
     memory: Whole,
@@ -85,6 +87,7 @@ struct Batteries {
 impl Template {
     fn read(
         fields: &mut Fields<'_>,
+        count: Option<usize>,
         segments: &Names,
         only_segment: Option<&str>,
         circles: &Names,
@@ -100,7 +103,7 @@ impl Template {
             (None, Some(only)) => only,
             (None, None) => return Err(fields.missing("segment", "\"home\"")),
         };
-        segments.one(segment, fields.place_of("segment"))?;
+        let segment = dealt(segments, segment, fields.place_of("segment"), count)?;
         let end = i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
         let mut clock = fields.table("clock")?;
         let mut clock_value = |key, kind, most: i128| match &mut clock {
@@ -113,8 +116,8 @@ impl Template {
         let (disk_latency, disk_capacity, torn) = disk(fields)?;
         Ok(Self {
             kind,
-            segment: segment.to_owned(),
-            circles: memberships(fields, circles)?,
+            segment,
+            circles: memberships(fields, count, circles)?,
             cores: fields.whole("cores", &COUNT, 1, 1024)?.unwrap_or(fixed(usual.cores.into())),
             rate: fields.whole("rate", &SPEED, 1, 1 << 50)?.unwrap_or(fixed(usual.rate_ops_per_s.into())),
             memory: fields.whole("memory", &SIZE, 1, 1 << 50)?.unwrap_or(fixed(usual.memory_bytes.into())),
@@ -134,12 +137,21 @@ impl Template {
         })
     }
 
-    fn device(&self, name: String, seed: Seed) -> DeviceSpec {
+    fn device(
+        &self,
+        name: String,
+        nth: usize,
+        (segments, circles): (&Names, &Names),
+        seed: Seed,
+    ) -> DeviceSpec {
         let draw = seed.of(format!("device/{name}"));
         DeviceSpec {
             kind: self.kind,
-            segment: self.segment.clone(),
-            circles: self.circles.clone(),
+            segment: segments.deal(&self.segment, nth).to_owned(),
+            circles: {
+                let each = self.circles.iter();
+                each.map(|(range, role)| (circles.deal(range, nth).to_owned(), *role)).collect()
+            },
             cores: draw.number("cores", self.cores),
             rate_ops_per_s: draw.number("rate", self.rate),
             memory_bytes: draw.number("memory", self.memory),
@@ -168,23 +180,27 @@ impl Template {
 }
 
 /// Either `circles = { home = "owner" }`, or `circle = "home"` with a `role`.
-fn memberships(fields: &mut Fields<'_>, known: &Names) -> Res<BTreeMap<String, RoleSpec>> {
-    let mut circles = BTreeMap::new();
+fn memberships(
+    fields: &mut Fields<'_>,
+    count: Option<usize>,
+    known: &Names,
+) -> Res<Vec<(Range<usize>, RoleSpec)>> {
+    let mut circles = Vec::new();
     if let Some(inner) = fields.table("circles")? {
         for (name, place, node) in inner.all() {
-            known.one(name, place)?;
+            let range = dealt(known, name, place, count)?;
             let role = text(node, name)?;
             let Some((_, role)) = ROLES.iter().find(|(word, _)| *word == role) else {
                 return Err(Fault::value(node.place, name, "a role is owner, member or guest"));
             };
-            circles.insert(name.to_owned(), *role);
+            circles.push((range, *role));
         }
     }
     let role = fields.word("role", &ROLES)?;
     match fields.text("circle")? {
         Some(name) => {
-            known.one(name, fields.place_of("circle"))?;
-            circles.insert(name.to_owned(), role.unwrap_or_default());
+            let range = dealt(known, name, fields.place_of("circle"), count)?;
+            circles.push((range, role.unwrap_or_default()));
         }
         None if role.is_some() => {
             let why = "it belongs to a `circle`; add one, or write circles = { home = \"owner\" }";
@@ -193,6 +209,14 @@ fn memberships(fields: &mut Fields<'_>, known: &Names) -> Res<BTreeMap<String, R
         None => {}
     }
     Ok(circles)
+}
+
+/// What a device is on or of: one thing; for a template of devices also a template, which they are dealt out to in turn.
+fn dealt(known: &Names, name: &str, place: Place, count: Option<usize>) -> Res<Range<usize>> {
+    match count {
+        Some(_) => known.dealt(name, place),
+        None => known.one(name, place).map(|number| number..number + 1),
+    }
 }
 
 impl Batteries {

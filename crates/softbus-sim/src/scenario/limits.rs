@@ -8,10 +8,10 @@ pub const TOTAL_BYTES: usize = 8 << 20;
 pub const INCLUDE_DEPTH: usize = 32;
 /// Most files of a scenario.
 pub const FILES: usize = 64;
-/// Most segments, and most joins of them.
-pub const SEGMENTS: usize = 1024;
-/// Most circles.
-pub const CIRCLES: usize = 1024;
+/// Most segments, and most joins of them, counted out.
+pub const SEGMENTS: usize = 10_000;
+/// Most circles, counted out.
+pub const CIRCLES: usize = 10_000;
 /// Most devices, counted out.
 pub const DEVICES: usize = 100_000;
 /// Most tasks, counted out.

@@ -14,22 +14,23 @@ pub(super) const ANY: &str = "any";
 pub(super) struct Names {
     what: &'static str,
     known: BTreeMap<String, (Place, Range<usize>)>,
-    many: usize,
+    /// By number.
+    called: Vec<String>,
 }
 
 impl Names {
     /// No names yet.
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, known: BTreeMap::new(), many: 0 }
+        Self { what, known: BTreeMap::new(), called: Vec::new() }
     }
 
     /// Adds one thing, or `count` of a template; they get the next numbers. Gives their names.
     pub(super) fn add(&mut self, name: &str, count: Option<usize>, place: Place) -> Res<Vec<String>> {
         check(name, place)?;
-        let first = self.many;
+        let first = self.called.len();
         let Some(count) = count else {
             self.insert(name, place, first..first + 1)?;
-            self.many += 1;
+            self.called.push(name.to_owned());
             return Ok(vec![name.to_owned()]);
         };
         self.insert(name, place, first..first + count)?;
@@ -38,13 +39,14 @@ impl Names {
             check(name, place)?;
             self.insert(name, place, first + n..first + n + 1)?;
         }
-        self.many += count;
+        self.called.extend(names.iter().cloned());
         Ok(names)
     }
 
     /// Adds a pair of things, which is called after them.
     pub(super) fn pair(&mut self, name: &str, place: Place) -> Res<()> {
-        self.insert(name, place, self.many..self.many + 1)
+        let number = self.called.len();
+        self.insert(name, place, number..number + 1)
     }
 
     /// Where a name stands.
@@ -63,7 +65,7 @@ impl Names {
     pub(super) fn find(&self, name: &str, place: Place) -> Res<Range<usize>> {
         match self.known.get(name) {
             Some((_, range)) => Ok(range.clone()),
-            None if name == ANY => Ok(0..self.many),
+            None if name == ANY => Ok(0..self.called.len()),
             None => Err(Fault::unknown(place, self.what, name, self.known.keys().map(String::as_str))),
         }
     }
@@ -74,7 +76,25 @@ impl Names {
         if range.len() == 1 && name != ANY {
             return Ok(range.start);
         }
-        Err(Fault::value(place, name, format!("these are several; name one {}", self.what)))
+        Err(self.several(name, place))
+    }
+
+    /// The numbers of what is dealt out in turn to the things of a template: one for all of them, or those of a template.
+    pub(super) fn dealt(&self, name: &str, place: Place) -> Res<Range<usize>> {
+        match name {
+            ANY => Err(self.several(name, place)),
+            name => self.find(name, place),
+        }
+    }
+
+    /// What the nth thing of a template gets of those dealt out.
+    pub(super) fn deal(&self, range: &Range<usize>, nth: usize) -> &str {
+        let number = range.start + nth.checked_rem(range.len()).unwrap_or(0);
+        self.called.get(number).map_or("", String::as_str)
+    }
+
+    fn several(&self, name: &str, place: Place) -> Fault {
+        Fault::value(place, name, format!("these are several; name one {}", self.what))
     }
 }
 

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::draw::{Draw, Seed};
-use super::error::{Fault, Res};
+use super::error::{Fault, Problem, Res};
 use super::fields::Fields;
+use super::limits;
 use super::model::{Burst, CircleSpec, Entry, Join, Nat, Segment, WaySpec};
 use super::names::Names;
+use super::tree::Place;
 use super::values::{CHANCE, COUNT, RATE, SIZE, TIME, Whole};
 
 /// Longest that a way may take, in nanoseconds.
@@ -128,27 +130,31 @@ pub(super) fn segments(tables: Vec<Fields<'_>>, network: &Ways, seed: Seed) -> R
     let mut segments = Vec::with_capacity(tables.len());
     for mut fields in tables {
         let name = fields.need_text("name", "\"home\"")?;
-        names.add(name, None, fields.place_of("name"))?;
-        let draw = seed.of(format!("segment/{name}"));
-        let way = Ways::read(&mut fields)?.over(network).draw(&draw, WaySpec::default());
+        let place = fields.place_of("name");
+        let count = count(&mut fields, &seed.of(format!("segment/{name}")), limits::SEGMENTS)?;
+        room(segments.len(), count, limits::SEGMENTS, "segments", place)?;
+        let ways = Ways::read(&mut fields)?.over(network);
         let nat = match fields.table_or_none("nat")?.flatten() {
             None => None,
             Some(mut inner) => {
                 let timeout = inner.whole("timeout", &TIME, 1_000_000, 24 * SLOWEST)?;
                 let filtering = inner.flag("filtering")?.unwrap_or(true);
                 inner.done()?;
-                let timeout = timeout.map_or(Duration::from_secs(120), |t| draw.time("nat/timeout", t));
-                Some(Nat { timeout, filtering })
+                Some((timeout, filtering))
             }
         };
-        segments.push(Segment {
-            name: name.to_owned(),
-            way,
-            shared: fields.flag("shared")?.unwrap_or(false),
-            multicast: fields.flag("multicast")?.unwrap_or(true),
-            nat,
-        });
+        let shared = fields.flag("shared")?.unwrap_or(false);
+        let multicast = fields.flag("multicast")?.unwrap_or(true);
         fields.done()?;
+        for name in names.add(name, count, place)? {
+            let draw = seed.of(format!("segment/{name}"));
+            let nat = nat.map(|(timeout, filtering)| {
+                let timeout = timeout.map_or(Duration::from_secs(120), |t| draw.time("nat/timeout", t));
+                Nat { timeout, filtering }
+            });
+            let way = ways.draw(&draw, WaySpec::default());
+            segments.push(Segment { name, way, shared, multicast, nat });
+        }
     }
     Ok((segments, names))
 }
@@ -184,15 +190,32 @@ pub(super) fn joins(tables: Vec<Fields<'_>>, network: &Ways, segments: &Names, s
 }
 
 /// Reads the circles. Gives with each where it stands.
-pub(super) fn circles(tables: Vec<Fields<'_>>) -> Res<(Vec<CircleSpec>, Names)> {
+pub(super) fn circles(tables: Vec<Fields<'_>>, seed: Seed) -> Res<(Vec<CircleSpec>, Names)> {
     let mut names = Names::new("circle");
     let mut circles = Vec::with_capacity(tables.len());
     for mut fields in tables {
         let name = fields.need_text("name", "\"home\"")?;
-        names.add(name, None, fields.place_of("name"))?;
-        let entry = fields.word("entry", &[("ready", Entry::Ready), ("pin", Entry::Pin)])?;
-        circles.push(CircleSpec { name: name.to_owned(), entry: entry.unwrap_or_default() });
+        let place = fields.place_of("name");
+        let count = count(&mut fields, &seed.of(format!("circle/{name}")), limits::CIRCLES)?;
+        room(circles.len(), count, limits::CIRCLES, "circles", place)?;
+        let entry =
+            fields.word("entry", &[("ready", Entry::Ready), ("pin", Entry::Pin)])?.unwrap_or_default();
         fields.done()?;
+        circles.extend(names.add(name, count, place)?.into_iter().map(|name| CircleSpec { name, entry }));
     }
     Ok((circles, names))
+}
+
+/// Of how many a thing is a template.
+fn count(fields: &mut Fields<'_>, draw: &Draw, most: usize) -> Res<Option<usize>> {
+    let count = fields.whole("count", &COUNT, 1, most as i128)?;
+    Ok(count.map(|count| draw.number("count", count)))
+}
+
+/// Whether there is room for so many more.
+fn room(have: usize, count: Option<usize>, most: usize, what: &'static str, place: Place) -> Res<()> {
+    match have + count.unwrap_or(1) > most {
+        true => Err(Fault::at(place, Problem::TooMany { what, most })),
+        false => Ok(()),
+    }
 }

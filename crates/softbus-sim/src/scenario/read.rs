@@ -1,5 +1,6 @@
 //! From scenario files to a [`Scenario`]: reads, checks, counts out templates and draws ranges.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ fn parts(seed: Seed, duration: Duration, parts: Parts<'_>) -> Res<Scenario> {
     };
     let (segments, segment_names) = network::segments(parts.segments, &network, seed)?;
     let joins = network::joins(parts.joins, &network, &segment_names, seed)?;
-    let (circles, circle_names) = network::circles(parts.circles)?;
+    let (circles, circle_names) = network::circles(parts.circles, seed)?;
     let only = if let [only] = &segments[..] { Some(only.name.as_str()) } else { None };
     let (devices, device_names) =
         devices(parts.devices, &segment_names, only, &circle_names, duration, seed)?;
@@ -134,14 +135,20 @@ fn parts(seed: Seed, duration: Duration, parts: Parts<'_>) -> Res<Scenario> {
 
 /// Every circle has an owner, and no more devices than a circle may have.
 fn owners(circles: &[CircleSpec], names: &Names, devices: &[DeviceSpec]) -> Res<()> {
+    let mut members: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+    for (circle, role) in devices.iter().flat_map(|device| &device.circles) {
+        let (count, owned) = members.entry(circle).or_default();
+        *count += 1;
+        *owned |= *role == RoleSpec::Owner;
+    }
     for circle in circles {
-        let roles = devices.iter().filter_map(|device| device.circles.get(&circle.name));
+        let (count, owned) = members.get(circle.name.as_str()).copied().unwrap_or_default();
         let place = names.place(&circle.name).unwrap_or_default();
         let most = softbus_core::limits::CIRCLE_DEVICES;
-        if roles.clone().count() > most {
+        if count > most {
             return Err(Fault::at(place, Problem::TooMany { what: "devices in a circle", most }));
         }
-        if !roles.clone().any(|role| *role == RoleSpec::Owner) {
+        if !owned {
             return Err(Fault::at(place, Problem::NoOwner { circle: circle.name.clone() }));
         }
     }

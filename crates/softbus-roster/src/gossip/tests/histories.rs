@@ -1,7 +1,5 @@
 //! Whatever happens in whatever order, all come to one roster.
 
-use softbus_core::wire::roster::Claim;
-
 use super::*;
 
 #[derive(Clone, Debug)]

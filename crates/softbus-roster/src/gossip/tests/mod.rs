@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use softbus_core::LinkId;
-use softbus_core::wire::roster::{Digest, Now, Present};
+use softbus_core::wire::roster::{Claim, Digest, Now, Present};
 use softbus_core::{Domain, encode};
 
 use super::*;

@@ -1,7 +1,5 @@
 //! Single walks: what a person would tell of it.
 
-use softbus_core::wire::roster::Claim;
-
 use super::*;
 
 #[test]

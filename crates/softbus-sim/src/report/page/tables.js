@@ -15,7 +15,7 @@ const jump = (us) => h("button", { type: "button", class: "link", title: "Go to 
 const cell = (child, kind) => h("td", { class: kind }, child);
 
 function invariantTable() {
-  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: "This run has no invariants." })); return; }
+  if (!RECORD.invariants.length) { put("invariants", h("p", { class: "empty", text: RECORD.model === "reduced" ? "The reduced model checks no invariants." : "This run has no invariants." })); return; }
   const order = ["violated", "held", "not-looked-at"];
   const rows = [...RECORD.invariants].sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict)).map((invariant) => {
     const bad = invariant.violations.length, verdict = { violated: ["bad", `violated ${count(bad)}×`], held: ["good", "held"] }[invariant.verdict] ?? ["warn", "not looked at"];
