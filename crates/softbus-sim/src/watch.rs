@@ -60,6 +60,8 @@ struct State {
     rates: Vec<u64>,
     /// Their batteries' floors and charges.
     batteries: Vec<(u16, Option<u16>)>,
+    /// When they last woke.
+    woke_us: Vec<u64>,
     /// By whom work was ordered.
     ordered: BTreeMap<u32, usize>,
     live: Live,
@@ -92,6 +94,7 @@ impl Watch {
             begin: Instant::now(),
             rates: Vec::new(),
             batteries: Vec::new(),
+            woke_us: Vec::new(),
             ordered: BTreeMap::new(),
             live: Live::default(),
             sinks: BTreeMap::new(),
@@ -115,7 +118,18 @@ impl Watch {
     pub(crate) fn add_device(&self, spec: &DeviceSpec) {
         let mut state = self.state();
         state.rates.push(spec.rate_ops_per_s.max(1));
+        state.woke_us.push(0);
         state.batteries.push(spec.battery.map_or((0, None), |b| (b.floor_permille, Some(b.charge_permille))));
+    }
+
+    /// A device wakes now. The step that it was in the middle of when it fell asleep ends after that; no program can prevent
+    /// it, nor does anything leave by it: it is not held against anybody. The next one is.
+    pub(crate) fn woke(&self, device: usize) {
+        let mut state = self.state();
+        let now = micros(state.begin.elapsed());
+        if let Some(woke) = state.woke_us.get_mut(device) {
+            *woke = now;
+        }
     }
 
     /// An order will come from this device.
@@ -165,8 +179,13 @@ impl Watch {
         // The step is told at its end; it began when its operations did.
         let rate = state.rates.get(device).copied().unwrap_or(1);
         let took = u64::try_from(u128::from(ops) * 1_000_000 / u128::from(rate)).unwrap_or(u64::MAX);
+        let begin = now.saturating_sub(took);
+        if state.woke_us.get(device).is_some_and(|woke| begin < *woke) {
+            state.live.begun_before(order, ops);
+            return;
+        }
         let before = state.live.last(order).map(|run| run.on);
-        let found = state.live.stepped(device, order, task, fence, (now.saturating_sub(took), now), ops);
+        let found = state.live.stepped(device, order, task, fence, (begin, now), ops);
         match found {
             Ok(()) => state.held("at-most-one-live"),
             Err(text) => state.violated("at-most-one-live", text),

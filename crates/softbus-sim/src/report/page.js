@@ -48,7 +48,6 @@ function cards() {
     spread("Hand-over, p50", SUMMARY.handover_us, spanOf),
     spread("Fail-over, p50", SUMMARY.failover_us, spanOf),
     spread("Discovery, p50", SUMMARY.discovery_us, spanOf),
-    SUMMARY.pairing_us.count > 0 && spread("Pairing, p50", SUMMARY.pairing_us, spanOf),
     spread("Presence, p50", SUMMARY.presence_us, spanOf),
     spread("Placement regret, p50", SUMMARY.regret_permille, percent),
     fact("Faults met", [count(faults)], `of ${noun(Object.keys(SUMMARY.faults).length, "sorts")}`),

@@ -59,6 +59,7 @@ impl Director {
                     // Whoever shuts it down wakes it.
                     device.set_mode(DeviceState::Up);
                     self.network.wake(&device);
+                    self.sim.watch().woke(device.index());
                 }
                 let off = device.clone();
                 self.sim.spawn(async move { off.shutdown(DRAIN).await });
@@ -188,6 +189,7 @@ impl Director {
                 if device.mode() == DeviceState::Asleep {
                     device.set_mode(DeviceState::Up);
                     self.network.wake(&device);
+                    self.sim.watch().woke(device.index());
                 }
             }
             Undo::Weather(segment, way) => self.network.weather(&segment, way),

@@ -9,6 +9,7 @@ use softbus_core::CircleId;
 use softbus_net::membership::{MembershipError, Paired, default_end};
 use softbus_net::seam::Clock;
 use softbus_trust::Grant;
+use tokio::time::Instant;
 
 use super::Director;
 use super::listen::Ears;
@@ -18,14 +19,16 @@ use crate::scenario::Entry;
 
 /// How long the one with the PIN looks for the device that shows it.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long people wait between two rounds through the devices that are not in yet.
-const ROUND: Duration = Duration::from_secs(5);
+/// How often somebody goes round and looks who is on and not in yet …
+const ROUND: Duration = Duration::from_secs(1);
+/// … and how long a device is left alone after its pairing failed.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A circle that devices are still to come into.
 struct Entering {
     circle: String,
-    /// In order of their start.
-    outside: Vec<(Device, Role)>,
+    /// In order of their start, and not before when each is tried.
+    outside: Vec<(Device, Role, Instant)>,
 }
 
 /// A PIN was shown and something was entered.
@@ -46,7 +49,9 @@ impl Director {
             }
             let (founder, _) = members.remove(0);
             members.sort_by_key(|(device, _)| (device.spec().starts, device.index()));
-            let entering = Entering { circle: circle.name.clone(), outside: members };
+            let now = Instant::now();
+            let outside = members.into_iter().map(|(device, role)| (device, role, now)).collect();
+            let entering = Entering { circle: circle.name.clone(), outside };
             people.entry(founder.index()).or_insert_with(|| (founder, Vec::new())).1.push(entering);
         }
         for (founder, circles) in people.into_values() {
@@ -102,9 +107,10 @@ async fn go_round(ears: Ears, founder: Device, mut circles: Vec<Entering>) {
         for entering in &mut circles {
             let Some(id) = found(&ears, &founder, &entering.circle).await else { continue };
             let mut left = Vec::new();
-            for (device, role) in std::mem::take(&mut entering.outside) {
-                if founder.mode() != DeviceState::Up || device.mode() != DeviceState::Up {
-                    left.push((device, role));
+            for (device, role, when) in std::mem::take(&mut entering.outside) {
+                let both = founder.mode() == DeviceState::Up && device.mode() == DeviceState::Up;
+                if !both || Instant::now() < when {
+                    left.push((device, role, when));
                     continue;
                 }
                 match let_in(&ears, &founder, &device, (id, role)).await {
@@ -125,7 +131,7 @@ async fn go_round(ears: Ears, founder: Device, mut circles: Vec<Entering>) {
                             let text = format!("{} is not in {} yet: {why}", device.name(), entering.circle);
                             ears.watch.note("person", Some(device.index()), text);
                         }
-                        left.push((device, role));
+                        left.push((device, role, Instant::now() + AGAIN));
                     }
                 }
             }

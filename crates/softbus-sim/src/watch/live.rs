@@ -77,6 +77,11 @@ impl Live {
         found
     }
 
+    /// A step that began before its device slept, and was a step of then.
+    pub fn begun_before(&mut self, order: u32, ops: u64) {
+        *self.done.entry(order).or_default() += ops;
+    }
+
     pub fn last(&self, order: u32) -> Option<RunSpan> {
         self.spans.get(&order)?.last().copied()
     }
