@@ -36,6 +36,30 @@ pub(super) const RATES: [&str; 15] = [
     "cut_one_way",
 ];
 
+/// Those that may also come right after a task is told to move.
+const AT_MOVES: [&str; 9] =
+    ["crash", "kill", "cut", "cut_one_way", "partition", "drift", "clock_jump", "disk_full", "disk_fail"];
+
+/// Faults that come while a task moves: how likely each is at each move, in thousandths, and how soon it comes.
+struct AtMoves {
+    within: Whole,
+    chances: Vec<(&'static str, Whole)>,
+}
+
+impl AtMoves {
+    fn read(mut fields: Fields<'_>, end: i128) -> Res<Self> {
+        let within = fields.whole("within", &TIME, 0, end)?.unwrap_or(Whole { from: 0, to: SECOND / 2 });
+        let mut chances = Vec::new();
+        for key in AT_MOVES {
+            if let Some(chance) = fields.whole(key, &PART, 0, 1000)? {
+                chances.push((key, chance));
+            }
+        }
+        fields.done()?;
+        Ok(Self { within, chances })
+    }
+}
+
 struct Chaos<'c> {
     cast: &'c Cast<'c>,
     place: Place,
@@ -80,6 +104,7 @@ pub(super) fn chaos(mut fields: Fields<'_>, cast: &Cast<'_>, happenings: &mut Ha
             ways
         }
     };
+    let at_moves = fields.table("moves")?.map(|inner| AtMoves::read(inner, end)).transpose()?;
     let mut rates: BTreeMap<&str, Real> = BTreeMap::new();
     for key in RATES {
         if let Some(rate) = fields.real(key, &OFTEN, 0.0, OFTENEST)? {
@@ -116,7 +141,7 @@ pub(super) fn chaos(mut fields: Fields<'_>, cast: &Cast<'_>, happenings: &mut Ha
             chaos.fault(key, per_s, happenings)?;
         }
     }
-    Ok(())
+    at_moves.map_or(Ok(()), |at_moves| chaos.at_moves(&at_moves, happenings))
 }
 
 /// The things that a list names, or all.
@@ -178,6 +203,38 @@ impl Chaos<'_> {
                 happenings.push(self.place, Happening { at, what, drawn: true })?;
             }
             at = at.saturating_add(span).saturating_add(stream.gap(per_s));
+        }
+        Ok(())
+    }
+
+    /// Faults of the devices that are chosen, soon after each order to move.
+    fn at_moves(&self, at_moves: &AtMoves, happenings: &mut Happenings) -> Res<()> {
+        let moves = happenings.list.iter().filter(|h| matches!(h.what, What::MoveTask { .. }));
+        let mut moves: Vec<Duration> = moves.map(|h| h.at).collect();
+        moves.sort_unstable();
+        for (key, chance) in &at_moves.chances {
+            let mut stream = self.cast.seed.of(format!("chaos/moves/{key}")).stream("");
+            for moved in &moves {
+                let permille: usize = number(&mut stream, *chance);
+                let (comes, n) = (stream.below(1000) < permille, stream.below(self.devices.len().max(1)));
+                let at = moved.saturating_add(stream.time(at_moves.within));
+                let span = if matches!(*key, "crash" | "kill") { self.down } else { self.span };
+                let span = stream.time(span);
+                let Some(device) = self.devices.get(n).filter(|_| comes && at >= self.from && at < self.to)
+                else {
+                    continue;
+                };
+                let span = span.min(self.to - at);
+                let made = if *key == "partition" {
+                    let groups = self.partition(&mut stream);
+                    groups.map_or(Vec::new(), |groups| vec![(at, What::Partition { groups, span })])
+                } else {
+                    self.of_device(key, *device, &mut stream, at, span)
+                };
+                for (at, what) in made {
+                    happenings.push(self.place, Happening { at, what, drawn: true })?;
+                }
+            }
         }
         Ok(())
     }

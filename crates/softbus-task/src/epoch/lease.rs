@@ -109,7 +109,7 @@ impl TaskMachine {
 
     pub(super) fn on_lease(&mut self, from: DeviceId, sent: BootMs, nonce: u64, now: BootMs) {
         let asks_rightly = self.is_quorum()
-            && from == self.link.decree.owner
+            && (from == self.link.decree.owner || broken!(self, IgnoreEpoch))
             && self.link.decree.outcome == Outcome::Run
             && self.link.decree.holders.contains(&self.me);
         if !asks_rightly {

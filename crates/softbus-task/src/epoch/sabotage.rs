@@ -34,7 +34,7 @@ pub enum Sabotage {
     NoFreeze,
     /// A device that forgets a task forgets what it voted for, too.
     ForgetWithoutTrace,
-    /// What is said in an epoch that is over counts as if it were said in the present one.
+    /// Whatever is said counts as if it were said in the present epoch, and whoever asks for a lease as its owner.
     IgnoreEpoch,
     /// An acceptor that lost what it was counted for still says what it holds.
     PromiseAfterLoss,
