@@ -130,7 +130,9 @@ impl Director {
     fn tasks(&self, statuses: &BTreeMap<TaskId, Arc<TaskStatus>>) -> Vec<TaskRecord> {
         let heard = self.ears.heard.lock();
         let orders = heard.orders.iter().zip(&self.scenario.tasks).enumerate();
+        // Of a run that is cut short, those whose time had come.
         orders
+            .filter(|(_, (_, spec))| spec.at <= self.scenario.duration)
             .map(|(number, (order, spec))| {
                 let runs = self.sim.watch().runs(number as u32);
                 let status = order.task.and_then(|task| statuses.get(&task));
