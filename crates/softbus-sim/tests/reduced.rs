@@ -233,7 +233,7 @@ fn fail_over() {
 
 /// Fifty devices, more than each keeps links with.
 #[test]
-#[ignore = "the full simulator takes minutes for it; not yet known to agree"]
+#[ignore = "the full simulator takes a minute for it; some work begins on another of equally good laptops"]
 fn fifty() {
     let text = r#"
         duration = "20s"
