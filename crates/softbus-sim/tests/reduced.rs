@@ -1,6 +1,6 @@
 //! The reduced model against the full simulator: the same scenarios with the same seeds come to the same decisions, and
 //! take as long.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, which tells its figures")]
 
 use std::path::Path;
 
