@@ -2,7 +2,7 @@
 //! `cargo test --release -p softbus-sim --features aws-lc --test city -- --ignored --nocapture`, with `CITY=5000` before it
 //! for fewer of them.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, which tells its figures")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

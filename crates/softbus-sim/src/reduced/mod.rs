@@ -39,8 +39,8 @@
 //!
 //! # How well it agrees
 //! `tests/reduced.rs` runs scenarios in both and compares decisions, and times at their middle and end within 5 %. They agree for two
-//! devices, for who comes and goes, for work at home that is moved, and for fail-overs. Fifty that all start at once
-//! are not known to agree. With jitter, loss or limited
+//! devices, for who comes and goes, for work at home that is moved, and for fail-overs. Of fifty
+//! devices discovery and presence agree, but some work begins on another of equally good devices. With jitter, loss or limited
 //! rates nothing has been compared.
 //!
 //! ```

@@ -41,6 +41,8 @@ pub(super) struct Order {
     pub refused: BTreeSet<DeviceId>,
     /// Answers of those that are asked how they are that are still to come.
     pub pending: usize,
+    /// Those of them that wait until another has answered.
+    pub to_ask: Vec<DeviceId>,
     /// The decision of the present try goes on once; what comes later is late.
     pub turn: u32,
     pub submitted_us: Option<u64>,
@@ -120,7 +122,10 @@ impl World {
         if unknown.is_empty() {
             return self.place_order(number, run, turn);
         }
-        for id in unknown {
+        let mut first = unknown;
+        let rest = first.split_off(first.len().min(limits::ASKED_AT_ONCE));
+        self.orders[number].to_ask = rest.into_iter().rev().collect();
+        for id in first {
             self.ask_now(of, id, Some((number, turn)));
         }
         self.later(self.now + ns(limits::ASKED_WAIT), Deed::Place { number, run, turn });
@@ -212,6 +217,8 @@ impl World {
             order.pending = order.pending.saturating_sub(1);
             if order.pending == 0 {
                 self.place_order(number, to_run, turn);
+            } else if let Some(next) = order.to_ask.pop() {
+                self.ask_now(to, next, then);
             }
         }
     }
