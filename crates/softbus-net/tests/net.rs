@@ -84,7 +84,7 @@ impl Device {
     }
 
     fn link(&self, to: &Device) -> Option<LinkInfo> {
-        self.net.links().borrow().get(&to.id()).cloned()
+        self.net.links().borrow().get(&to.id()).map(|link| LinkInfo::clone(link))
     }
 
     fn presence(&self, of: &Device) -> Presence {
@@ -99,7 +99,7 @@ impl Device {
                 if let Some(link) = links.borrow_and_update().get(&id)
                     && what(link)
                 {
-                    return link.clone();
+                    return LinkInfo::clone(link);
                 }
                 links.changed().await.unwrap();
             }

@@ -95,7 +95,7 @@ async fn one_that_is_used_ends_when_the_task_begins() {
     until_running_on(&handle, &home[1]).await;
     until_promised(&home[0], &home[1], "begun", |p| p.last == 1 && p.jobs == 0).await;
     let view = home[0].roster.view();
-    let now = view.get(&home[1].id()).unwrap().now.clone().unwrap().profile;
+    let now = view.get(&home[1].id()).unwrap().now.as_ref().unwrap().profile.clone();
     assert!(now.running_tasks == 1 && now.queued_ops > 0, "{now:?}");
 }
 
