@@ -332,7 +332,11 @@ async fn pairing_by_a_link_works_once_and_outlives_a_restart() {
         phone.keeper.invite(owner(), Duration::from_secs(600)).await.unwrap();
     }
     let link = tv.net.links().borrow()[&phone.id()].clone();
-    assert_eq!((link.presence, link.generation, link.last_down.as_deref()), (Presence::Online, 1, None), "undisturbed");
+    assert_eq!(
+        (link.presence, link.generation, link.last_down.as_deref()),
+        (Presence::Online, 1, None),
+        "undisturbed"
+    );
     assert!(matches!(
         car.keeper.pair_by_ticket("softbus:x", PairOptions::default()).await,
         Err(MembershipError::Ticket(_))
