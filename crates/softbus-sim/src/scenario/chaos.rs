@@ -67,6 +67,7 @@ struct Chaos<'c> {
     to: Duration,
     span: Whole,
     down: Whole,
+    offline: Whole,
     skew: Whole,
     jump: Whole,
     pressure: Whole,
@@ -126,6 +127,7 @@ pub(super) fn chaos(mut fields: Fields<'_>, cast: &Cast<'_>, happenings: &mut Ha
         to: draw.time("to", to).min(Duration::from_nanos(u64::try_from(healed).unwrap_or(0))),
         span,
         down,
+        offline: whole(&mut fields, "offline", &TIME, 0, end, (0, 0))?,
         skew: whole(&mut fields, "skew", &DRIFT, -100_000, 100_000, (-500, 500))?,
         jump: whole(&mut fields, "jump", &OFFSET, -86_400_000, 86_400_000, (-5000, 5000))?,
         pressure: whole(&mut fields, "pressure", &PART, 0, 1000, (500, 1000))?,
@@ -249,8 +251,18 @@ impl Chaos<'_> {
     ) -> Vec<(Duration, What)> {
         let device = self.cast.devices.0[n].name.clone();
         let what = match key {
-            "crash" => What::Crash { device, down: Some(span) },
-            "kill" => What::Kill { device, down: Some(span) },
+            "crash" | "kill" => {
+                let alone = stream.time(self.offline).min(self.to.saturating_sub(at + span));
+                let mut made = self.alone(n, at, if alone.is_zero() { alone } else { span + alone });
+                made.push((
+                    at,
+                    match key {
+                        "crash" => What::Crash { device, down: Some(span) },
+                        _ => What::Kill { device, down: Some(span) },
+                    },
+                ));
+                return made;
+            }
             "shutdown" => What::Shutdown { device, down: Some(span) },
             "sleep" => What::Sleep { device, announced: stream.below(2) == 1, span },
             "drift" => What::Drift { device, ppm: number(stream, self.skew), span },
@@ -286,6 +298,15 @@ impl Chaos<'_> {
             }
         };
         vec![(at, what)]
+    }
+
+    /// Cut off from every other device for so long.
+    fn alone(&self, n: usize, at: Duration, span: Duration) -> Vec<(Duration, What)> {
+        let devices = self.cast.devices.0;
+        let others = devices.iter().enumerate().filter(|(other, _)| *other != n && !span.is_zero());
+        let cut =
+            |to: &str| What::Cut { from: devices[n].name.clone(), to: to.to_owned(), one_way: false, span };
+        others.map(|(_, other)| (at, cut(&other.name))).collect()
     }
 
     fn another(&self, n: usize, stream: &mut Stream) -> Option<String> {
