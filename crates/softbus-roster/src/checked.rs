@@ -16,13 +16,14 @@ pub struct Checked(Arc<Mutex<BTreeMap<Hash, Believed>>>);
 impl Checked {
     /// As [`Believed::verify`], unless the very same signed bytes were found good before.
     pub(crate) fn verify(&self, signed: Signed) -> Result<Believed, ProfileError> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = signed.hash();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The hash does not cover the signature.
-        if let Some(believed) = known.get(&hash).filter(|believed| *believed.signed == signed) {
+        if let Some(believed) = known().get(&hash).filter(|believed| *believed.signed == signed) {
             return Ok(believed.clone());
         }
         let believed = Believed::verify(signed)?;
+        let mut known = known();
         if known.len() >= limits::CHECKED {
             known.clear();
         }

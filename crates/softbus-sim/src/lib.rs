@@ -5,6 +5,7 @@ mod check;
 mod device;
 mod error;
 pub mod key_lines;
+mod noticed;
 pub mod pcap;
 pub mod record;
 pub mod reduced;

@@ -4,14 +4,17 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, which tells its figures")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use common::{parse, scenario};
 use softbus_sim::record::Record;
 use softbus_sim::reduced::{City, Options, city, run, run_with};
 use softbus_sim::report;
-use softbus_sim::scenario::{RoleSpec, Scenario, ScenarioError};
+use softbus_sim::scenario::{RoleSpec, Scenario};
 
 fn show(record: &Record) {
     let summary = &record.summary;
@@ -53,11 +56,6 @@ fn a_hundred_thousand_devices() {
     assert!(done * 10 > record.tasks.len() as u64 * 7, "{done} are done");
 }
 
-fn parse(text: &str) -> Result<Scenario, ScenarioError> {
-    let none = &mut |path: &str| Err(std::io::Error::other(format!("{path}: nothing is included")));
-    Scenario::parse(text, "test.toml", 1, none)
-}
-
 /// Three homes of two or three.
 const STREET: &str = r#"
     duration = "6s"
@@ -90,7 +88,7 @@ const STREET: &str = r#"
 
 #[test]
 fn devices_are_dealt_out_to_homes_in_turn() {
-    let street = parse(STREET).unwrap();
+    let street = scenario(STREET, 1);
     let placed = |name: &str| {
         let device = street.devices.iter().find(|device| device.name == name).unwrap();
         (device.segment.clone(), device.circles.clone())
@@ -101,18 +99,17 @@ fn devices_are_dealt_out_to_homes_in_turn() {
     let latencies: Vec<Duration> = street.segments.iter().map(|segment| segment.way.latency).collect();
     assert!(latencies.len() == 3 && latencies.windows(2).any(|two| two[0] != two[1]), "{latencies:?}");
     // Written out it is the same.
-    let none = &mut |path: &str| Err(std::io::Error::other(path.to_owned()));
-    assert_eq!(Scenario::parse(&street.to_toml(), "test.toml", 2, none).unwrap(), street);
+    assert_eq!(scenario(&street.to_toml(), 2), street);
     // One device is in one home.
     let one = format!("{STREET}[[device]]\nname = \"tv\"\nsegment = \"home\"\n");
-    assert!(parse(&one).unwrap_err().to_string().contains("these are several; name one segment"));
+    assert!(parse(&one, 1).unwrap_err().to_string().contains("these are several; name one segment"));
     let many = STREET.replace("count = 3", "count = 10001");
-    assert!(parse(&many).unwrap_err().to_string().contains("count"), "{}", parse(&many).unwrap_err());
+    assert!(parse(&many, 1).unwrap_err().to_string().contains("count"), "{}", parse(&many, 1).unwrap_err());
 }
 
 #[test]
 fn a_report_says_which_model_ran_and_that_nothing_was_checked() {
-    let street = parse(STREET).unwrap();
+    let street = scenario(STREET, 1);
     let record = run(&street, 1);
     assert_eq!(record.tasks[0].state, "done");
     let text = report::text(&record);

@@ -1,10 +1,9 @@
 //! What a task lets out, when its right passes on and comes back.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io;
+mod common;
 
-use softbus_sim::scenario::Scenario;
-use softbus_sim::{RunOptions, run};
+use common::{assert_held, invariant, runs};
 
 /// The laptop is cut off with effects that no checkpoint covers; the task goes on elsewhere from before them and says them
 /// anew; then it moves back.
@@ -64,19 +63,13 @@ to = "laptop"
 #[test]
 fn what_was_said_before_the_right_passed_on_is_not_let_out_when_it_comes_back() {
     for seed in 0..4 {
-        let none = &mut |_: &str| Err(io::Error::from(io::ErrorKind::NotFound));
-        let scenario =
-            Scenario::parse(BACK_AGAIN, "back-again", seed, none).unwrap_or_else(|e| panic!("{e}"));
-        let record = run(&scenario, RunOptions { seed, ..RunOptions::default() }).unwrap();
+        let record = runs(BACK_AGAIN, seed);
         let task = &record.tasks[0];
         assert_eq!(task.state, "done", "{task:#?}");
         let laptop = record.devices.iter().position(|device| device.name == "laptop").unwrap();
         let on: Vec<usize> = task.runs.iter().map(|run| run.on).collect();
         assert!(on.len() >= 3 && on[0] == laptop && on.last() == Some(&laptop), "it came back: {on:?}");
-        for invariant in &record.invariants {
-            assert!(invariant.violations.is_empty(), "seed {seed}: {invariant:#?}");
-        }
-        let effects = record.invariants.iter().find(|invariant| invariant.name == "effects-once").unwrap();
-        assert_eq!(effects.checked, 400, "each of them");
+        assert_held(&record);
+        assert_eq!(invariant(&record, "effects-once").checked, 400, "each of them");
     }
 }

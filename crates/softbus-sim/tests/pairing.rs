@@ -1,11 +1,10 @@
 //! Devices that come into their circle by PIN, through the library's own pairing.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io;
+mod common;
 
+use common::{assert_held, invariant, runs};
 use softbus_sim::record::Record;
-use softbus_sim::scenario::Scenario;
-use softbus_sim::{RunOptions, run};
 
 /// Who is in which circle; `start_on` is a device that takes others' work only when it is in.
 const HOUSE: &str = r#"
@@ -46,12 +45,6 @@ kind = "laptop"
 circles = { family = "guest", work = "owner" }
 "#;
 
-fn runs(text: &str, seed: u64) -> Record {
-    let none = &mut |_: &str| Err(io::Error::from(io::ErrorKind::NotFound));
-    let scenario = Scenario::parse(text, "house", seed, none).unwrap_or_else(|e| panic!("{e}"));
-    run(&scenario, RunOptions { seed, ..RunOptions::default() }).unwrap()
-}
-
 fn said(record: &Record, what: &str) -> Vec<String> {
     record.events.iter().filter(|event| event.text.contains(what)).map(|event| event.text.clone()).collect()
 }
@@ -68,9 +61,7 @@ fn linked(record: &Record) -> Vec<(&str, &str)> {
 #[test]
 fn devices_pair_one_after_the_other_in_order_of_their_start() {
     let record = runs(HOUSE, 1);
-    for invariant in &record.invariants {
-        assert!(invariant.violations.is_empty(), "{invariant:#?}");
-    }
+    assert_held(&record);
     let entered = said(&record, "enters it");
     let who: Vec<&str> = entered.iter().map(|text| text.split(" after").next().unwrap()).collect();
     let of = |who: &[&str], circle: &str| -> Vec<String> {
@@ -112,14 +103,14 @@ fn who_cannot_pair_is_no_member_and_comes_in_later() {
     assert!(!said(&record, "tv is not in family yet").is_empty());
     let first = record.links.iter().filter(|l| l.a == tv || l.b == tv).map(|l| l.from_us).min().unwrap();
     assert!(first >= entered[0].at_us, "no link before it is in");
-    assert!(!record.violated());
+    assert_held(&record);
 }
 
 #[test]
 fn a_wrong_pin_that_nobody_could_try_counts_as_not_looked_at() {
     let wrong = "\n[[event]]\nat = \"40s\"\ndo = \"wrong-pin\"\nshown = \"phone\"\nentered = \"lamp\"\n";
     let looked = |record: &Record| {
-        let found = record.invariants.iter().find(|invariant| invariant.name == "wrong-pin").unwrap();
+        let found = invariant(record, "wrong-pin");
         assert!(found.violations.is_empty(), "{found:?}");
         found.checked
     };

@@ -2,16 +2,14 @@
 //! take as long.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, which tells its figures")]
 
+mod common;
+
 use std::path::Path;
 
+use common::scenario;
 use softbus_sim::record::{Model, Record, Spread};
 use softbus_sim::scenario::Scenario;
 use softbus_sim::{RunOptions, reduced, run};
-
-fn scenario(text: &str, seed: u64) -> Scenario {
-    let none = &mut |path: &str| Err(std::io::Error::other(format!("{path}: nothing is included")));
-    Scenario::parse(text, "test.toml", seed, none).unwrap_or_else(|e| panic!("{e}"))
-}
 
 /// Records of both, one pair for each seed.
 struct Both(Vec<(Scenario, Record, Record)>);

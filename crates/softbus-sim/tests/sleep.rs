@@ -1,11 +1,8 @@
 //! A device that sleeps in the middle of its work, and wakes when others have gone on with it.
-#![allow(clippy::unwrap_used, reason = "a test")]
+mod common;
 
-use std::io;
-
+use common::{assert_held, invariant, runs};
 use softbus_sim::record::Verdict;
-use softbus_sim::scenario::Scenario;
-use softbus_sim::{RunOptions, run};
 
 /// The laptop falls asleep all at once, in a step of each task.
 const NAP: &str = r#"
@@ -62,14 +59,9 @@ for = "20s"
 #[test]
 fn what_a_device_slept_over_is_no_step_of_an_older_epoch() {
     for seed in 1..3 {
-        let none = &mut |_: &str| Err(io::Error::from(io::ErrorKind::NotFound));
-        let scenario = Scenario::parse(NAP, "nap", seed, none).unwrap_or_else(|e| panic!("{e}"));
-        let record = run(&scenario, RunOptions { seed, ..RunOptions::default() }).unwrap();
-        for invariant in &record.invariants {
-            assert!(invariant.violations.is_empty(), "seed {seed}: {invariant:#?}");
-        }
-        let live = record.invariants.iter().find(|i| i.name == "at-most-one-live").unwrap();
-        assert_eq!(live.verdict(), Verdict::Held);
+        let record = runs(NAP, seed);
+        assert_held(&record);
+        assert_eq!(invariant(&record, "at-most-one-live").verdict(), Verdict::Held);
         let spans = |n: usize| -> Vec<(usize, u64, u64)> {
             record.tasks[n].runs.iter().map(|run| (run.on, run.from_us, run.to_us)).collect()
         };

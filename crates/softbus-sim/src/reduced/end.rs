@@ -192,7 +192,7 @@ impl World {
             invariants: Vec::new(),
             summary: Summary {
                 discovery_us: Spread::of(figures.discovery_us),
-                presence_us: Spread::of(figures.presence_us),
+                presence_us: Spread::of(figures.noticed.took_us()),
                 datagrams: figures.total.sent,
                 bytes: figures.total.bytes,
                 energy_j,

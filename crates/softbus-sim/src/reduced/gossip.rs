@@ -157,7 +157,12 @@ impl World {
         let Some(about) = self.by_id.get(&id).copied() else { return };
         // Of itself a device has nothing to notice.
         if about != of && matches!(to, Presence::Offline | Presence::Online) {
-            self.figures.notice(of, about, to == Presence::Offline, self.now);
+            self.figures.noticed.notice(
+                of as usize,
+                about as usize,
+                to == Presence::Offline,
+                self.now / 1000,
+            );
         }
     }
 

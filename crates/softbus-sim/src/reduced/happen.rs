@@ -63,7 +63,7 @@ impl World {
                 peer
             })
             .collect();
-        self.figures.came(of, now);
+        self.figures.noticed.came(of as usize, now / 1000);
         self.figures.states[of as usize].push((now / 1000, DeviceState::Up));
         self.start_roster(of);
         self.announce(of);
@@ -106,8 +106,8 @@ impl World {
 
     /// It goes, undisturbed by anything else: from here on the others' presence is timed.
     fn gone(&mut self, of: Index) {
-        let at = self.device(of).is_up().then_some(self.now);
-        self.figures.went(of, at);
+        let at = self.device(of).is_up().then_some(self.now / 1000);
+        self.figures.noticed.went(of as usize, at);
     }
 
     /// Something of the scenario.
@@ -119,7 +119,7 @@ impl World {
             matches!(what, Event::MoveTask { .. } | Event::CancelTask { .. } | Event::WrongPin { .. });
         self.figures.note(self.now / 1000, if person { "person" } else { "fault" }, None, text);
         *self.figures.faults.entry(name).or_default() += 1;
-        self.figures.disturbed = self.now;
+        self.figures.noticed.disturb(self.now / 1000);
         if let Some((span, undo)) = self.befallen(what) {
             self.at(self.now + ns(span), What::Undo(undo));
         }
@@ -213,7 +213,7 @@ impl World {
     }
 
     pub(super) fn undo(&mut self, undo: Undo) {
-        self.figures.disturbed = self.now;
+        self.figures.noticed.disturb(self.now / 1000);
         match undo {
             Undo::Start(of) => self.switch_on(of),
             Undo::Mend(pairs) => {

@@ -43,7 +43,7 @@ impl Director {
         self.equal_members();
         self.bounded();
         self.removed_are_out();
-        let disturbed = self.ears.heard.lock().disturbed_us;
+        let disturbed = self.ears.heard.lock().noticed.disturbed_us();
         if micros(at).saturating_sub(disturbed) >= micros(self.checks.bounds.roster) {
             self.rosters_agree();
         }

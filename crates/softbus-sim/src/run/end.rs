@@ -95,7 +95,7 @@ impl Director {
             else {
                 continue;
             };
-            let since = heard.disturbed_us.max(accepted);
+            let since = heard.noticed.disturbed_us().max(accepted);
             if now.saturating_sub(since) < settled {
                 continue;
             }
@@ -180,7 +180,7 @@ impl Director {
         Summary {
             discovery_us: Spread::of(heard.discovery_us.clone()),
             pairing_us: Spread::of(heard.pairing_us.clone()),
-            presence_us: Spread::of(heard.presence_us.clone()),
+            presence_us: Spread::of(heard.noticed.took_us()),
             handover_us: downtimes(false),
             failover_us: downtimes(true),
             regret_permille: Spread::of(regrets.collect()),

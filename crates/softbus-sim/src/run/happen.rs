@@ -175,7 +175,7 @@ impl Director {
     pub(super) fn undo(&mut self, undo: Undo) {
         let now = self.sim.watch().now_us();
         let device = |index: usize| self.sim.devices()[index].clone();
-        self.ears.heard.lock().disturbed_us = now;
+        self.ears.heard.lock().noticed.disturb(now);
         match undo {
             Undo::Start(index) => {
                 let device = device(index);
@@ -210,7 +210,7 @@ impl Director {
     fn gone(&self, device: &Device) {
         let now = self.sim.watch().now_us();
         let mut heard = self.ears.heard.lock();
-        heard.went(device.index(), (device.mode() == DeviceState::Up).then_some(now));
+        heard.noticed.went(device.index(), (device.mode() == DeviceState::Up).then_some(now));
     }
 
     fn move_task(&self, name: &str, to: Option<&str>) {

@@ -105,7 +105,7 @@ impl Ears {
     /// Something that is no fault has changed who is with whom.
     pub fn disturbed(&self) {
         let now = self.watch.now_us();
-        self.heard.lock().disturbed_us = now;
+        self.heard.lock().noticed.disturb(now);
     }
 
     /// Whether the circle of this name is there.
@@ -162,7 +162,7 @@ impl Ears {
                 let mut heard = self.heard.lock();
                 let about = heard.devices.get(id).copied();
                 if let (Some(about), Presence::Offline | Presence::Online) = (about, to) {
-                    heard.notice(device.index(), about, *to == Presence::Offline, now);
+                    heard.noticed.notice(device.index(), about, *to == Presence::Offline, now);
                 }
             }
         }

@@ -329,7 +329,7 @@ impl Director {
                             }
                         }
                         let mut heard = ears.heard.lock();
-                        heard.came(device.index(), began);
+                        heard.noticed.came(device.index(), began);
                         return;
                     }
                     Err(error) => {

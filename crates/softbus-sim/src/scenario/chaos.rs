@@ -253,7 +253,10 @@ impl Chaos<'_> {
         let what = match key {
             "crash" | "kill" => {
                 let alone = stream.time(self.offline).min(self.to.saturating_sub(at + span));
-                let mut made = self.alone(n, at, if alone.is_zero() { alone } else { span + alone });
+                let mut made = Vec::new();
+                if !alone.is_zero() {
+                    made.push((at, What::Partition { groups: self.alone(n), span: span + alone }));
+                }
                 made.push((
                     at,
                     match key {
@@ -300,13 +303,11 @@ impl Chaos<'_> {
         vec![(at, what)]
     }
 
-    /// Cut off from every other device for so long.
-    fn alone(&self, n: usize, at: Duration, span: Duration) -> Vec<(Duration, What)> {
-        let devices = self.cast.devices.0;
-        let others = devices.iter().enumerate().filter(|(other, _)| *other != n && !span.is_zero());
-        let cut =
-            |to: &str| What::Cut { from: devices[n].name.clone(), to: to.to_owned(), one_way: false, span };
-        others.map(|(_, other)| (at, cut(&other.name))).collect()
+    /// One device, and all the others.
+    fn alone(&self, n: usize) -> Vec<Vec<String>> {
+        let (one, others) =
+            self.cast.devices.0.iter().enumerate().partition::<Vec<_>, _>(|(other, _)| *other == n);
+        [one, others].map(|group| group.into_iter().map(|(_, device)| device.name.clone()).collect()).into()
     }
 
     fn another(&self, n: usize, stream: &mut Stream) -> Option<String> {

@@ -266,3 +266,69 @@ fn chaos_moves_a_device_back_to_where_it_would_be() {
     let What::Move { segment, .. } = &events.last().unwrap().what else { panic!() };
     assert!(events.len() > 5 && segment == "street");
 }
+
+#[test]
+fn chaos_while_tasks_move_comes_soon_after_and_heals() {
+    let order =
+        "[[event]]\nat = \"2m\"\nevery = \"10s\"\ncount = 30\ndo = \"move-task\"\ntask = \"photo-1\"\n";
+    let chaos = |moves: &str| {
+        format!(
+            "{order}[chaos]\nheal_before_end = \"1m\"\ndown = \"1s..2s\"\nspan = \"1s..3s\"\nunplug = \"3 per minute\"\n{moves}"
+        )
+    };
+    let ends = Duration::from_secs(9 * 60);
+    let at_moves =
+        "[chaos.moves]\nwithin = \"100ms..400ms\"\ncrash = \"100%\"\ncut = \"50%\"\nclock_jump = \"100%\"";
+    let (mut cuts, mut whom) = (0, std::collections::BTreeSet::new());
+    for seed in 0..20 {
+        let (plain, events) = (with(&chaos(""), seed), with(&chaos(at_moves), seed));
+        // What else is drawn stays as it is.
+        let of_moves =
+            |e: &&Happening| matches!(e.what, What::Crash { .. } | What::Cut { .. } | What::ClockJump { .. });
+        let others: Vec<&Happening> = events.iter().filter(|e| !of_moves(e)).collect();
+        assert_eq!(others, plain.iter().collect::<Vec<_>>());
+        let crashes: Vec<&Happening> =
+            events.iter().filter(|e| matches!(e.what, What::Crash { .. })).collect();
+        assert_eq!(crashes.len(), 30, "one for each move");
+        for (n, crash) in crashes.iter().enumerate() {
+            let after = crash.at - Duration::from_secs(120 + 10 * n as u64);
+            assert!((100..=400).contains(&after.as_millis()), "{after:?}");
+            let What::Crash { device, down: Some(down) } = &crash.what else { panic!() };
+            assert!(crash.at + *down <= ends);
+            whom.insert(device.clone());
+        }
+        cuts += events.iter().filter(|e| matches!(e.what, What::Cut { .. })).count();
+        let jumps = events.iter().filter_map(|e| match e.what {
+            What::ClockJump { by_ms, .. } => Some(by_ms),
+            _ => None,
+        });
+        assert_eq!(jumps.sum::<i64>(), 0);
+    }
+    assert_eq!(whom.len(), 4, "{whom:?}");
+    assert!((240..360).contains(&cuts), "{cuts} of 600");
+    let unknown = parse(&format!("{HOME}{}", chaos("[chaos.moves]\nweather = \"5%\"")), 1).unwrap_err();
+    assert!(unknown.to_string().contains("weather"), "{unknown}");
+}
+
+#[test]
+fn who_comes_back_may_be_alone_for_a_while() {
+    let chaos = |offline: &str| {
+        format!("[chaos]\nheal_before_end = \"1m\"\ndown = \"1s..2s\"\nkill = \"2 per minute\"\n{offline}")
+    };
+    assert!(with(&chaos(""), 1).iter().all(|e| matches!(e.what, What::Kill { .. })));
+    let events = with(&chaos("offline = \"3s..5s\""), 1);
+    let mut seen = 0;
+    for event in &events {
+        let What::Kill { device, down: Some(down) } = &event.what else { continue };
+        let alone = |e: &&Happening| {
+            e.at == event.at
+                && matches!(&e.what, What::Partition { groups, .. } if groups[0] == [device.clone()])
+        };
+        let What::Partition { groups, span } = &events.iter().find(alone).unwrap().what else { panic!() };
+        assert_eq!(groups[1].len(), 3);
+        let late = *span - *down;
+        assert!(late <= Duration::from_secs(5) && event.at + *span <= Duration::from_secs(9 * 60));
+        seen += usize::from(late >= Duration::from_secs(3));
+    }
+    assert!(seen > 10, "{seen}");
+}
