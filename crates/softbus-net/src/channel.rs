@@ -1,5 +1,6 @@
 //! An open conversation with a service, and how enveloped messages travel on it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -31,7 +32,6 @@ pub struct Channel {
     /// The connection that carries it, for its addresses and estimates.
     pub connection: quinn::Connection,
     /// Keeps a superseded connection open until its channels are done.
-    #[allow(dead_code, reason = "held, not read")]
     pub(crate) lease: Lease,
     /// Of a stranger's channel: its place among the strangers.
     pub(crate) place: Option<StrangerPlace>,
@@ -43,23 +43,36 @@ pub(crate) struct StrangerPlace {
     pub(crate) key: ConnKey,
 }
 
+/// What a connection that carries a link and the channels on it share.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    superseded: AtomicBool,
+}
+
+impl Carried {
+    /// Another connection carries the link from now on.
+    pub(crate) fn supersede(&self) {
+        self.superseded.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Counted by the connection that carries a channel: a superseded one stays open while leases are out.
 #[derive(Clone, Debug)]
-pub(crate) struct Lease(Option<Arc<()>>);
+pub(crate) struct Lease(Option<Arc<Carried>>);
 
 impl Default for Lease {
     fn default() -> Self {
-        Self(Some(Arc::new(())))
+        Self(Some(Arc::default()))
     }
 }
 
 impl Lease {
-    pub(crate) fn new(lease: Option<Arc<()>>) -> Self {
+    pub(crate) fn new(lease: Option<Arc<Carried>>) -> Self {
         Self(lease)
     }
 
     /// A lease of a connection, if that is still open.
-    pub(crate) fn of(lease: &Weak<()>) -> Self {
+    pub(crate) fn of(lease: &Weak<Carried>) -> Self {
         Self(lease.upgrade())
     }
 
@@ -80,6 +93,12 @@ impl Channel {
     ) -> Self {
         let (send, recv) = (SendHalf::new(send, Right::lasting()), RecvHalf::new(recv, Right::lasting()));
         Self { peer, service, send, recv, connection, lease, place: None }
+    }
+
+    /// Whether another connection carries the link with the peer by now. What is under way here may still end in peace,
+    /// if the peer has this connection, too; whoever keeps a channel open for what may come had better open another.
+    pub fn is_superseded(&self) -> bool {
+        self.lease.0.as_ref().is_some_and(|carried| carried.superseded.load(Ordering::Relaxed))
     }
 
     /// Sends one message in its envelope.

@@ -13,7 +13,7 @@ use super::half_open::HalfOpen;
 use super::neighbours::standing;
 use super::peer::{Active, Carrier, Ends, Peer};
 use super::{Core, config, neighbourhood};
-use crate::channel::canonical;
+use crate::channel::{Carried, canonical};
 use crate::link::{Action, ConnKey};
 use crate::places::Places;
 use crate::{LinkEvent, LinkInfo, Standing};
@@ -152,7 +152,7 @@ impl Core {
         peer.learn(canonical(connection.remote_address()), false, now, attempt.is_some());
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
         let (gate, gate_rx) = watch::channel(false);
-        let lease = Arc::new(());
+        let lease = Arc::<Carried>::default();
         let ends = Ends {
             peer: id,
             key,
@@ -217,6 +217,7 @@ impl Core {
                 }
                 Action::Drain { conn } => {
                     let Some(carrier) = peer.carriers.remove(&conn) else { continue };
+                    carrier.lease.supersede();
                     // A peer that supersedes its own connections again and again does not pile them up here.
                     if Arc::strong_count(&peer.draining) > limits::PEER_CONNECTIONS {
                         close(&carrier.connection, ErrorCode::Superseded);
@@ -463,17 +464,27 @@ impl Core {
         }
     }
 
-    /// Lets the channels of a superseded connection end, as long as the peer is trusted.
+    /// Lets the channels of a superseded connection end, as long as the peer is trusted and still has it: it may have
+    /// given it up, with a word about it that was lost, and quinn would notice only when its idle time is over.
     async fn drain(self: Arc<Self>, id: DeviceId, carrier: Carrier, _counted: Arc<()>) {
         let end = tokio::time::Instant::now() + DRAIN_MAX;
         let mut changed = self.judge.changed();
         // Requests move to the new connection at once; give their last answers a moment.
         let mut idle = false;
+        let heard = || carrier.connection.stats().udp_rx.datagrams;
+        let mut last = (heard(), tokio::time::Instant::now());
         let code = loop {
             if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
                 break self.untrusted(&id, ErrorCode::Removed);
             }
-            if idle || tokio::time::Instant::now() >= end {
+            let now = tokio::time::Instant::now();
+            let datagrams = heard();
+            if datagrams != last.0 {
+                last = (datagrams, now);
+            }
+            // Its keep-alives would have come.
+            let silent = now - last.1 >= self.config.offline_after;
+            if idle || silent || now >= end {
                 break ErrorCode::Superseded;
             }
             tokio::select! {

@@ -13,7 +13,7 @@ use super::Core;
 use super::answers::Answers;
 use super::estimate::{Counters, Estimate};
 use super::request::Outgoing;
-use crate::channel::{canonical, frames};
+use crate::channel::{Carried, canonical, frames};
 use crate::link::{ConnKey, Control, LinkConfig, LinkMachine};
 use crate::{LinkEvent, LinkInfo};
 
@@ -53,7 +53,7 @@ pub(super) struct Active {
     pub(super) key: ConnKey,
     pub(super) connection: quinn::Connection,
     pub(super) link: LinkId,
-    pub(super) lease: Weak<()>,
+    pub(super) lease: Weak<Carried>,
 }
 
 pub(super) struct Carrier {
@@ -61,7 +61,7 @@ pub(super) struct Carrier {
     pub(super) control: mpsc::Sender<Control>,
     /// Opens when the connection is established: service streams are served from then on.
     pub(super) gate: watch::Sender<bool>,
-    pub(super) lease: Arc<()>,
+    pub(super) lease: Arc<Carried>,
 }
 
 /// What a connection's tasks get of it.
@@ -72,7 +72,7 @@ pub(super) struct Ends {
     pub(super) dialled: bool,
     pub(super) control: mpsc::Receiver<Control>,
     pub(super) gate: watch::Receiver<bool>,
-    pub(super) lease: Weak<()>,
+    pub(super) lease: Weak<Carried>,
 }
 
 impl Peer {

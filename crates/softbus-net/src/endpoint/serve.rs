@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::answers::{Answer, Begin};
-use crate::channel::{Lease, StrangerPlace, read_bytes, read_message, write_message};
+use crate::channel::{Carried, Lease, StrangerPlace, read_bytes, read_message, write_message};
 use crate::halves::{RecvHalf, Right, SendHalf};
 use crate::link::ConnKey;
 use crate::router::Handler;
@@ -34,7 +34,7 @@ struct Asked {
 /// Whose connection a stream is on.
 pub(super) enum Of {
     /// One that carries (or carried) a link; its lease.
-    Link(Arc<()>),
+    Link(Arc<Carried>),
     /// A stranger's, or one that was dialled to tell a former member; its place at the door, if it dialled.
     Stranger(Option<ConnKey>),
 }

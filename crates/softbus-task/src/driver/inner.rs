@@ -539,7 +539,8 @@ impl Inner {
     }
 
     /// Carries messages to one peer, in order, as long as there is a channel. Ends when it breaks or nothing came
-    /// for a while; the next message begins another.
+    /// for a while; the next message begins another. When another connection has taken the link over they go there: the
+    /// peer may have lost the old one. The machines do not depend on the order, and repeat what matters.
     async fn pump(self: Arc<Self>, to: DeviceId, mut notes: mpsc::Receiver<EpochNote>) {
         let mut closing = self.closing.subscribe();
         let Ok(mut channel) = self.open(to).await else { return };
@@ -552,6 +553,11 @@ impl Inner {
                 _ = channel.send.stopped() => break,
             };
             let Ok(Some(note)) = note else { break };
+            if channel.is_superseded() {
+                channel.finish();
+                let Ok(newer) = self.open(to).await else { return };
+                channel = newer;
+            }
             if write_message(&mut channel.send, &note).await.is_err() {
                 return;
             }

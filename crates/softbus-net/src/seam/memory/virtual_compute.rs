@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::compute::{Job, run};
@@ -31,6 +31,8 @@ struct State {
     disk_latency: Duration,
     work: Queue,
     disk: Queue,
+    /// Who waits for the disk's nth job from now.
+    disk_watch: Option<(u32, oneshot::Sender<()>)>,
     next_id: u64,
     /// Core time of the jobs that ended.
     busy: Duration,
@@ -70,6 +72,7 @@ impl VirtualCompute {
             disk_latency: Duration::ZERO,
             work: Queue::new(usize::from(cores.max(1))),
             disk: Queue::new(1),
+            disk_watch: None,
             next_id: 0,
             busy: Duration::ZERO,
             asleep_since: None,
@@ -86,6 +89,14 @@ impl VirtualCompute {
     /// Changes how long each job of the disk takes, for those that begin from now on.
     pub fn set_disk_latency(&self, latency: Duration) {
         lock(&self.0.state).disk_latency = latency;
+    }
+
+    /// Comes when the disk begins its `nth` job from now on (the first is 1). An error if another call takes its place or
+    /// the jobs are abandoned.
+    pub fn disk_job_begins(&self, nth: u32) -> oneshot::Receiver<()> {
+        let (begins, comes) = oneshot::channel();
+        lock(&self.0.state).disk_watch = Some((nth.max(1), begins));
+        comes
     }
 
     /// Core time that jobs took so far, all cores together, in nanoseconds: for load and energy.
@@ -118,7 +129,7 @@ impl VirtualCompute {
         let dropped = {
             let state = &mut *lock(&self.0.state);
             state.busy += state.work.begun(state.now());
-            (state.work.clear(), state.disk.clear())
+            (state.work.clear(), state.disk.clear(), state.disk_watch.take())
         };
         // Not under the lock: a job may hold anything.
         drop(dropped);
@@ -168,6 +179,7 @@ impl Shared {
             return Taken::In;
         };
         if lane == Lane::Disk && state.disk_latency.is_zero() && state.asleep_since.is_none() {
+            state.disk_begins();
             return Taken::AtOnce(job);
         }
         let (id, end) = state.begin(lane, worker, now, ops, job);
@@ -210,13 +222,24 @@ impl State {
         self.asleep_since.unwrap_or_else(Instant::now)
     }
 
+    fn disk_begins(&mut self) {
+        match self.disk_watch.take() {
+            Some((0 | 1, begins)) => drop(begins.send(())),
+            Some((nth, begins)) => self.disk_watch = Some((nth - 1, begins)),
+            None => {}
+        }
+    }
+
     fn begin(&mut self, lane: Lane, worker: usize, begin: Instant, ops: u64, job: Job) -> (u64, Instant) {
         let span = match lane {
             Lane::Work => {
                 let nanos = u128::from(ops) * 1_000_000_000 / u128::from(self.rate_ops_per_s);
                 Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2))
             }
-            Lane::Disk => self.disk_latency,
+            Lane::Disk => {
+                self.disk_begins();
+                self.disk_latency
+            }
         };
         self.next_id += 1;
         let (id, end) = (self.next_id, begin + span);
@@ -347,6 +370,25 @@ mod tests {
         });
         assert_eq!(ends(&compute, Lane::Work, 1000, 2).await, [6000, 7000]);
         assert_eq!((compute.busy_ns(), compute.jobs()), (2_000_000_000, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_job_of_the_disk_is_told_when_it_begins() {
+        let compute = VirtualCompute::new(1, 1000);
+        let mut comes = compute.disk_job_begins(2);
+        compute.submit(Lane::Disk, 0, Box::new(|| ()));
+        assert!(comes.try_recv().is_err(), "that was the first");
+        compute.set_disk_latency(5 * MS);
+        let begin = Instant::now();
+        let writes = compute.clone();
+        tokio::spawn(async move { ends(&writes, Lane::Disk, 0, 2).await });
+        comes.await.unwrap();
+        assert_eq!((begin.elapsed(), compute.jobs()), (Duration::ZERO, 2));
+        compute.disk_job_begins(1).await.unwrap();
+        assert_eq!((begin.elapsed(), compute.jobs()), (5 * MS, 1), "as the first ends");
+        let never = compute.disk_job_begins(1);
+        compute.abandon();
+        assert!(never.await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
