@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use softbus::{Bus, Declared, KEY_SECRET};
+use softbus::{Builder, Bus, Declared, KEY_SECRET};
 use softbus_core::DeviceId;
 use softbus_net::seam::memory::{Host, SeededEntropy, VirtualCompute, World};
 use softbus_net::seam::{Entropy, Storage};
@@ -26,6 +26,9 @@ pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Device(Arc<Shared>);
 
+/// Adds to what is built for a device, in each run of its program.
+pub(crate) type Build = Arc<dyn Fn(Builder) -> Builder + Send + Sync>;
+
 struct Shared {
     index: usize,
     spec: DeviceSpec,
@@ -34,6 +37,7 @@ struct Shared {
     compute: VirtualCompute,
     tls: Seeded,
     common: Common,
+    build: Option<Build>,
     state: Mutex<State>,
 }
 
@@ -62,6 +66,7 @@ impl Device {
         spec: DeviceSpec,
         (seed, crypto): (u64, Crypto),
         common: Common,
+        build: Option<Build>,
     ) -> Self {
         let host = world.host(&spec.name);
         host.kill();
@@ -82,7 +87,7 @@ impl Device {
         host.clock().set_drift_ppm(spec.clock_drift_ppm);
         host.disk().set_capacity(spec.disk.capacity_bytes);
         let state = State { mode: DeviceState::Off, bus: None, run: 0 };
-        let shared = Shared { index, spec, host, key, compute, tls, common, state: Mutex::new(state) };
+        let shared = Shared { index, spec, host, key, compute, tls, common, build, state: Mutex::new(state) };
         Self(Arc::new(shared))
     }
 
@@ -171,6 +176,9 @@ impl Device {
         if spec.runs_tasks {
             builder = builder.task::<Work>();
         }
+        if let Some(build) = &shared.build {
+            builder = build(builder);
+        }
         // Whatever is spawned meanwhile ends with this run of the host.
         let started = shared.host.spawn(builder.start()).await;
         let bus = match started {
@@ -194,8 +202,9 @@ impl Device {
         state.bus.take()
     }
 
-    /// Power cut. `seed` says what is left of unsynced writes, if its disk tears them.
-    pub(crate) fn crash(&self, seed: u64) {
+    /// Power cut; [`Sim::start`](crate::Sim::start) switches it on again, with its disk. `seed` says what is left of unsynced
+    /// writes, if its disk tears them.
+    pub fn crash(&self, seed: u64) {
         let bus = self.off(DeviceState::Off);
         if self.0.spec.disk.torn {
             self.0.host.crash_torn(seed);
@@ -205,26 +214,30 @@ impl Device {
         drop(bus);
     }
 
-    /// Its program is killed.
-    pub(crate) fn kill(&self) {
+    /// Its program is killed; what it wrote stays.
+    pub fn kill(&self) {
         let bus = self.off(DeviceState::Off);
         self.0.host.kill();
         drop(bus);
     }
 
-    /// It is gone for good.
-    pub(crate) fn lose(&self) {
+    /// It is gone for good, with its disk.
+    pub fn lose(&self) {
         self.crash(0);
         self.state().mode = DeviceState::Lost;
     }
 
-    /// It shuts down in order.
-    pub(crate) async fn shutdown(&self, drain: Duration) {
+    /// It shuts down in order: its tasks have `drain` to leave.
+    pub async fn shutdown(&self, drain: Duration) {
+        let run = self.run();
         if let Some(bus) = self.bus() {
             // It may fall asleep meanwhile.
             let _ = tokio::time::timeout(drain + GOODBYE, bus.shutdown_within(drain)).await;
         }
-        self.kill();
+        // Something else may have switched it off meanwhile, and on again.
+        if self.run() == run {
+            self.kill();
+        }
     }
 
     pub(crate) fn set_mode(&self, mode: DeviceState) {

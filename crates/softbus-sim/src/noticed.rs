@@ -43,8 +43,12 @@ impl Noticed {
     /// One device noticed that another went or came: how long it took counts, if that was the first time, and nothing
     /// else has disturbed anybody since.
     pub fn notice(&mut self, who: usize, about: usize, gone: bool, now_us: u64) {
-        let since = if gone { self.went.get(&about) } else { self.came.get(&about) };
-        let Some(since) = since.copied().filter(|since| self.disturbed <= *since) else { return };
+        // Of two that came, the later could not be noticed before, nor notice.
+        let since = match gone {
+            true => self.went.get(&about).copied(),
+            false => self.came.get(&about).copied().max(self.came.get(&who).copied()),
+        };
+        let Some(since) = since.filter(|since| self.disturbed <= *since) else { return };
         if self.pairs.insert((about, who)) {
             self.took.push(now_us - since);
         }
@@ -80,6 +84,9 @@ mod tests {
         noticed.notice(2, 1, false, 160);
         noticed.notice(3, 1, false, 170);
         assert_eq!(noticed.took_us(), [50, 70]);
+        noticed.came(4, 175);
+        noticed.notice(4, 1, false, 180);
+        assert_eq!(noticed.took_us(), [50, 70, 5], "it was not there before");
         noticed.went(1, Some(200));
         noticed.disturb(300);
         noticed.notice(2, 1, true, 400);
@@ -88,6 +95,6 @@ mod tests {
         noticed.came(1, 600);
         noticed.disturb(250);
         noticed.notice(2, 1, false, 610);
-        assert_eq!((noticed.took_us(), noticed.disturbed_us()), (vec![50, 70, 10], 300));
+        assert_eq!((noticed.took_us(), noticed.disturbed_us()), (vec![50, 70, 5, 10], 300));
     }
 }

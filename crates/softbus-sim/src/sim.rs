@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus::Bus;
+use softbus::{Builder, Bus, Presence};
 use softbus_core::WallMs;
-use softbus_net::seam::memory::{SeededEntropy, World};
+use softbus_net::seam::memory::{SeededEntropy, World, jobs_panicked};
 use softbus_net::seam::{Clock, Entropy};
 use softbus_task::TasksConfig;
 use softbus_trust::circle::{Act, CircleSecret, CircleSet, RecoveryKey, Statement};
@@ -15,7 +15,7 @@ use softbus_trust::{Grant, Role};
 use tokio::time::{Instant, timeout};
 
 use crate::SimError;
-use crate::device::{Common, Device};
+use crate::device::{Build, Common, Device};
 use crate::key_lines::KeyLines;
 use crate::scenario::{Crypto, DeviceSpec};
 use crate::watch::Watch;
@@ -48,7 +48,7 @@ impl Sim {
     /// If the thread cannot be had.
     ///
     /// # Panics
-    /// If `script` does.
+    /// If `script` does, or anything that runs on a device.
     pub fn run<T: Send + 'static>(
         seed: u64,
         crypto: Crypto,
@@ -61,6 +61,9 @@ impl Sim {
                 // Who waits on one watch channel is woken in an order that tokio draws.
                 #[cfg(tokio_unstable)]
                 runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
+                // What panics in a device is no end of the device, but of the simulation.
+                #[cfg(tokio_unstable)]
+                runtime.unhandled_panic(tokio::runtime::UnhandledPanic::ShutdownRuntime);
                 let runtime = runtime.enable_time().start_paused(true).build();
                 runtime.map(|runtime| {
                     let done = runtime.block_on(async {
@@ -68,6 +71,8 @@ impl Sim {
                         let watch = sim.watch.clone();
                         let done = script(sim).await;
                         watch.end();
+                        let panicked = jobs_panicked();
+                        assert!(panicked == 0, "{panicked} jobs of devices panicked");
                         done
                     });
                     // What still runs is dropped, not waited for.
@@ -120,11 +125,54 @@ impl Sim {
 
     /// Adds a device; it is off.
     pub fn add(&mut self, spec: DeviceSpec) -> Device {
+        self.add_built(spec, None)
+    }
+
+    /// Adds a device that runs an app: `build` adds to its builder what the app would, its own sorts of tasks for instance,
+    /// each time that it is switched on. What stands in `spec` is set before.
+    pub fn add_with(
+        &mut self,
+        spec: DeviceSpec,
+        build: impl Fn(Builder) -> Builder + Send + Sync + 'static,
+    ) -> Device {
+        self.add_built(spec, Some(Arc::new(build)))
+    }
+
+    fn add_built(&mut self, spec: DeviceSpec, build: Option<Build>) -> Device {
         self.watch.add_device(&spec);
         let index = self.devices.len();
-        let device = Device::new(&self.world, index, spec, (self.seed, self.crypto), self.common.clone());
+        let ends = (self.seed, self.crypto);
+        let device = Device::new(&self.world, index, spec, ends, self.common.clone(), build);
         self.devices.push(device.clone());
         device
+    }
+
+    /// Switches these devices on as members of one circle, and waits until each has all the others online and knows how
+    /// they are. The first must be an owner. Gives the circle, for those that are switched on again later.
+    ///
+    /// # Errors
+    /// If the circle cannot be made, a device does not start, or they do not find each other within `most`.
+    pub async fn gather(
+        &self,
+        circle: &str,
+        members: &[(Device, Role)],
+        most: Duration,
+    ) -> Result<ReadyCircle, SimError> {
+        let ready = self.ready_circle(circle, members)?;
+        for (device, _) in members {
+            ready.provision(&self.start(device).await?).await?;
+        }
+        for (device, _) in members {
+            let all = async || {
+                let bus = device.bus()?;
+                let here =
+                    |entry: &softbus::RosterEntry| entry.presence == Presence::Online && entry.now.is_some();
+                let others = bus.devices().iter().filter(|e| e.id != device.id() && here(e)).count();
+                (others + 1 >= members.len()).then_some(())
+            };
+            self.until(&format!("{} with all the others", device.name()), most, all).await?;
+        }
+        Ok(ready)
     }
 
     /// Switches a device on.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softbus_core::TaskId;
 use softbus_core::wire::task::Fence;
-use softbus_net::seam::memory::running_host;
+use softbus_net::seam::memory::{running_host, running_since};
 use tokio::time::Instant;
 
 use crate::record::{EventRecord, InvariantRecord, RunSpan, ViolationRecord, micros};
@@ -26,7 +26,7 @@ const DRAINED_PERMILLE: u16 = 5;
 const EVENTS: usize = 200_000;
 
 /// What must hold at any time, with its name and what it says.
-pub const INVARIANTS: [(&str, &str); 9] = [
+pub const INVARIANTS: [(&str, &str); 10] = [
     (
         "at-most-one-live",
         "in one branch of a task no two devices take steps in one epoch, and none takes one in an older epoch",
@@ -35,10 +35,14 @@ pub const INVARIANTS: [(&str, &str); 9] = [
         "quorum-completes",
         "an accepted quorum task ends once faults have healed, with a majority of its acceptors alive",
     ),
+    (
+        "owner-completes",
+        "an accepted task that its owner decides about ends once faults have healed, if the device that owns it is up",
+    ),
     ("right-results", "a task's result is what its input gives, wherever it ran"),
     (
         "effects-once",
-        "each effect is taken in once and in order, and none under an older right than one before it",
+        "each effect is taken in once and in order, none under an older right than one before it, and none is missing at the end",
     ),
     ("strangers-out", "no stranger and no removed device opens a service"),
     ("equal-members", "equal statements give equal members"),
@@ -56,8 +60,6 @@ pub struct Watch(Arc<Mutex<State>>);
 
 struct State {
     begin: Instant,
-    /// The devices' speeds, in operations per second of one core.
-    rates: Vec<u64>,
     /// Their batteries' floors and charges.
     batteries: Vec<(u16, Option<u16>)>,
     /// When they last woke.
@@ -92,7 +94,6 @@ impl Watch {
         });
         let state = State {
             begin: Instant::now(),
-            rates: Vec::new(),
             batteries: Vec::new(),
             woke_us: Vec::new(),
             ordered: BTreeMap::new(),
@@ -117,7 +118,6 @@ impl Watch {
 
     pub(crate) fn add_device(&self, spec: &DeviceSpec) {
         let mut state = self.state();
-        state.rates.push(spec.rate_ops_per_s.max(1));
         state.woke_us.push(0);
         state.batteries.push(spec.battery.map_or((0, None), |b| (b.floor_permille, Some(b.charge_permille))));
     }
@@ -137,6 +137,7 @@ impl Watch {
         self.state().ordered.insert(order, by);
     }
 
+    /// What its battery holds, if it lives on that: `None` while it is plugged in.
     pub(crate) fn set_battery(&self, device: usize, permille: Option<u16>) {
         if let Some(known) = self.state().batteries.get_mut(device) {
             known.1 = permille;
@@ -176,10 +177,9 @@ impl Watch {
     fn stepped(&self, device: usize, order: u32, task: TaskId, fence: Fence, ops: u64) {
         let mut state = self.state();
         let now = micros(state.begin.elapsed());
-        // The step is told at its end; it began when its operations did.
-        let rate = state.rates.get(device).copied().unwrap_or(1);
-        let took = u64::try_from(u128::from(ops) * 1_000_000 / u128::from(rate)).unwrap_or(u64::MAX);
-        let begin = now.saturating_sub(took);
+        // The step is told at its end; it began when the job did.
+        let begun = running_since().map(|since| micros(since.saturating_duration_since(state.begin)));
+        let begin = begun.unwrap_or(now);
         if state.woke_us.get(device).is_some_and(|woke| begin < *woke) {
             state.live.begun_before(order, ops);
             return;
@@ -215,6 +215,16 @@ impl Watch {
     pub(crate) fn effect(&self, order: u32, sequence: u64, bytes: &[u8], before: Option<u64>) {
         let mut state = self.state();
         let found = state.sinks.entry(order).or_default().take(order, sequence, bytes, before);
+        match found {
+            Ok(()) => state.held("effects-once"),
+            Err(text) => state.violated("effects-once", text),
+        }
+    }
+
+    /// A piece of work is done, and whoever acts on its effects was there all the time.
+    pub(crate) fn effects_done(&self, order: u32, effects: u64) {
+        let mut state = self.state();
+        let found = state.sinks.entry(order).or_default().done(order, effects);
         match found {
             Ok(()) => state.held("effects-once"),
             Err(text) => state.violated("effects-once", text),

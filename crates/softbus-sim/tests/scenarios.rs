@@ -1,4 +1,4 @@
-//! The shipped scenarios run, and keep all invariants.
+//! Shipped scenarios run in full here, and keep all invariants; the others are run in a short form by `.ci/run`.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
@@ -16,4 +16,15 @@ fn hello() {
     let record = run(&scenario("hello.toml", 1), RunOptions { seed: 1, ..RunOptions::default() }).unwrap();
     assert!(!record.violated(), "{}", report::text(&record));
     assert!(record.tasks.iter().all(|task| task.state == "done"), "{:#?}", record.tasks);
+}
+
+#[test]
+fn strangers() {
+    let record =
+        run(&scenario("strangers.toml", 1), RunOptions { seed: 1, ..RunOptions::default() }).unwrap();
+    assert!(!record.violated(), "{}", report::text(&record));
+    let looked = |name: &str| record.invariants.iter().find(|i| i.name == name).unwrap().checked;
+    // Three devices are in sight of the stranger, with three services each; the tablet is, too.
+    assert!(looked("strangers-out") >= 12 + 20, "{}", looked("strangers-out"));
+    assert_eq!(looked("wrong-pin"), 1, "{}", report::text(&record));
 }

@@ -4,7 +4,7 @@
 use softbus_task::TasksConfig;
 
 use super::{Failure, failure, one};
-use crate::scenario::Scenario;
+use crate::scenario::{RUNNER, Scenario, TaskOrder, What};
 
 /// Runs that shrinking may take, at most.
 const RUNS: usize = 400;
@@ -35,11 +35,18 @@ pub fn shrink(scenario: &Scenario, seed: u64, tasks: &TasksConfig, told: &dyn Fn
     let mut small = scenario.clone();
     let (events, tasks) = (small.events.len(), small.tasks.len());
 
-    // What comes after the violation has nothing to do with it; the run may as well end there, too.
     let fits = |search: &mut Search, kept: &[crate::scenario::Happening], base: &Scenario| {
         search.fails(&Scenario { events: kept.to_vec(), ..base.clone() })
     };
     let base = small.clone();
+    // What comes after the violation has nothing to do with it, if the run ended there.
+    let until = search.last.as_ref().map_or(0, |failure| failure.at_us);
+    let before: Vec<_> =
+        small.events.iter().filter(|event| crate::record::micros(event.at) <= until).cloned().collect();
+    if before.len() < small.events.len() && fits(&mut search, &before, &base) {
+        told(before.len());
+        small.events = before;
+    }
     small.events = minimal(small.events, |kept| {
         let fails = fits(&mut search, kept, &base);
         if fails {
@@ -48,8 +55,18 @@ pub fn shrink(scenario: &Scenario, seed: u64, tasks: &TasksConfig, told: &dyn Fn
         fails
     });
     let base = small.clone();
-    small.tasks =
-        minimal(small.tasks, |kept| search.fails(&Scenario { tasks: kept.to_vec(), ..base.clone() }));
+    // Those that something is still to happen to stay: the file could not be read without them.
+    let (named, free): (Vec<_>, Vec<_>) = small
+        .tasks
+        .into_iter()
+        .partition(|task| base.events.iter().any(|event| names(&event.what, &task.name)));
+    let with = |kept: &[TaskOrder]| {
+        let mut all: Vec<TaskOrder> = named.iter().chain(kept).cloned().collect();
+        all.sort_by_key(|task| base.tasks.iter().position(|known| known.name == task.name));
+        all
+    };
+    let kept = minimal(free, |kept| search.fails(&Scenario { tasks: with(kept), ..base.clone() }));
+    small.tasks = with(&kept);
     let failure = search.last?;
     Some(Shrunk {
         events: (events, small.events.len()),
@@ -58,6 +75,31 @@ pub fn shrink(scenario: &Scenario, seed: u64, tasks: &TasksConfig, told: &dyn Fn
         failure,
         runs: search.runs,
     })
+}
+
+/// Whether this happens to the task, or to whoever runs it.
+fn names(what: &What, task: &str) -> bool {
+    match what {
+        What::MoveTask { task: named, .. } | What::CancelTask { task: named } => named == task,
+        What::Crash { device, .. }
+        | What::Kill { device, .. }
+        | What::Shutdown { device, .. }
+        | What::Lose { device }
+        | What::Sleep { device, .. }
+        | What::Cut { from: device, .. }
+        | What::Move { device, .. }
+        | What::Load { device, .. }
+        | What::Plug { device }
+        | What::Unplug { device }
+        | What::ClockJump { device, .. }
+        | What::Drift { device, .. }
+        | What::DiskFull { device, .. }
+        | What::DiskFail { device, .. }
+        | What::Remove { device, .. } => device.strip_prefix(RUNNER) == Some(task),
+        What::Partition { .. } | What::Weather { .. } | What::WrongPin { .. } | What::Stranger { .. } => {
+            false
+        }
+    }
 }
 
 struct Search {
@@ -76,7 +118,10 @@ impl Search {
         }
         self.runs += 1;
         let found = failure(self.seed, &one(scenario, self.seed, &self.config));
-        let same = found.filter(|found| found.invariant == self.invariant);
+        // Of a run that did not come to its end, only what went wrong in the same way.
+        let text = self.last.as_ref().filter(|last| last.invariant == "run").map(|last| last.text.clone());
+        let same = found
+            .filter(|found| found.invariant == self.invariant && text.is_none_or(|text| text == found.text));
         let fails = same.is_some();
         if fails {
             self.last = same;

@@ -34,6 +34,26 @@ pub(super) fn of(scenario: &Scenario, options: Options) -> Vec<String> {
         "queues before a limited rate have no end: nothing is dropped there",
     );
     say(
+        happens(&|what| matches!(what, What::Crash { at_disk_job: Some(_), .. })),
+        "a crash that waits for a job of the disk comes at once",
+    );
+    say(
+        scenario.devices.iter().any(|device| device.disk.capacity_bytes.is_some()),
+        "disks are never full, and lose nothing at a crash",
+    );
+    say(
+        is_so(&|way| way.mtu_bytes < WaySpec::default().mtu_bytes),
+        "datagrams have one size, whatever fits the way",
+    );
+    say(
+        scenario.devices.iter().any(|device| device.circles.len() > 1),
+        "what a device is in several circles is reckoned as one circle of all it meets there",
+    );
+    say(
+        scenario.events.iter().any(|event| matches!(event.what, What::Load { .. })),
+        "the load that is shown is that of other things; a device's own work is counted in its energy only",
+    );
+    say(
         happens(&|what| matches!(what, What::Cut { one_way: true, .. })),
         "one direction that is cut counts as both",
     );

@@ -120,7 +120,8 @@ pub fn city(city: City, seed: u64) -> Scenario {
         let device = scenario.devices[usize::try_from(between(0, count - 1)).unwrap_or(0)].name.clone();
         let down = Some(Duration::from_secs(10));
         let at = Duration::from_millis(between(4_000.min(last), last));
-        scenario.events.push(Happening { at, what: What::Crash { device, down }, drawn: true });
+        let what = What::Crash { device, down, offline: Duration::ZERO, at_disk_job: None };
+        scenario.events.push(Happening { at, what, drawn: true });
     }
     scenario.events.sort_by_key(|happening| happening.at);
     scenario

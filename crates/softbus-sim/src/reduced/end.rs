@@ -112,7 +112,9 @@ impl World {
     fn tasks(&self) -> Vec<TaskRecord> {
         let best = self.best();
         let orders = self.orders.iter().zip(&self.scenario.tasks);
+        // Of a run that is cut short, those whose time had come.
         orders
+            .filter(|(_, spec)| spec.at <= self.scenario.duration)
             .map(|(order, spec)| {
                 let machine = order.task.and_then(|task| best.get(&task));
                 let state = match (machine, &order.said) {

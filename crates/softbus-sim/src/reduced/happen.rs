@@ -14,10 +14,8 @@ use super::ways::ns;
 use super::world::{Index, NEVER, What, World};
 use crate::record::DeviceState;
 use crate::run::describe;
-use crate::scenario::{WaySpec, What as Event};
+use crate::scenario::{RUNNER, SHUTDOWN, WaySpec, What as Event};
 
-/// How long a device that shuts down is given before it starts again, at least.
-const DRAIN: Duration = Duration::from_secs(13);
 /// From a change of who hears whom to its being noticed.
 const SPREAD_NS: u64 = 50_000_000;
 
@@ -32,8 +30,18 @@ pub(super) enum Undo {
 
 impl World {
     fn find(&self, name: &str) -> Option<Index> {
-        let of = self.by_name.get(name).copied()?;
+        let of = match name.strip_prefix(RUNNER) {
+            Some(task) => self.runner(task)?,
+            None => self.by_name.get(name).copied()?,
+        };
         (self.device(of).mode != DeviceState::Lost).then_some(of)
+    }
+
+    /// The device that a task runs on, or that has submitted it if nobody has begun.
+    fn runner(&self, task: &str) -> Option<Index> {
+        let number = self.scenario.tasks.iter().position(|order| order.name == task)?;
+        let last = self.orders[number].runs.last().map(|span| span.on as Index);
+        last.or_else(|| self.by_name.get(&self.scenario.tasks[number].from).copied())
     }
 
     pub(super) fn switch_on(&mut self, of: Index) {
@@ -118,7 +126,9 @@ impl World {
         let person =
             matches!(what, Event::MoveTask { .. } | Event::CancelTask { .. } | Event::WrongPin { .. });
         self.figures.note(self.now / 1000, if person { "person" } else { "fault" }, None, text);
-        *self.figures.faults.entry(name).or_default() += 1;
+        if !person {
+            *self.figures.faults.entry(name).or_default() += 1;
+        }
         self.figures.noticed.disturb(self.now / 1000);
         if let Some((span, undo)) = self.befallen(what) {
             self.at(self.now + ns(span), What::Undo(undo));
@@ -127,10 +137,17 @@ impl World {
 
     fn befallen(&mut self, what: Event) -> Option<(Duration, Undo)> {
         match what {
-            Event::Crash { device, down } | Event::Kill { device, down } => {
+            Event::Crash { device, down, offline, .. } | Event::Kill { device, down, offline } => {
                 let of = self.find(&device)?;
                 self.gone(of);
                 self.switch_off(of, DeviceState::Off);
+                if let Some(down) = down.filter(|_| !offline.is_zero()) {
+                    let peers = self.device(of).peers.iter().map(|peer| peer.index);
+                    let pairs: Vec<(Index, Index)> =
+                        peers.flat_map(|peer| [(of, peer), (peer, of)]).collect();
+                    self.cut(&pairs);
+                    self.at(self.now + ns(down + offline), What::Undo(Undo::Mend(pairs)));
+                }
                 Some((down?, Undo::Start(of)))
             }
             Event::Shutdown { device, down } => {
@@ -143,7 +160,7 @@ impl World {
                     self.act(of, id);
                 }
                 self.switch_off(of, DeviceState::Off);
-                Some((down?.max(DRAIN), Undo::Start(of)))
+                Some((down?.max(SHUTDOWN), Undo::Start(of)))
             }
             Event::Lose { device } => {
                 let of = self.find(&device)?;
@@ -158,6 +175,9 @@ impl World {
             }
             Event::Cut { from, to, one_way, span } => {
                 let (from, to) = (self.find(&from)?, self.find(&to)?);
+                if from == to {
+                    return None; // the device that ran the task
+                }
                 let mut pairs = vec![(from, to)];
                 if !one_way {
                     pairs.push((to, from));

@@ -24,7 +24,7 @@ use super::ways::{Ways, ns};
 use super::world::{Index, NEVER, What, World};
 use crate::record::DeviceState;
 use crate::run::Body;
-use crate::scenario::{RoleSpec, Scenario, What as Event};
+use crate::scenario::{RUNNER, RoleSpec, Scenario, What as Event};
 
 impl World {
     pub(super) fn new(scenario: &Scenario, seed: u64, options: Options) -> Self {
@@ -40,6 +40,8 @@ impl World {
         let ids: Vec<DeviceId> = keys.iter().map(|key| key.id()).collect();
         let again: BTreeSet<&str> =
             scenario.events.iter().filter_map(|event| starts_again(&event.what)).collect();
+        // Whoever runs a task then.
+        let anybody = again.iter().any(|name| name.starts_with(RUNNER));
         let mut by_segment = vec![Vec::new(); scenario.segments.len().max(1)];
         let mut devices = Vec::with_capacity(keys.len());
         for (of, (spec, key)) in scenario.devices.iter().zip(keys).enumerate() {
@@ -69,7 +71,7 @@ impl World {
                 roster: None,
                 boot: 0,
                 roster_at: NEVER,
-                restarts: again.contains(spec.name.as_str()),
+                restarts: anybody || again.contains(spec.name.as_str()),
                 kept: BTreeMap::new(),
                 saw: false,
                 body: Body::new(spec),
@@ -132,8 +134,8 @@ impl World {
 /// The device that starts again after this.
 fn starts_again(what: &Event) -> Option<&str> {
     match what {
-        Event::Crash { device, down: Some(_) }
-        | Event::Kill { device, down: Some(_) }
+        Event::Crash { device, down: Some(_), .. }
+        | Event::Kill { device, down: Some(_), .. }
         | Event::Shutdown { device, down: Some(_) } => Some(device),
         _ => None,
     }

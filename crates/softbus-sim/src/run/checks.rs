@@ -1,15 +1,17 @@
 //! Invariants that are looked at now and then, over all devices at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use softbus::{Presence, RosterEntry, RosterView};
 use softbus_core::{CircleId, DeviceId, Hash};
 use softbus_task::Filling;
 use softbus_trust::Member;
 
 use super::Director;
+use crate::device::Device;
 use crate::record::{DeviceState, Fullest, micros};
-use crate::scenario::{Bounds, Scenario};
+use crate::scenario::{Bounds, RoleSpec, Scenario};
 
 /// How often.
 const EVERY_S: u64 = 5;
@@ -33,6 +35,8 @@ impl Checks {
 
 /// A circle as one device knows it.
 type Members = BTreeMap<DeviceId, Member>;
+/// A device as a roster tells of it.
+type Told = (Option<u64>, Option<Presence>);
 
 impl Director {
     /// Looks at all of them, if it is time.
@@ -43,8 +47,11 @@ impl Director {
         self.equal_members();
         self.bounded();
         self.removed_are_out();
-        let disturbed = self.ears.heard.lock().noticed.disturbed_us();
-        if micros(at).saturating_sub(disturbed) >= micros(self.checks.bounds.roster) {
+        let (since, cut) = {
+            let heard = self.ears.heard.lock();
+            (heard.noticed.disturbed_us().max(heard.changed_us), heard.lasting.0 > 0)
+        };
+        if !cut && micros(at).saturating_sub(since) >= micros(self.checks.bounds.roster) {
             self.rosters_agree();
         }
     }
@@ -116,7 +123,7 @@ impl Director {
                     .links()
                     .borrow()
                     .get(&gone)
-                    .is_some_and(|link| link.presence == softbus::Presence::Online);
+                    .is_some_and(|link| link.presence == Presence::Online);
                 if linked {
                     let text = format!("{} has a link with a removed device", device.name());
                     self.sim.watch().violated("strangers-out", text);
@@ -130,17 +137,18 @@ impl Director {
     /// Nothing has happened for a while: whoever sees each other sees the same.
     fn rosters_agree(&mut self) {
         let up: Vec<_> = self.sim.devices().iter().filter(|d| d.mode() == DeviceState::Up).cloned().collect();
-        let pairs: Vec<(usize, usize)> =
-            (0..up.len()).flat_map(|a| (a + 1..up.len()).map(move |b| (a, b))).collect();
-        if pairs.is_empty() {
-            return;
-        }
-        let begin = self.checks.turn % pairs.len();
-        self.checks.turn += PAIRS;
-        for (a, b) in pairs.iter().cycle().skip(begin).take(PAIRS.min(pairs.len())) {
-            let (a, b) = (&up[*a], &up[*b]);
-            if a.spec().circles != b.spec().circles {
-                continue; // they know of different devices
+        let pairs = up.len() * up.len().saturating_sub(1);
+        for turn in (self.checks.turn..).take(PAIRS.min(pairs)) {
+            let turn = turn % pairs;
+            let (first, after) = (turn % up.len(), turn / up.len() + 1);
+            let (a, b) = (&up[first], &up[(first + after) % up.len()]);
+            // Guests know of other devices than members do.
+            let knows: fn(&Device) -> Vec<(&String, bool)> = |device| {
+                let circles = device.spec().circles.iter();
+                circles.map(|(name, role)| (name, *role == RoleSpec::Guest)).collect()
+            };
+            if knows(a) != knows(b) {
+                continue;
             }
             let (Some(bus_a), Some(bus_b)) = (a.bus(), b.bus()) else { continue };
             let are_in = |bus: &softbus::Bus| -> Vec<CircleId> {
@@ -150,28 +158,43 @@ impl Director {
                 continue; // one of them has not come in yet
             }
             let (view_a, view_b) = (bus_a.roster().view(), bus_b.roster().view());
-            let sees = view_a.get(&b.id()).is_some_and(|e| e.presence == softbus::Presence::Online);
+            let sees = view_a.get(&b.id()).is_some_and(|e| e.presence == Presence::Online);
             if !sees {
                 continue;
             }
-            let fixed = |view: &softbus::RosterView| -> BTreeMap<DeviceId, Option<u64>> {
-                let version = |e: &softbus::RosterEntry| e.profile.as_ref().map(|profile| profile.version);
-                view.entries.iter().map(|(id, entry)| (*id, version(entry))).collect()
-            };
-            let (of_a, of_b) = (fixed(&view_a), fixed(&view_b));
+            let (of_a, of_b) = (self.told(&view_a), self.told(&view_b));
             if of_a == of_b {
                 self.sim.watch().held("rosters-agree");
-            } else {
-                let differ = of_a.iter().filter(|(id, version)| of_b.get(id) != Some(version)).count();
-                let text = format!(
-                    "{} knows {} devices and {} knows {}; of {differ} they hold different profiles",
-                    a.name(),
-                    of_a.len(),
-                    b.name(),
-                    of_b.len(),
-                );
-                self.sim.watch().violated("rosters-agree", text);
+                continue;
             }
+            let say = |of: Option<&Told>| match of {
+                None => "not at all".to_owned(),
+                Some((version, presence)) => format!("{presence:?} with profile {version:?}"),
+            };
+            let ids: BTreeSet<&DeviceId> = of_a.keys().chain(of_b.keys()).collect();
+            let Some(id) = ids.into_iter().find(|id| of_a.get(id) != of_b.get(id)) else { continue };
+            let name = self.sim.devices().iter().find(|device| device.id() == *id).map(Device::name);
+            let text = format!(
+                "{} knows {} {}, and {} {}",
+                a.name(),
+                name.unwrap_or("a device"),
+                say(of_a.get(id)),
+                b.name(),
+                say(of_b.get(id)),
+            );
+            self.sim.watch().violated("rosters-agree", text);
         }
+        self.checks.turn = self.checks.turn.wrapping_add(PAIRS);
+    }
+
+    /// What a roster says of each device: its profile's version, and whether it is there. Of one that comes or goes by
+    /// itself, asleep for instance, neither is compared.
+    fn told(&self, view: &RosterView) -> BTreeMap<DeviceId, Told> {
+        let told = |entry: &RosterEntry| {
+            let version = entry.profile.as_ref().map(|profile| profile.version);
+            let presence = entry.presence;
+            (version, matches!(presence, Presence::Online | Presence::Offline).then_some(presence))
+        };
+        view.entries.iter().map(|(id, entry)| (*id, told(entry))).collect()
     }
 }

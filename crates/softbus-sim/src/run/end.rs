@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use softbus_core::TaskId;
 use softbus_core::wire::task_control::MoveReason;
+use softbus_core::{DeviceId, TaskId};
 use softbus_task::{TaskState, TaskStatus};
 
 use super::Director;
@@ -17,8 +17,11 @@ impl Director {
     /// Makes the record.
     pub(super) fn record(&mut self) -> Record {
         let statuses = self.statuses();
-        self.quorum_completes(&statuses);
-        let now = micros(self.scenario.duration);
+        let now = self.sim.watch().now_us();
+        // A run that ended at a violation had not the time.
+        if now >= micros(self.scenario.duration) {
+            self.completes(&statuses);
+        }
         let open: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
         self.link_spans.extend(open.into_iter().map(|((a, b), from_us)| LinkSpan {
             a,
@@ -85,44 +88,76 @@ impl Director {
         best
     }
 
-    /// Whatever a majority was in reach to decide has ended by now, if there was the time.
-    fn quorum_completes(&self, statuses: &BTreeMap<TaskId, Arc<TaskStatus>>) {
+    /// Whatever could be decided has ended by now, if there was the time: by a majority of its acceptors, or by the one
+    /// device that owns it. And whoever acts on effects has them all.
+    fn completes(&self, statuses: &BTreeMap<TaskId, Arc<TaskStatus>>) {
         let heard = self.ears.heard.lock();
+        let watch = self.sim.watch();
         let settled = micros(self.scenario.bounds.settle);
-        let now = micros(self.scenario.duration);
-        for (order, spec) in heard.orders.iter().zip(&self.scenario.tasks) {
-            let (Some(task), Some(accepted), true) = (order.task, order.accepted_us, spec.quorum.is_some())
-            else {
+        let now = watch.now_us();
+        if heard.lasting.1 > 0 {
+            return; // not all has healed
+        }
+        let up = |id: &DeviceId| {
+            let device = heard.devices.get(id).and_then(|index| self.sim.devices().get(*index));
+            device.is_some_and(|device| device.mode() == DeviceState::Up)
+        };
+        let all_up = heard.devices.keys().all(up);
+        for (number, (order, spec)) in heard.orders.iter().zip(&self.scenario.tasks).enumerate() {
+            let (Some(task), Some(accepted), false) = (order.task, order.accepted_us, order.cancelled) else {
                 continue;
             };
-            let since = heard.noticed.disturbed_us().max(accepted);
+            let since = heard.noticed.disturbed_us().max(accepted).max(order.done_us.unwrap_or(0));
+            let quiet_s = now.saturating_sub(since) / 1_000_000;
             if now.saturating_sub(since) < settled {
                 continue;
             }
-            let Some(status) = statuses.get(&task) else { continue };
-            let mut acceptors = status.holders.clone();
-            acceptors.extend(status.runner);
-            acceptors.sort();
-            acceptors.dedup();
-            let alive = acceptors.iter().filter(|id| {
-                let device = heard.devices.get(id).and_then(|index| self.sim.devices().get(*index));
-                device.is_some_and(|device| device.mode() == DeviceState::Up)
-            });
-            if 2 * alive.count() <= acceptors.len() {
+            let submitter = self.sim.device(&spec.from);
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            // What it let out last is kept by whoever ran it, as long as that runs.
+            let runner_stayed = watch
+                .runs(number)
+                .last()
+                .is_some_and(|run| heard.started_us.get(&run.on).is_some_and(|started| *started < run.to_us));
+            let submitter_stayed = submitter.is_some_and(|device| device.run() == order.run);
+            if order.done_us.is_some() && submitter_stayed && runner_stayed {
+                watch.effects_done(number, spec.effects);
+            }
+            let invariant = if spec.quorum.is_some() { "quorum-completes" } else { "owner-completes" };
+            let Some(status) = statuses.get(&task) else {
+                match order.done_us {
+                    Some(_) => watch.held(invariant),
+                    None if all_up => {
+                        let text = format!(
+                            "`{}` was accepted, and nobody knows of it {quiet_s} s after anything happened",
+                            spec.name
+                        );
+                        watch.violated(invariant, text);
+                    }
+                    None => {}
+                }
+                continue;
+            };
+            let mut deciders = if spec.quorum.is_some() { status.holders.clone() } else { Vec::new() };
+            deciders.extend(status.runner);
+            deciders.sort();
+            deciders.dedup();
+            if 2 * deciders.iter().filter(|id| up(id)).count() <= deciders.len() {
                 continue;
             }
-            if status.state.is_final() {
-                self.sim.watch().held("quorum-completes");
+            // What is ordered here does not fail by itself.
+            if status.state == TaskState::Done {
+                watch.held(invariant);
             } else {
                 let text = format!(
-                    "`{}` is {:?} in epoch {} at {:.0} %, {} s after anything happened",
+                    "`{}` is {:?} in epoch {} at {:.0} %, {quiet_s} s after anything happened{}",
                     spec.name,
                     status.state,
                     status.epoch.0,
                     status.progress * 100.0,
-                    (now - since) / 1_000_000,
+                    status.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default(),
                 );
-                self.sim.watch().violated("quorum-completes", text);
+                watch.violated(invariant, text);
             }
         }
     }

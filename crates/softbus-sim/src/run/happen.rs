@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Director;
-use crate::device::{Device, GOODBYE};
+use softbus_core::{ErrorCode, ServiceName};
+use softbus_net::NetError;
+
+use super::{Act, Director};
+use crate::device::{Device, GOODBYE, PORT};
 use crate::record::DeviceState;
-use crate::scenario::{RoleSpec, WaySpec, What};
+use crate::scenario::{RUNNER, RoleSpec, SHUTDOWN, WaySpec, What};
 
 /// How long a device that shuts down waits for its tasks to leave.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = SHUTDOWN.saturating_sub(GOODBYE).saturating_sub(Duration::from_secs(1));
 
 /// What ends something that happened.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,33 +27,64 @@ pub(super) enum Undo {
     DiskFail(usize),
 }
 
+/// The power of a device fails while its disk is at work.
+pub(super) struct Strike {
+    device: usize,
+    /// The run of its program that it was told of: it may have been switched off and on meanwhile.
+    run: u64,
+    /// When it is to have its network again.
+    online: Option<Duration>,
+}
+
 impl Director {
+    /// The device of this name, or the one that runs the task (see [`What`]).
+    fn named(&self, name: &str) -> Option<Device> {
+        let Some(task) = name.strip_prefix(RUNNER) else { return self.sim.device(name).cloned() };
+        let number = self.scenario.tasks.iter().position(|order| order.name == task)?;
+        match self.sim.watch().progress(u32::try_from(number).ok()?) {
+            Some((on, _)) => self.sim.devices().get(on).cloned(),
+            None => self.sim.device(&self.scenario.tasks[number].from).cloned(),
+        }
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<Device> {
-        self.sim.device(name).filter(|device| device.mode() != DeviceState::Lost).cloned()
+        self.named(name).filter(|device| device.mode() != DeviceState::Lost)
     }
 
     /// Does it, and says what ends it and when.
     pub(super) fn happen(&mut self, what: &What) -> Option<(Duration, Undo)> {
         let now = self.sim.watch().now_us();
-        let text = describe(what);
+        let about = subject(what).and_then(|name| self.named(name));
+        let mut text = describe(what);
+        if let (Some(device), Some(RUNNER)) = (&about, subject(what).and_then(|name| name.chars().next())) {
+            text = format!("{text}: {}", device.name());
+        }
+        let about = about.map(|device| device.index());
         let name = text.split(' ').next().unwrap_or_default().to_owned();
         let person = matches!(what, What::MoveTask { .. } | What::CancelTask { .. } | What::WrongPin { .. });
-        let about = subject(what).and_then(|name| self.sim.device(name)).map(Device::index);
         self.sim.watch().note(if person { "person" } else { "fault" }, about, &text);
         self.ears.trace.line(self.sim.watch().now_ns(), "*", &text);
-        self.ears.heard.lock().fault(&name, now);
+        match person {
+            true => self.ears.disturbed(),
+            false => self.ears.heard.lock().fault(&name, now),
+        }
         match what {
-            What::Crash { device, down } => {
+            What::Crash { device, down, offline, at_disk_job } => {
                 let device = self.find(device)?;
-                let seed = u64::from_le_bytes(self.sim.draw(&format!("crash {} at {now}", device.name())));
-                self.gone(&device);
-                device.crash(seed);
+                match at_disk_job {
+                    Some(nth) => self.strike_at(&device, *nth, *down, *offline),
+                    None => {
+                        self.crash(&device);
+                        self.unplugged(&device, *down, *offline);
+                    }
+                }
                 Some(((*down)?, Undo::Start(device.index())))
             }
-            What::Kill { device, down } => {
+            What::Kill { device, down, offline } => {
                 let device = self.find(device)?;
                 self.gone(&device);
                 device.kill();
+                self.unplugged(&device, *down, *offline);
                 Some(((*down)?, Undo::Start(device.index())))
             }
             What::Shutdown { device, down } => {
@@ -63,8 +97,7 @@ impl Director {
                 }
                 let off = device.clone();
                 self.sim.spawn(async move { off.shutdown(DRAIN).await });
-                let least = DRAIN + GOODBYE + Duration::from_secs(1);
-                Some(((*down)?.max(least), Undo::Start(device.index())))
+                Some(((*down)?.max(SHUTDOWN), Undo::Start(device.index())))
             }
             What::Lose { device } => {
                 let device = self.find(device)?;
@@ -83,6 +116,9 @@ impl Director {
             }
             What::Cut { from, to, one_way, span } => {
                 let (from, to) = (self.find(from)?.index(), self.find(to)?.index());
+                if from == to {
+                    return None; // the device that ran the task
+                }
                 let mut pairs = vec![(from, to)];
                 if !one_way {
                     pairs.push((to, from));
@@ -173,9 +209,14 @@ impl Director {
     }
 
     pub(super) fn undo(&mut self, undo: Undo) {
-        let now = self.sim.watch().now_us();
         let device = |index: usize| self.sim.devices()[index].clone();
-        self.ears.heard.lock().noticed.disturb(now);
+        self.ears.disturbed();
+        let (network, any) = lasts(&undo);
+        {
+            let mut heard = self.ears.heard.lock();
+            heard.lasting.0 = heard.lasting.0.saturating_sub(network);
+            heard.lasting.1 = heard.lasting.1.saturating_sub(any);
+        }
         match undo {
             Undo::Start(index) => {
                 let device = device(index);
@@ -204,6 +245,82 @@ impl Director {
             }
             Undo::DiskFail(index) => device(index).host().disk().fail_after(None),
         }
+    }
+
+    /// Its power fails.
+    fn crash(&self, device: &Device) {
+        let now = self.sim.watch().now_us();
+        let seed = u64::from_le_bytes(self.sim.draw(&format!("crash {} at {now}", device.name())));
+        self.gone(device);
+        device.crash(seed);
+    }
+
+    /// Its power is to fail in the midst of its disk's nth job from now.
+    fn strike_at(&self, device: &Device, nth: u32, down: Option<Duration>, offline: Duration) {
+        let now = self.begin.elapsed();
+        let online = down.filter(|_| !offline.is_zero()).map(|down| now + down + offline);
+        let strike = Strike { device: device.index(), run: device.run(), online };
+        let begun = device.compute().disk_job_begins(nth);
+        let until = down.map(|down| self.begin + now + down);
+        let draw: [u8; 1] = self.sim.draw(&format!("strike {} at {}", device.name(), now.as_nanos()));
+        // Somewhere within the job.
+        let within = device.spec().disk.latency * u32::from(draw[0]) / 256;
+        let strikes = self.strikes.clone();
+        self.sim.spawn(async move {
+            let comes = async {
+                begun.await.ok()?;
+                tokio::time::sleep(within).await;
+                Some(())
+            };
+            let comes = match until {
+                Some(until) => tokio::time::timeout_at(until, comes).await.ok().flatten(),
+                None => comes.await,
+            };
+            if comes.is_some() {
+                // The run may be over.
+                let _ = strikes.send(strike).await;
+            }
+        });
+    }
+
+    pub(super) fn strike(&mut self, strike: Strike) {
+        let device = self.sim.devices()[strike.device].clone();
+        if device.run() != strike.run || device.mode() == DeviceState::Lost {
+            return;
+        }
+        let text = format!("the power of {} fails while its disk works", device.name());
+        self.sim.watch().note("fault", Some(device.index()), &text);
+        self.ears.trace.line(self.sim.watch().now_ns(), "*", &text);
+        self.ears.disturbed();
+        self.crash(&device);
+        if let Some(online) = strike.online {
+            self.no_network(&device, online);
+        }
+    }
+
+    /// It has no network when it starts again after `down`, for `offline` more.
+    fn unplugged(&mut self, device: &Device, down: Option<Duration>, offline: Duration) {
+        if let Some(down) = down.filter(|_| !offline.is_zero()) {
+            self.no_network(device, self.begin.elapsed() + down + offline);
+        }
+    }
+
+    fn no_network(&mut self, device: &Device, until: Duration) {
+        let own = device.index();
+        let others = (0..self.sim.devices().len()).filter(|other| *other != own);
+        let pairs: Vec<(usize, usize)> = others.flat_map(|other| [(own, other), (other, own)]).collect();
+        self.network.cut(&self.sim, &pairs);
+        let undo = Undo::Mend(pairs);
+        self.begins(&undo);
+        self.at(until, Act::Undo(undo));
+    }
+
+    /// A fault begins that `undo` will end.
+    pub(super) fn begins(&self, undo: &Undo) {
+        let (network, any) = lasts(undo);
+        let mut heard = self.ears.heard.lock();
+        heard.lasting.0 += network;
+        heard.lasting.1 += any;
     }
 
     /// It goes, undisturbed by anything else: from here on the others' presence is timed.
@@ -249,8 +366,9 @@ impl Director {
     }
 
     fn remove(&mut self, circle: &str, by: &str, device: &str) {
-        let (Some(by), Some(device)) = (self.find(by), self.sim.device(device).cloned()) else { return };
+        let (Some(by), Some(device)) = (self.find(by), self.named(device)) else { return };
         let Some(id) = self.ears.heard.lock().circles.get(circle).copied() else { return };
+        // From now on nobody puts it in again when it starts.
         self.removed.insert(device.index());
         if let Some(bus) = by.bus() {
             let (ears, name) = (self.ears.clone(), device.name().to_owned());
@@ -284,19 +402,38 @@ impl Director {
                 return;
             }
             for victim in victims.iter().take(64) {
-                for service in ["task/1", "roster/1", "circle/1", "admin/1"] {
-                    let asked = bus.request(victim.id(), service, vec![0; 8]).await;
-                    match asked {
+                // Pairing is open to strangers; nothing else is.
+                for service in ["task/1", "roster/1", "circle/1"] {
+                    let Ok(name) = ServiceName::try_from(service) else { continue };
+                    let at = victim.host().address(PORT);
+                    let opened = bus.net().open_stranger(at, Some(victim.id()), &name).await;
+                    match opened {
                         Ok(_) => ears.watch.violated(
                             "strangers-out",
-                            format!("{} was answered by {} on {service}", stranger.name(), victim.name()),
+                            format!("{} opened {service} of {}", stranger.name(), victim.name()),
                         ),
-                        Err(_) => ears.watch.held("strangers-out"),
+                        Err(NetError::Refused(ErrorCode::NotTrusted)) => ears.watch.held("strangers-out"),
+                        // It did not come so far as to be turned away for what it is.
+                        Err(error) => {
+                            let text =
+                                format!("a stranger did not reach {} of {}: {error}", service, victim.name());
+                            ears.watch.note("fault", None, text);
+                        }
                     }
                 }
             }
             stranger.kill();
         });
+    }
+}
+
+/// Whether what this ends is a fault of the network, and whether it is one that lasts (a device that is off or asleep is
+/// looked at by itself).
+fn lasts(undo: &Undo) -> (usize, usize) {
+    match undo {
+        Undo::Mend(_) | Undo::Weather(..) => (1, 1),
+        Undo::Load(_) | Undo::Drift(_) | Undo::DiskFull(_) | Undo::DiskFail(_) => (0, 1),
+        Undo::Start(_) | Undo::Wake(_) => (0, 0),
     }
 }
 
@@ -338,9 +475,18 @@ pub(crate) fn describe(what: &What) -> String {
         Some(down) => format!("for {down:?}"),
         None => "for good".to_owned(),
     };
+    let alone = |offline: &Duration| match offline.is_zero() {
+        true => String::new(),
+        false => format!(", then without network for {offline:?}"),
+    };
     match what {
-        What::Crash { device, down: d } => format!("crash of {device} {}", down(d)),
-        What::Kill { device, down: d } => format!("kill of {device} {}", down(d)),
+        What::Crash { device, down: d, offline, at_disk_job: None } => {
+            format!("crash of {device} {}{}", down(d), alone(offline))
+        }
+        What::Crash { device, down: d, offline, at_disk_job: Some(nth) } => {
+            format!("crash-writing of {device} {}{}, at job {nth} of its disk", down(d), alone(offline))
+        }
+        What::Kill { device, down: d, offline } => format!("kill of {device} {}{}", down(d), alone(offline)),
         What::Shutdown { device, down: d } => format!("shutdown of {device} {}", down(d)),
         What::Lose { device } => format!("loss of {device}"),
         What::Sleep { device, announced, span } => {

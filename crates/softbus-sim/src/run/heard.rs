@@ -24,6 +24,11 @@ pub(super) struct All {
     pub discovery_us: Vec<u64>,
     pub pairing_us: Vec<u64>,
     pub faults: BTreeMap<String, u64>,
+    /// When each device's program last started, and when any did: rosters change by it.
+    pub started_us: BTreeMap<usize, u64>,
+    pub changed_us: u64,
+    /// Faults that last: of the network, and all.
+    pub lasting: (usize, usize),
 }
 
 /// A piece of work that was ordered.
@@ -36,6 +41,8 @@ pub(super) struct Order {
     /// How it ended, or why it could not be submitted so far.
     pub said: Option<String>,
     pub cancelled: bool,
+    /// The run of its submitter's program that submitted it.
+    pub run: u64,
     pub placed: Option<Placed>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use softbus::Bus;
 use softbus::roster::{Event, Source, Update};
@@ -14,7 +15,9 @@ use crate::device::Device;
 use crate::scenario::TaskOrder;
 use crate::trace::Trace;
 use crate::watch::Watch;
-use crate::work::WorkEffect;
+
+/// How long whoever did not get a result waits before asking again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What whoever listens needs.
 #[derive(Clone)]
@@ -78,8 +81,18 @@ impl Ears {
             if ears.heard.lock().orders[number].accepted_us.is_none() && handle.accepted().await.is_ok() {
                 ears.heard.lock().orders[number].accepted_us = Some(ears.watch.now_us());
             }
-            let output = handle.output::<u64>().await;
             let order = &ears.orders[number];
+            let output = loop {
+                let output = handle.output::<u64>().await;
+                let Err(error) = &output else { break output };
+                ears.log(&at, &format!("no result of task {task}: {error}"));
+                // Whoever has it may be out of reach.
+                let state = handle.status().await.map(|status| status.state);
+                if !matches!(state, Ok(softbus_task::TaskState::Done)) {
+                    break output;
+                }
+                tokio::time::sleep(AGAIN).await;
+            };
             let now = ears.watch.now_us();
             match output {
                 Ok(output) => {
@@ -123,7 +136,7 @@ impl Ears {
                 // Acted on by who ordered the work.
                 let mine = self.heard.lock().by_task.get(task).copied();
                 let mine = mine.filter(|number| self.orders[*number].from == device.name());
-                if let (Some(number), Ok(_)) = (mine, postcard::from_bytes::<WorkEffect>(bytes)) {
+                if let Some(number) = mine {
                     let number = number as u32;
                     let before = last.get(&number).copied();
                     last.insert(number, before.unwrap_or(0).max(*sequence));

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use softbus_net::seam::memory::{NetStats, Tap};
 use softbus_task::TasksConfig;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::device::Device;
@@ -32,8 +33,8 @@ use crate::trace::Trace;
 use crate::work::WorkInput;
 use crate::{SimError, record};
 pub(crate) use body::{Body, Doings};
-use happen::Undo;
 pub(crate) use happen::describe;
+use happen::{Strike, Undo};
 use heard::{Heard, Order};
 use listen::Ears;
 use network::Network;
@@ -130,6 +131,8 @@ struct Director {
     circles: BTreeMap<String, Arc<ReadyCircle>>,
     acts: BTreeMap<(Duration, u64), Act>,
     acts_made: u64,
+    strikes: mpsc::Sender<Strike>,
+    struck: mpsc::Receiver<Strike>,
     begin: Instant,
     bodies: Vec<Body>,
     loads: Vec<u16>,
@@ -175,12 +178,15 @@ impl Director {
         let network = Network::new(&sim, &scenario);
         let ticks = u32::try_from(scenario.duration.as_secs()).unwrap_or(u32::MAX);
         let sample_every = TICK * (ticks / SAMPLES).max(1);
+        let (strikes, struck) = mpsc::channel(scenario.devices.len().max(1));
         let mut director = Self {
             network,
             ears,
             circles: BTreeMap::new(),
             acts: BTreeMap::new(),
             acts_made: 0,
+            strikes,
+            struck,
             begin: Instant::now(),
             bodies: Vec::new(),
             loads: Vec::new(),
@@ -284,16 +290,24 @@ impl Director {
     /// Until the end of the scenario, or the first violation if that is enough.
     async fn direct(&mut self) {
         self.people_pair();
-        while let Some(((at, _), act)) = self.acts.pop_first() {
-            if at > self.scenario.duration {
-                break;
+        while let Some((at, _)) =
+            self.acts.keys().next().copied().filter(|(at, _)| *at <= self.scenario.duration)
+        {
+            tokio::select! {
+                biased;
+                () = sleep_until(self.begin + at) => {}
+                Some(strike) = self.struck.recv() => {
+                    self.strike(strike);
+                    continue;
+                }
             }
-            sleep_until(self.begin + at).await;
+            let Some((_, act)) = self.acts.pop_first() else { break };
             match act {
                 Act::Start(index) => self.switch_on(&self.sim.devices()[index].clone()),
                 Act::Happen(index) => {
                     let scenario = self.scenario.clone();
                     if let Some((span, undo)) = self.happen(&scenario.events[index].what) {
+                        self.begins(&undo);
                         self.at(at + span, Act::Undo(undo));
                     }
                 }
@@ -320,6 +334,7 @@ impl Director {
         self.sim.spawn(async move {
             loop {
                 let began = ears.watch.now_us();
+                let run = device.run() + 1;
                 match device.start().await {
                     Ok(bus) => {
                         ears.listen(&device, &bus);
@@ -330,6 +345,8 @@ impl Director {
                         }
                         let mut heard = ears.heard.lock();
                         heard.noticed.came(device.index(), began);
+                        heard.changed_us = ears.watch.now_us();
+                        heard.started_us.insert(device.index(), began);
                         return;
                     }
                     Err(error) => {
@@ -337,9 +354,11 @@ impl Director {
                         ears.watch.note("device", Some(device.index()), text);
                     }
                 }
-                let run = device.run();
-                tokio::time::sleep(START_AGAIN).await;
                 // Somebody else has switched it on or off meanwhile.
+                if device.run() != run {
+                    return;
+                }
+                tokio::time::sleep(START_AGAIN).await;
                 if device.run() != run || device.mode() != DeviceState::Off {
                     return;
                 }
@@ -415,13 +434,16 @@ impl Director {
             sample.power = power;
             sample.thermal = thermal;
         });
-        self.sim.watch().set_battery(index, battery);
+        // Whoever is plugged in has no floor.
+        let drains = battery.filter(|_| power != softbus_core::PowerSource::Mains);
+        self.sim.watch().set_battery(index, drains);
         if empty && mode == DeviceState::Up {
             self.sim.watch().note(
                 "device",
                 Some(index),
                 format!("the battery of {} is empty", device.name()),
             );
+            self.ears.disturbed();
             device.crash(0);
         }
     }

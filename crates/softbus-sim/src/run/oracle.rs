@@ -5,9 +5,9 @@
 pub(super) struct Truth {
     /// Its number.
     pub device: usize,
-    /// Cores that other things leave.
+    /// Its cores.
     pub cores: f64,
-    /// Speed of each, as warm as it is, in operations per second.
+    /// Speed of each, as warm as it is and as far as other things leave it, in operations per second.
     pub rate_ops_per_s: f64,
     /// What is left of each piece of work on it.
     pub others: Vec<u64>,

@@ -52,6 +52,7 @@ impl Director {
                             heard.by_task.insert(handle.id(), number);
                             heard.orders[number].submitted_us = Some(now);
                             heard.orders[number].task = Some(handle.id());
+                            heard.orders[number].run = device.run();
                         }
                         if device.bus().is_some_and(|now| now.id() == bus.id()) {
                             ears.await_end(&device, &bus, number, handle.id());
@@ -105,12 +106,12 @@ impl Director {
         });
         able.map(|device| {
             let index = device.index();
-            let cores =
-                f64::from(device.spec().cores) * f64::from(1000 - self.loads[index].min(999)) / 1000.0;
+            // What other things take slows every core.
+            let left_over = f64::from(1000 - self.loads[index].min(950)) / 1000.0;
             Truth {
                 device: index,
-                cores,
-                rate_ops_per_s: self.bodies[index].rate_ops_per_s() as f64,
+                cores: f64::from(device.spec().cores),
+                rate_ops_per_s: self.bodies[index].rate_ops_per_s() as f64 * left_over,
                 others: left.iter().filter(|(on, _)| *on == index).map(|(_, ops)| *ops).collect(),
                 transfer_s: 0.0,
             }
@@ -129,7 +130,7 @@ impl Director {
         .collect()
     }
 
-    /// Whether the two are linked, or were when links were last looked at.
+    /// Whether the first holds the second for online.
     fn reached(&self, a: usize, b: usize) -> bool {
         let Some(bus) = self.sim.devices()[a].bus() else { return false };
         let view = bus.roster().view();

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use super::draw::Stream;
 use super::error::{Fault, Res};
-use super::events::{Cast, Happenings};
+use super::events::{Cast, DISK_JOBS, Happenings};
 use super::fields::Fields;
-use super::model::{Happening, What};
+use super::model::{Happening, SHUTDOWN, What};
+use super::names::runner_of;
 use super::network::Ways;
 use super::tree::Place;
-use super::values::{DRIFT, OFFSET, OFTEN, PART, Real, TIME, Whole};
+use super::values::{COUNT, DRIFT, OFFSET, OFTEN, PART, Real, TIME, Whole};
 
 /// Most often, per second.
 const OFTENEST: f64 = 1000.0;
 const SECOND: i128 = 1_000_000_000;
 
 /// The rates.
-pub(super) const RATES: [&str; 15] = [
+pub(super) const RATES: [&str; 16] = [
     "crash",
     "kill",
     "shutdown",
@@ -34,21 +35,38 @@ pub(super) const RATES: [&str; 15] = [
     "unplug",
     "weather",
     "cut_one_way",
+    "crash_writing",
 ];
 
 /// Those that may also come right after a task is told to move.
-const AT_MOVES: [&str; 9] =
-    ["crash", "kill", "cut", "cut_one_way", "partition", "drift", "clock_jump", "disk_full", "disk_fail"];
+const AT_MOVES: [&str; 10] = [
+    "crash",
+    "kill",
+    "cut",
+    "cut_one_way",
+    "partition",
+    "drift",
+    "clock_jump",
+    "disk_full",
+    "disk_fail",
+    "crash_writing",
+];
+
+/// Those that last for `down`.
+const GOES: [&str; 4] = ["crash", "crash_writing", "kill", "shutdown"];
 
 /// Faults that come while a task moves: how likely each is at each move, in thousandths, and how soon it comes.
 struct AtMoves {
     within: Whole,
+    /// How often it befalls the device that runs the task, in thousandths.
+    aimed: Whole,
     chances: Vec<(&'static str, Whole)>,
 }
 
 impl AtMoves {
     fn read(mut fields: Fields<'_>, end: i128) -> Res<Self> {
         let within = fields.whole("within", &TIME, 0, end)?.unwrap_or(Whole { from: 0, to: SECOND / 2 });
+        let aimed = fields.whole("aimed", &PART, 0, 1000)?.unwrap_or(Whole { from: 0, to: 0 });
         let mut chances = Vec::new();
         for key in AT_MOVES {
             if let Some(chance) = fields.whole(key, &PART, 0, 1000)? {
@@ -56,7 +74,7 @@ impl AtMoves {
             }
         }
         fields.done()?;
-        Ok(Self { within, chances })
+        Ok(Self { within, aimed, chances })
     }
 }
 
@@ -68,6 +86,7 @@ struct Chaos<'c> {
     span: Whole,
     down: Whole,
     offline: Whole,
+    disk_job: Whole,
     skew: Whole,
     jump: Whole,
     pressure: Whole,
@@ -128,6 +147,7 @@ pub(super) fn chaos(mut fields: Fields<'_>, cast: &Cast<'_>, happenings: &mut Ha
         span,
         down,
         offline: whole(&mut fields, "offline", &TIME, 0, end, (0, 0))?,
+        disk_job: fields.whole("at_disk_job", &COUNT, 1, DISK_JOBS)?.unwrap_or(Whole { from: 1, to: 8 }),
         skew: whole(&mut fields, "skew", &DRIFT, -100_000, 100_000, (-500, 500))?,
         jump: whole(&mut fields, "jump", &OFFSET, -86_400_000, 86_400_000, (-5000, 5000))?,
         pressure: whole(&mut fields, "pressure", &PART, 0, 1000, (500, 1000))?,
@@ -179,9 +199,9 @@ impl Chaos<'_> {
             }),
             _ => self.devices.iter().try_for_each(|n| {
                 let name = &self.cast.devices.0[*n].name;
-                let span = if matches!(key, "crash" | "kill" | "shutdown") { self.down } else { self.span };
+                let span = if GOES.contains(&key) { self.down } else { self.span };
                 self.row(key, name, per_s, span, happenings, |stream, at, span| {
-                    self.of_device(key, *n, stream, at, span)
+                    self.of_device(key, *n, None, stream, at, span)
                 })
             }),
         }
@@ -211,16 +231,22 @@ impl Chaos<'_> {
 
     /// Faults of the devices that are chosen, soon after each order to move.
     fn at_moves(&self, at_moves: &AtMoves, happenings: &mut Happenings) -> Res<()> {
-        let moves = happenings.list.iter().filter(|h| matches!(h.what, What::MoveTask { .. }));
-        let mut moves: Vec<Duration> = moves.map(|h| h.at).collect();
-        moves.sort_unstable();
+        let moves = happenings.list.iter().filter_map(|happening| match &happening.what {
+            What::MoveTask { task, .. } => Some((happening.at, task.clone())),
+            _ => None,
+        });
+        let mut moves: Vec<(Duration, String)> = moves.collect();
+        moves.sort_by_key(|(at, _)| *at);
         for (key, chance) in &at_moves.chances {
             let mut stream = self.cast.seed.of(format!("chaos/moves/{key}")).stream("");
-            for moved in &moves {
+            let mut aim = self.cast.seed.of(format!("chaos/moves/{key}")).stream("aimed");
+            for (moved, task) in &moves {
                 let permille: usize = number(&mut stream, *chance);
                 let (comes, n) = (stream.below(1000) < permille, stream.below(self.devices.len().max(1)));
                 let at = moved.saturating_add(stream.time(at_moves.within));
-                let span = if matches!(*key, "crash" | "kill") { self.down } else { self.span };
+                // A clock that jumped is set right again: it must be the same one's.
+                let aimed = aim.below(1000) < number(&mut aim, at_moves.aimed) && *key != "clock_jump";
+                let span = if GOES.contains(key) { self.down } else { self.span };
                 let span = stream.time(span);
                 let Some(device) = self.devices.get(n).filter(|_| comes && at >= self.from && at < self.to)
                 else {
@@ -231,7 +257,8 @@ impl Chaos<'_> {
                     let groups = self.partition(&mut stream);
                     groups.map_or(Vec::new(), |groups| vec![(at, What::Partition { groups, span })])
                 } else {
-                    self.of_device(key, *device, &mut stream, at, span)
+                    let runs = aimed.then(|| runner_of(task));
+                    self.of_device(key, *device, runs, &mut stream, at, span)
                 };
                 for (at, what) in made {
                     happenings.push(self.place, Happening { at, what, drawn: true })?;
@@ -245,28 +272,28 @@ impl Chaos<'_> {
         &self,
         key: &str,
         n: usize,
+        runs: Option<String>,
         stream: &mut Stream,
         at: Duration,
         span: Duration,
     ) -> Vec<(Duration, What)> {
-        let device = self.cast.devices.0[n].name.clone();
+        let device = runs.unwrap_or_else(|| self.cast.devices.0[n].name.clone());
         let what = match key {
-            "crash" | "kill" => {
-                let alone = stream.time(self.offline).min(self.to.saturating_sub(at + span));
-                let mut made = Vec::new();
-                if !alone.is_zero() {
-                    made.push((at, What::Partition { groups: self.alone(n), span: span + alone }));
+            "crash" | "crash_writing" | "kill" => {
+                let offline = stream.time(self.offline).min(self.to.saturating_sub(at + span));
+                let down = Some(span);
+                match key {
+                    "kill" => What::Kill { device, down, offline },
+                    "crash" => What::Crash { device, down, offline, at_disk_job: None },
+                    _ => {
+                        let at_disk_job = Some(number(stream, self.disk_job));
+                        What::Crash { device, down, offline, at_disk_job }
+                    }
                 }
-                made.push((
-                    at,
-                    match key {
-                        "crash" => What::Crash { device, down: Some(span) },
-                        _ => What::Kill { device, down: Some(span) },
-                    },
-                ));
-                return made;
             }
-            "shutdown" => What::Shutdown { device, down: Some(span) },
+            // It is off for a while at least.
+            "shutdown" if at + SHUTDOWN > self.to => return Vec::new(),
+            "shutdown" => What::Shutdown { device, down: Some(span.max(SHUTDOWN)) },
             "sleep" => What::Sleep { device, announced: stream.below(2) == 1, span },
             "drift" => What::Drift { device, ppm: number(stream, self.skew), span },
             "disk_full" => What::DiskFull { device, span },
@@ -301,13 +328,6 @@ impl Chaos<'_> {
             }
         };
         vec![(at, what)]
-    }
-
-    /// One device, and all the others.
-    fn alone(&self, n: usize) -> Vec<Vec<String>> {
-        let (one, others) =
-            self.cast.devices.0.iter().enumerate().partition::<Vec<_>, _>(|(other, _)| *other == n);
-        [one, others].map(|group| group.into_iter().map(|(_, device)| device.name.clone()).collect()).into()
     }
 
     fn another(&self, n: usize, stream: &mut Stream) -> Option<String> {

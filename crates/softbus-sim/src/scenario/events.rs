@@ -9,11 +9,11 @@ use super::error::{Fault, Problem, Res, clip, closest};
 use super::fields::{Fields, text, wrong_type};
 use super::limits;
 use super::model::{DeviceSpec, Happening, RoleSpec, Segment, TaskOrder, What};
-use super::names::{ANY, Names};
+use super::names::{ANY, Names, RUNNER, runner_of};
 use super::network::Ways;
 use super::times::Times;
 use super::tree::{Place, Raw};
-use super::values::{Counted, DRIFT, OFFSET, PART, TIME, Whole};
+use super::values::{COUNT, Counted, DRIFT, OFFSET, PART, TIME, Whole};
 
 /// All that an event may speak of.
 pub(super) struct Cast<'c> {
@@ -57,6 +57,8 @@ enum Who {
     Each(Vec<usize>),
     /// One of these.
     OneOf(Range<usize>),
+    /// Whichever runs one of these tasks then.
+    Runs(Range<usize>),
     /// No device in particular.
     Nobody,
 }
@@ -96,6 +98,10 @@ pub(super) fn events(tables: Vec<Fields<'_>>, cast: &Cast<'_>) -> Res<Happenings
                     let device = range.start + draw.pick("device", range.len());
                     befall(&cast.devices.0[device].name)?;
                 }
+                Who::Runs(range) => {
+                    let draw = cast.seed.of(format!("{path}/{n}"));
+                    befall(&runner_of(&a_task(&draw, cast, range, at)))?;
+                }
                 Who::Nobody => befall("")?,
             }
         }
@@ -107,9 +113,24 @@ pub(super) fn events(tables: Vec<Fields<'_>>, cast: &Cast<'_>) -> Res<Happenings
 fn plan<'m>(fields: &mut Fields<'_>, cast: &'m Cast<'m>) -> Res<(Who, Make<'m>)> {
     let word = fields.need_text("do", "\"crash\"")?;
     Ok(match word {
-        "crash" => down(fields, cast, |device, down| What::Crash { device, down })?,
-        "kill" => down(fields, cast, |device, down| What::Kill { device, down })?,
-        "shutdown" => down(fields, cast, |device, down| What::Shutdown { device, down })?,
+        "crash" => {
+            let (offline, nth) = (offline(fields)?, fields.whole("at_disk_job", &COUNT, 1, DISK_JOBS)?);
+            down(fields, cast, move |draw, device, down| What::Crash {
+                device,
+                down,
+                offline: offline.map_or(Duration::ZERO, |offline| draw.time("offline", offline)),
+                at_disk_job: nth.map(|nth| draw.number("at_disk_job", nth)),
+            })?
+        }
+        "kill" => {
+            let offline = offline(fields)?;
+            down(fields, cast, move |draw, device, down| What::Kill {
+                device,
+                down,
+                offline: offline.map_or(Duration::ZERO, |offline| draw.time("offline", offline)),
+            })?
+        }
+        "shutdown" => down(fields, cast, |_, device, down| What::Shutdown { device, down })?,
         "lose" => plain(fields, cast, |device| What::Lose { device })?,
         "plug" => plain(fields, cast, |device| What::Plug { device })?,
         "unplug" => plain(fields, cast, |device| What::Unplug { device })?,
@@ -148,13 +169,24 @@ fn plan<'m>(fields: &mut Fields<'_>, cast: &'m Cast<'m>) -> Res<(Who, Make<'m>)>
             )
         }
         "cut" => {
-            let (from, to) = pair(fields, cast, "from", "to")?;
+            let runs = fields.need_text("from", "\"phone\"")?.strip_prefix(RUNNER);
+            let runs = runs.map(|task| tasks(cast, task, fields.place_of("from"))).transpose()?;
+            let (from, to) = match runs {
+                None => pair(fields, cast, "from", "to")?,
+                Some(_) => (0..0, device(fields, cast, "to")?),
+            };
             let one_way = fields.flag("one_way")?.unwrap_or(false);
             let span = span(fields)?;
             (
                 Who::Nobody,
-                Box::new(move |draw, _, _| {
-                    let (from, to) = two(draw, cast, &from, &to);
+                Box::new(move |draw, _, at| {
+                    let (from, to) = match &runs {
+                        None => two(draw, cast, &from, &to),
+                        Some(tasks) => {
+                            let to = one_of(draw, "second", &to);
+                            (runner_of(&a_task(draw, cast, tasks, at)), cast.devices.0[to].name.clone())
+                        }
+                    };
                     What::Cut { from, to, one_way, span: draw.time("for", span) }
                 }),
             )
@@ -302,7 +334,7 @@ fn amount<'m>(
 fn down<'m>(
     fields: &mut Fields<'_>,
     cast: &Cast<'_>,
-    make: impl Fn(String, Option<Duration>) -> What + 'm,
+    make: impl Fn(&Draw, String, Option<Duration>) -> What + 'm,
 ) -> Res<(Who, Make<'m>)> {
     let down = match fields.get("down") {
         None => Some(Whole { from: DOWN, to: DOWN }),
@@ -318,10 +350,25 @@ fn down<'m>(
     let who = who(fields, cast)?;
     Ok((
         who,
-        Box::new(move |draw, device, _| make(device.to_owned(), down.map(|down| draw.time("down", down)))),
+        Box::new(move |draw, device, _| {
+            make(draw, device.to_owned(), down.map(|down| draw.time("down", down)))
+        }),
     ))
 }
 
+/// How long it has no network when it is back.
+fn offline(fields: &mut Fields<'_>) -> Res<Option<Whole>> {
+    let offline = fields.whole("offline", &TIME, 0, FOREVER)?;
+    let never = matches!(fields.get("down").map(|node| &node.raw), Some(Raw::Text(text)) if text == "never");
+    if offline.is_some() && never {
+        let why = "it never comes back; leave `offline` out";
+        return Err(Fault::value(fields.place_of("offline"), "offline", why));
+    }
+    Ok(offline)
+}
+
+/// The latest job of a disk that a crash may wait for.
+pub(super) const DISK_JOBS: i128 = 1_000_000;
 /// Down for so long if nothing is said, in nanoseconds.
 const DOWN: i128 = 10_000_000_000;
 /// Longer than any scenario.
@@ -357,6 +404,9 @@ fn who(fields: &mut Fields<'_>, cast: &Cast<'_>) -> Res<Who> {
     let Some(node) = fields.get("device") else { return Err(fields.missing("device", "\"phone\"")) };
     let Raw::List(list) = &node.raw else {
         let name = text(node, "device")?;
+        if let Some(task) = name.strip_prefix(RUNNER) {
+            return Ok(Who::Runs(tasks(cast, task, node.place)?));
+        }
         let range = cast.devices.1.find(name, node.place)?;
         return Ok(if name == ANY { Who::OneOf(range) } else { Who::Each(range.collect()) });
     };
@@ -392,11 +442,20 @@ fn segment(fields: &mut Fields<'_>, cast: &Cast<'_>) -> Res<Range<usize>> {
 
 fn task(fields: &mut Fields<'_>, cast: &Cast<'_>) -> Res<Range<usize>> {
     let name = fields.need_text("task", "\"photo\"")?;
-    let range = cast.tasks.1.find(name, fields.place_of("task"))?;
+    tasks(cast, name, fields.place_of("task"))
+}
+
+fn tasks(cast: &Cast<'_>, name: &str, place: Place) -> Res<Range<usize>> {
+    let range = cast.tasks.1.find(name, place)?;
     if range.is_empty() {
-        return Err(Fault::unknown(fields.place_of("task"), "task", name, std::iter::empty()));
+        return Err(Fault::unknown(place, "task", name, std::iter::empty()));
     }
     Ok(range)
+}
+
+fn device(fields: &mut Fields<'_>, cast: &Cast<'_>, key: &'static str) -> Res<Range<usize>> {
+    let name = fields.need_text(key, "\"phone\"")?;
+    cast.devices.1.find(name, fields.place_of(key))
 }
 
 /// Two devices that are not the same.
@@ -406,10 +465,7 @@ fn pair(
     a: &'static str,
     b: &'static str,
 ) -> Res<(Range<usize>, Range<usize>)> {
-    let name = fields.need_text(a, "\"phone\"")?;
-    let first = cast.devices.1.find(name, fields.place_of(a))?;
-    let name = fields.need_text(b, "\"laptop\"")?;
-    let second = cast.devices.1.find(name, fields.place_of(b))?;
+    let (first, second) = (device(fields, cast, a)?, device(fields, cast, b)?);
     if first == second && first.len() == 1 {
         let why = format!("it is the same device as `{a}`; name another");
         return Err(Fault::value(fields.place_of(b), b, why));

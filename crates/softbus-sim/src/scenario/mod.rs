@@ -21,6 +21,7 @@ mod write;
 
 pub use error::{Problem, ScenarioError, Spot};
 pub use model::*;
+pub(crate) use names::RUNNER;
 
 #[cfg(test)]
 mod tests;

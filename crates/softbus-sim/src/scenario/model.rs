@@ -314,15 +314,21 @@ pub struct Happening {
     pub drawn: bool,
 }
 
-/// What may happen. What begins with a span ends by itself.
+/// A shutdown takes at least so long until the device starts again: its tasks have time to leave.
+pub(crate) const SHUTDOWN: Duration = Duration::from_secs(13);
+
+/// What may happen. What begins with a span ends by itself. A `device` (or `from`) of `@photo` is whichever runs the task
+/// `photo` then, or has submitted it if nobody has begun.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 #[allow(missing_docs, reason = "the variants say what their fields are")]
 pub enum What {
-    /// Power cut; it starts again after `down` (never, if `None`).
-    Crash { device: String, down: Option<Duration> },
-    /// The program is killed; it starts again after `down`.
-    Kill { device: String, down: Option<Duration> },
+    /// Power cut; it starts again after `down` (never, if `None`), and has no network for `offline` more. With
+    /// `at_disk_job` the power fails while the disk does its nth job from now, and not at all if that does not come
+    /// within `down`.
+    Crash { device: String, down: Option<Duration>, offline: Duration, at_disk_job: Option<u32> },
+    /// The program is killed; it starts again after `down`, and has no network for `offline` more.
+    Kill { device: String, down: Option<Duration>, offline: Duration },
     /// It shuts down in order (draining its tasks), and starts again after `down`.
     Shutdown { device: String, down: Option<Duration> },
     /// It is lost for good: switched off, its disk never seen again.

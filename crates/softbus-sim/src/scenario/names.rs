@@ -6,6 +6,8 @@ use std::ops::Range;
 use super::error::{Fault, Res};
 use super::tree::Place;
 
+/// Before the name of a task: the device that runs it then.
+pub(crate) const RUNNER: char = '@';
 /// Means one of all, drawn.
 pub(super) const ANY: &str = "any";
 
@@ -98,12 +100,19 @@ impl Names {
     }
 }
 
+/// What stands for the device that runs a task.
+pub(super) fn runner_of(task: &str) -> String {
+    format!("{RUNNER}{task}")
+}
+
 fn check(name: &str, place: Place) -> Res<()> {
     let most = softbus_core::limits::NAME_BYTES;
     let why = if name.is_empty() || name.trim() != name {
         "a name is not empty and has no blanks around it".to_owned()
     } else if name.chars().any(char::is_control) {
         "a name is one line without control characters".to_owned()
+    } else if name.starts_with(RUNNER) {
+        format!("`{RUNNER}` before a name means the device that runs that task; choose another name")
     } else if name == ANY {
         format!("`{ANY}` means one of all; choose another name")
     } else if name.len() > most {

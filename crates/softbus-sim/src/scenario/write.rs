@@ -245,8 +245,17 @@ impl Out {
         self.head("[[event]]");
         self.time("at", event.at);
         match &event.what {
-            What::Crash { device, down } => self.down("crash", device, *down),
-            What::Kill { device, down } => self.down("kill", device, *down),
+            What::Crash { device, down, offline, at_disk_job } => {
+                self.down("crash", device, *down);
+                self.offline(*offline);
+                if let Some(nth) = at_disk_job {
+                    self.line("at_disk_job", nth);
+                }
+            }
+            What::Kill { device, down, offline } => {
+                self.down("kill", device, *down);
+                self.offline(*offline);
+            }
             What::Shutdown { device, down } => self.down("shutdown", device, *down),
             What::Lose { device } => self.of("lose", device),
             What::Sleep { device, announced, span } => {
@@ -339,6 +348,12 @@ impl Out {
     fn of(&mut self, what: &str, device: &str) {
         self.text("do", what);
         self.text("device", device);
+    }
+
+    fn offline(&mut self, offline: Duration) {
+        if !offline.is_zero() {
+            self.time("offline", offline);
+        }
     }
 
     fn down(&mut self, what: &str, device: &str, down: Option<Duration>) {

@@ -1,6 +1,8 @@
 //! Whoever acts on the effects of a piece of work: it keeps the number of the last one that it acted on, as every program
 //! must that may be started anew.
 
+use std::collections::BTreeMap;
+
 use crate::work::WorkEffect;
 
 /// One such.
@@ -10,6 +12,10 @@ pub(super) struct Sink {
     last: u64,
     /// The fence it came under.
     fence: (u32, u64),
+    /// Under which fence each was acted on.
+    acted: BTreeMap<u64, (u32, u64)>,
+    /// Whether some may have passed unheard: it was told that they are lost, or heard none of them in this run.
+    deaf: bool,
 }
 
 impl Sink {
@@ -33,11 +39,17 @@ impl Sink {
             ));
         }
         if sequence <= self.last {
-            // Told again to a program that started anew: it knows that it has acted on that.
-            return if before.is_none_or(|before| sequence > before) {
-                Ok(())
-            } else {
+            // Told again to a program that started anew: it knows that it has acted on that, and it must be the same.
+            let acted = self.acted.get(&sequence).copied();
+            return if before.is_some_and(|before| sequence <= before) {
                 Err(format!("effect {sequence} of work {order} came after effect {}", self.last))
+            } else if acted.is_some_and(|fence| fence != effect.fence) {
+                Err(format!(
+                    "effect {sequence} of work {order} came again, of (branch, epoch) {:?}; the one acted on was of {acted:?}",
+                    effect.fence
+                ))
+            } else {
+                Ok(())
             };
         }
         if sequence != self.last + 1 && before.is_some() {
@@ -47,6 +59,7 @@ impl Sink {
                 "effect {sequence} of work {order} came, and effects from {lost} on did not, nor was it told that they are lost"
             ));
         }
+        self.deaf |= sequence != self.last + 1;
         if effect.fence < self.fence {
             return Err(format!(
                 "effect {sequence} of work {order} was let out in (branch, epoch) {:?}, after one in {:?}",
@@ -54,11 +67,21 @@ impl Sink {
             ));
         }
         (self.last, self.fence) = (sequence, effect.fence);
+        self.acted.insert(sequence, effect.fence);
         Ok(())
+    }
+
+    /// The work is done, and let out so many. Whoever heard all that was told must have them all.
+    pub fn done(&self, order: u32, effects: u64) -> Result<(), String> {
+        match self.deaf || self.last == effects {
+            true => Ok(()),
+            false => Err(format!("work {order} is done with {effects} effects, of which {} came", self.last)),
+        }
     }
 
     /// Effects up to this one are not to be had any more.
     pub fn missed(&mut self, to: u64) {
+        self.deaf |= to > self.last;
         self.last = self.last.max(to);
     }
 }
@@ -78,6 +101,9 @@ mod tests {
         assert_eq!(sink.take(1, 2, &bytes(2, 2), Some(1)), Ok(()));
         assert!(sink.take(1, 2, &bytes(2, 2), Some(2)).is_err());
         assert_eq!(sink.take(1, 2, &bytes(2, 2), None), Ok(()), "told again after a restart");
+        assert!(sink.take(1, 2, &bytes(2, 3), None).unwrap_err().contains("again"), "as another");
+        assert_eq!(sink.done(1, 2), Ok(()));
+        assert!(sink.done(1, 3).unwrap_err().contains("of which 2"));
         assert!(sink.take(1, 3, &bytes(3, 1), Some(2)).unwrap_err().contains("epoch"));
         assert!(sink.take(1, 3, &bytes(4, 2), Some(2)).is_err());
         assert!(sink.take(2, 3, &bytes(3, 2), Some(2)).is_err());
@@ -86,5 +112,6 @@ mod tests {
         sink.missed(8);
         assert_eq!(sink.take(1, 9, &bytes(9, 2), Some(5)), Ok(()));
         assert_eq!(sink.take(1, 20, &bytes(20, 2), None), Ok(()), "one that begins anew begins somewhere");
+        assert_eq!(sink.done(1, 30), Ok(()), "nobody knows what it did not hear");
     }
 }

@@ -44,8 +44,8 @@ impl Live {
             Some((newest, other, at)) if epoch == newest && other != device => Err(format!(
                 "devices {other} (at {at} µs) and {device} (at {span:?} µs) both took steps of work {order} in epoch {epoch}"
             )),
-            // The newer one may have begun while the older one still ran.
-            Some((_, other, at)) if other != device && span.0 < at => Err(format!(
+            // The newer one may have begun while the older one still ran, be it on the same device.
+            Some((_, other, at)) if span.0 < at => Err(format!(
                 "device {device} began a step of work {order} in epoch {epoch} at {} µs, while device {other} took one until \
                  {at} µs",
                 span.0
@@ -112,6 +112,10 @@ mod tests {
         assert_eq!(live.stepped(0, 7, task, fence(1), (0, 10), 1), Ok(()));
         assert_eq!(live.stepped(0, 7, task, fence(1), (10, 20), 1), Ok(()));
         assert_eq!(live.stepped(1, 7, task, fence(2), (25, 30), 1), Ok(()));
+        assert!(
+            live.stepped(1, 7, task, fence(2), (29, 30), 1).unwrap_err().contains("while"),
+            "twice on one device"
+        );
         assert_eq!(live.stepped(0, 7, task, fence(3), (30, 40), 1), Ok(()));
         let spans: Vec<_> = live.runs(7).iter().map(|run| (run.on, run.from_us, run.to_us)).collect();
         assert_eq!(spans, [(0, 0, 20), (1, 25, 30), (0, 30, 40)]);

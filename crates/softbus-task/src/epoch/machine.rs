@@ -327,14 +327,14 @@ impl TaskMachine {
         if self.d.cancelled.is_some() {
             return self.tell_cancelled(from);
         }
-        if broken!(self, IgnoreEpoch) {
-            return self.on_equal(from, message.body, now);
-        }
         let (theirs, ours) = ((message.branch, message.epoch), (self.link.branch, self.link.decree.epoch));
         match theirs.cmp(&ours) {
             std::cmp::Ordering::Less => self.send_chain(from, message.branch, message.epoch.0),
             std::cmp::Ordering::Greater => self.send(from, EpochBody::AskChain),
-            std::cmp::Ordering::Equal => self.on_equal(from, message.body, now),
+            std::cmp::Ordering::Equal => return self.on_equal(from, message.body, now),
+        }
+        if broken!(self, IgnoreEpoch) {
+            self.on_equal(from, message.body, now);
         }
     }
 

@@ -2,6 +2,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::life::Life;
 use crate::seam::{Compute, Lane};
 
@@ -11,7 +13,15 @@ pub(super) type Job = Box<dyn FnOnce() + Send>;
 pub(super) fn run(job: Job) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
         tracing::error!("a job panicked");
+        PANICKED.set(PANICKED.get() + 1);
     }
+}
+
+/// As [`run`], for a job that took virtual time from `since` to now.
+pub(super) fn run_since(since: Instant, job: Job) {
+    let before = SINCE.replace(Some(since));
+    run(job);
+    SINCE.set(before);
 }
 
 /// Runs each job at once on the thread that submits it, in no time.
@@ -33,6 +43,18 @@ impl Compute for InlineCompute {
 
 thread_local! {
     static RUNNING: Cell<Option<usize>> = const { Cell::new(None) };
+    static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static PANICKED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// When the job that this thread does right now began, if it takes virtual time: it is done at its end.
+pub fn running_since() -> Option<Instant> {
+    SINCE.get()
+}
+
+/// How many jobs panicked on this thread.
+pub fn jobs_panicked() -> usize {
+    PANICKED.get()
 }
 
 /// The [number](super::Host::index) of the host whose job this thread does right now: for what a simulation wants to know

@@ -56,7 +56,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use clock::{BEGINNING_MS, VirtualClock};
-pub use compute::{InlineCompute, running_host};
+pub use compute::{InlineCompute, jobs_panicked, running_host, running_since};
 pub use conditions::{Burst, Conditions};
 pub use discovery::MemoryDiscovery;
 pub use entropy::SeededEntropy;

@@ -20,7 +20,7 @@ const REMOVED_BYTES: usize = 1 << 20;
 /// What is left of unsynced writes after a power cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Crash {
-    /// Nothing.
+    /// Nothing, but that removed blobs are back only as far as the last megabyte of them goes.
     Clean,
     /// Any part, drawn by this seed: whole writes, single sectors of them, in any order; blobs torn or there.
     Torn(u64),

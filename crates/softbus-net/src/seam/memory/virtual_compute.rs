@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::compute::{Job, run};
+use super::compute::{Job, run, run_since};
 use super::lock;
 use crate::seam::{Compute, Lane};
 
@@ -32,7 +32,7 @@ struct State {
     work: Queue,
     disk: Queue,
     /// Who waits for the disk's nth job from now.
-    disk_watch: Option<(u32, oneshot::Sender<()>)>,
+    disk_watches: Vec<(u32, oneshot::Sender<()>)>,
     next_id: u64,
     /// Core time of the jobs that ended.
     busy: Duration,
@@ -72,7 +72,7 @@ impl VirtualCompute {
             disk_latency: Duration::ZERO,
             work: Queue::new(usize::from(cores.max(1))),
             disk: Queue::new(1),
-            disk_watch: None,
+            disk_watches: Vec::new(),
             next_id: 0,
             busy: Duration::ZERO,
             asleep_since: None,
@@ -91,11 +91,12 @@ impl VirtualCompute {
         lock(&self.0.state).disk_latency = latency;
     }
 
-    /// Comes when the disk begins its `nth` job from now on (the first is 1). An error if another call takes its place or
-    /// the jobs are abandoned.
+    /// Comes when the disk begins its `nth` job from now on (the first is 1); an error if the jobs are abandoned before. Of
+    /// jobs that wait for one another this is as coarse as tokio's timers, so that one of a disk that takes less than a
+    /// millisecond may be over by then.
     pub fn disk_job_begins(&self, nth: u32) -> oneshot::Receiver<()> {
         let (begins, comes) = oneshot::channel();
-        lock(&self.0.state).disk_watch = Some((nth.max(1), begins));
+        lock(&self.0.state).disk_watches.push((nth.max(1), begins));
         comes
     }
 
@@ -129,7 +130,7 @@ impl VirtualCompute {
         let dropped = {
             let state = &mut *lock(&self.0.state);
             state.busy += state.work.begun(state.now());
-            (state.work.clear(), state.disk.clear(), state.disk_watch.take())
+            (state.work.clear(), state.disk.clear(), std::mem::take(&mut state.disk_watches))
         };
         // Not under the lock: a job may hold anything.
         drop(dropped);
@@ -162,8 +163,8 @@ enum Next {
     Stop,
     /// To wait longer: the device slept.
     Wait(Instant),
-    /// To run this job, and then to wait for the one of this number, if any.
-    Run(Job, Option<(u64, Instant)>),
+    /// To run this job, which began then, and then to wait for the one of this number, if any.
+    Run(Instant, Job, Option<(u64, Instant)>),
 }
 
 impl Shared {
@@ -199,8 +200,8 @@ impl Shared {
             match next {
                 Next::Stop => return,
                 Next::Wait(until) => end = until,
-                Next::Run(job, after) => {
-                    run(job);
+                Next::Run(since, job, after) => {
+                    run_since(since, job);
                     let Some(after) = after else { return };
                     (id, end) = after;
                 }
@@ -223,10 +224,12 @@ impl State {
     }
 
     fn disk_begins(&mut self) {
-        match self.disk_watch.take() {
-            Some((0 | 1, begins)) => drop(begins.send(())),
-            Some((nth, begins)) => self.disk_watch = Some((nth - 1, begins)),
-            None => {}
+        for (nth, begins) in std::mem::take(&mut self.disk_watches) {
+            match nth {
+                0 | 1 => drop(begins.send(())),
+                _ if begins.is_closed() => {}
+                _ => self.disk_watches.push((nth - 1, begins)),
+            }
         }
     }
 
@@ -237,7 +240,10 @@ impl State {
                 Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2))
             }
             Lane::Disk => {
-                self.disk_begins();
+                // What is submitted in its sleep begins when it wakes.
+                if self.asleep_since.is_none() {
+                    self.disk_begins();
+                }
                 self.disk_latency
             }
         };
@@ -263,13 +269,17 @@ impl State {
             let begin = done.end.max(waiting.since).max(self.awake_since);
             self.begin(lane, worker, begin, waiting.ops, waiting.job)
         });
-        Next::Run(done.job, after)
+        Next::Run(done.begin, done.job, after)
     }
 
     fn wake(&mut self) {
         let Some(since) = self.asleep_since.take() else { return };
         let now = Instant::now();
         self.awake_since = now;
+        let begins = |job: &Running| job.begin > since;
+        if self.disk.workers.iter().flatten().any(begins) {
+            self.disk_begins();
+        }
         for job in [&mut self.work, &mut self.disk].into_iter().flat_map(|q| q.workers.iter_mut().flatten()) {
             if job.end > since || job.begin > since {
                 // One that was submitted in its sleep begins now.

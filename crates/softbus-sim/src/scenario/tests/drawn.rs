@@ -178,7 +178,7 @@ fn an_event_befalls_all_of_a_template_and_one_of_any() {
         let events = with(&event, 1);
         assert!(events.iter().all(|e| e.at == events[0].at));
         let device = |e: &Happening| match &e.what {
-            What::Kill { device, down: Some(_) } => device.clone(),
+            What::Kill { device, down: Some(_), .. } => device.clone(),
             other => panic!("{other:?}"),
         };
         events.iter().map(device).collect()
@@ -293,7 +293,7 @@ fn chaos_while_tasks_move_comes_soon_after_and_heals() {
         for (n, crash) in crashes.iter().enumerate() {
             let after = crash.at - Duration::from_secs(120 + 10 * n as u64);
             assert!((100..=400).contains(&after.as_millis()), "{after:?}");
-            let What::Crash { device, down: Some(down) } = &crash.what else { panic!() };
+            let What::Crash { device, down: Some(down), .. } = &crash.what else { panic!() };
             assert!(crash.at + *down <= ends);
             whom.insert(device.clone());
         }
@@ -311,24 +311,48 @@ fn chaos_while_tasks_move_comes_soon_after_and_heals() {
 }
 
 #[test]
-fn who_comes_back_may_be_alone_for_a_while() {
+fn who_comes_back_may_be_without_network_for_a_while() {
     let chaos = |offline: &str| {
         format!("[chaos]\nheal_before_end = \"1m\"\ndown = \"1s..2s\"\nkill = \"2 per minute\"\n{offline}")
     };
-    assert!(with(&chaos(""), 1).iter().all(|e| matches!(e.what, What::Kill { .. })));
-    let events = with(&chaos("offline = \"3s..5s\""), 1);
-    let mut seen = 0;
-    for event in &events {
-        let What::Kill { device, down: Some(down) } = &event.what else { continue };
-        let alone = |e: &&Happening| {
-            e.at == event.at
-                && matches!(&e.what, What::Partition { groups, .. } if groups[0] == [device.clone()])
+    let late = |events: &[Happening]| -> Vec<Duration> {
+        let late = |event: &Happening| match event.what {
+            What::Kill { down: Some(down), offline, .. } => {
+                assert!(event.at + down + offline <= Duration::from_secs(9 * 60));
+                offline
+            }
+            _ => panic!("{event:?}"),
         };
-        let What::Partition { groups, span } = &events.iter().find(alone).unwrap().what else { panic!() };
-        assert_eq!(groups[1].len(), 3);
-        let late = *span - *down;
-        assert!(late <= Duration::from_secs(5) && event.at + *span <= Duration::from_secs(9 * 60));
-        seen += usize::from(late >= Duration::from_secs(3));
+        events.iter().map(late).collect()
+    };
+    assert!(late(&with(&chaos(""), 1)).iter().all(Duration::is_zero));
+    let late = late(&with(&chaos("offline = \"3s..5s\""), 1));
+    let full = late.iter().filter(|late| (3000..=5000).contains(&late.as_millis())).count();
+    // What would last beyond the end is cut short.
+    assert!(late.len() > 40 && full + 4 >= late.len(), "{late:?}");
+    let event = "[[event]]\nat = \"1s\"\ndo = \"crash\"\ndevice = \"phone\"\noffline = \"2s\"\n";
+    assert!(matches!(with(event, 1)[0].what, What::Crash { offline, .. } if offline.as_secs() == 2));
+    let never = parse(&format!("{HOME}{event}down = \"never\""), 1).unwrap_err().to_string();
+    assert!(never.contains("never comes back"), "{never}");
+}
+
+#[test]
+fn faults_are_aimed_at_whoever_runs_a_task() {
+    let crash = "[[event]]\nat = \"15s\"\ndo = \"crash\"\ndevice = \"@photo\"\nat_disk_job = \"2..4\"";
+    let cut = "[[event]]\nat = \"15s\"\ndo = \"cut\"\nfrom = \"@photo-2\"\nto = \"lamp\"\nfor = \"1s\"";
+    for seed in 0..20 {
+        let What::Crash { device, at_disk_job: Some(2..=4), .. } = &with(crash, seed)[0].what else {
+            panic!()
+        };
+        // One that has been submitted by then.
+        assert!(["@photo-1", "@photo-2"].contains(&device.as_str()), "{device}");
+        let What::Cut { from, to, .. } = &with(cut, seed)[0].what else { panic!() };
+        assert!(from == "@photo-2" && to.starts_with("lamp-"));
     }
-    assert!(seen > 10, "{seen}");
+    let unknown = parse(&format!("{HOME}{}", crash.replace("@photo", "@poto")), 1).unwrap_err().to_string();
+    assert!(unknown.contains("photo"), "{unknown}");
+    let chaos = "[[event]]\nat = \"2m\"\nevery = \"10s\"\ncount = 30\ndo = \"move-task\"\ntask = \"photo-1\"\n\
+                 [chaos]\n[chaos.moves]\naimed = \"50%\"\ncrash_writing = \"100%\"\n";
+    let aimed = with(chaos, 1).iter().filter(|e| matches!(&e.what, What::Crash { device, at_disk_job: Some(1..=8), .. } if device == "@photo-1")).count();
+    assert!((5..25).contains(&aimed), "{aimed} of 30");
 }

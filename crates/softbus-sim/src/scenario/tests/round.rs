@@ -161,6 +161,10 @@ impl Any {
         let segment = self.one(segments).clone();
         let span = self.time(Duration::from_secs(86_400));
         let down = self.flag().then_some(span);
+        let offline = match down.is_some() && self.flag() {
+            true => self.time(Duration::from_secs(60)),
+            false => Duration::ZERO,
+        };
         let (announced, one_way) = (self.flag(), self.flag());
         let owners: Vec<(&String, &String)> = s
             .devices
@@ -170,13 +174,22 @@ impl Any {
             .map(|(circle, name, _)| (circle, name))
             .collect();
         let task = s.tasks.first().map(|t| t.name.clone());
+        let device = match &task {
+            Some(task) if self.below(4) == 0 => format!("@{task}"),
+            _ => device,
+        };
         match (self.below(21), task) {
-            (0, _) => What::Crash { device, down },
-            (1, _) => What::Kill { device, down },
+            (0, _) => {
+                let at_disk_job = self.flag().then(|| self.number(1, 1_000_000).try_into().unwrap());
+                What::Crash { device, down, offline, at_disk_job }
+            }
+            (1, _) => What::Kill { device, down, offline },
             (2, _) => What::Shutdown { device, down },
             (3, _) => What::Lose { device },
             (4, _) => What::Sleep { device, announced, span },
             (5, _) => What::Cut { from: device, to: other, one_way, span },
+            // Only some may be aimed at whoever runs a task.
+            (19, _) if device.starts_with('@') => What::Plug { device },
             (6, _) => {
                 let mut groups = vec![Vec::new(); 3];
                 for device in devices {

@@ -63,7 +63,8 @@ fn they_are_as_large_as_they_say() {
 /// When a fault is over; nothing if it never is.
 fn over(what: &What) -> Option<Duration> {
     Some(match what {
-        What::Crash { down, .. } | What::Kill { down, .. } | What::Shutdown { down, .. } => (*down)?,
+        What::Crash { down, offline, .. } | What::Kill { down, offline, .. } => (*down)? + *offline,
+        What::Shutdown { down, .. } => (*down)?,
         What::Sleep { span, .. }
         | What::Cut { span, .. }
         | What::Partition { span, .. }
@@ -83,7 +84,7 @@ fn handover_heals_in_time_and_differs_from_seed_to_seed() {
     let (mut sorts, mut faults) = (BTreeSet::new(), 0);
     for seed in 0..200 {
         let scenario = load("handover", seed);
-        let healed = scenario.duration - Duration::from_secs(35);
+        let healed = scenario.duration - Duration::from_secs(23);
         for event in scenario.events.iter().filter(|e| e.drawn) {
             assert!(event.at + over(&event.what).unwrap() <= healed, "{event:?}");
             sorts.insert(format!("{:?}", std::mem::discriminant(&event.what)));
@@ -92,6 +93,6 @@ fn handover_heals_in_time_and_differs_from_seed_to_seed() {
         seen.insert(scenario.to_toml());
     }
     assert_eq!(seen.len(), 200);
-    assert_eq!(sorts.len(), 8, "each sort of fault is drawn");
+    assert_eq!(sorts.len(), 9, "each sort of fault is drawn");
     assert!((2000..8000).contains(&faults), "{faults}");
 }

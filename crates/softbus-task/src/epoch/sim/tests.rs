@@ -255,6 +255,7 @@ noticed! {
     a_base_that_moves_is_noticed: NoFreeze, plans(true);
     forgetting_without_a_trace_is_noticed: ForgetWithoutTrace, forgotten_members();
     promising_after_a_loss_is_noticed: PromiseAfterLoss, lost_copies();
+    hearing_an_older_epoch_is_noticed: IgnoreEpoch, plans(true);
 }
 
 /// An acceptor forgets its lease just when another, deaf to the owner, asks for its promise.
