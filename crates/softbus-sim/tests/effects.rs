@@ -73,3 +73,58 @@ fn what_was_said_before_the_right_passed_on_is_not_let_out_when_it_comes_back() 
         assert_eq!(invariant(&record, "effects-once").checked, 400, "each of them");
     }
 }
+
+/// The phone hears nothing of its task from before its first effect until after its end.
+const OUT_OF_REACH: &str = r#"
+name = "out-of-reach"
+duration = "40s"
+
+[[segment]]
+name = "home"
+
+[[circle]]
+name = "home"
+
+[[device]]
+name = "phone"
+kind = "phone"
+circles = { home = "owner" }
+
+[[device]]
+name = "tv"
+kind = "tv"
+circle = "home"
+rate = "100 Mops/s"
+
+[[task]]
+name = "story"
+at = "3s"
+from = "phone"
+work = "500 Mops"
+effects = 20
+start_on = "tv"
+stay = true
+
+[[event]]
+at = "3.15s"
+do = "cut"
+from = "phone"
+to = "tv"
+for = "12s"
+
+[bounds]
+settle = "10s"
+"#;
+
+#[test]
+fn who_was_out_of_reach_until_the_end_gets_all_that_was_let_out() {
+    for seed in 0..4 {
+        let record = runs(OUT_OF_REACH, seed);
+        let task = &record.tasks[0];
+        assert!(task.accepted_us.is_some_and(|at| at < 3_150_000), "before the cut: {task:#?}");
+        assert!(task.done_us.is_some_and(|at| at > 15_000_000), "after it: {task:#?}");
+        assert!(task.runs.last().unwrap().to_us < 15_000_000, "it ran meanwhile: {task:#?}");
+        assert_held(&record);
+        assert_eq!(invariant(&record, "effects-once").checked, 21, "each of them, and that there are all");
+    }
+}

@@ -110,6 +110,8 @@ pub(crate) struct Actor {
     let_out: Option<(Fence, u64)>,
     /// What is known here of the effects that left.
     heard_effects: EffectInbox,
+    /// Whether the task was not over yet at some time of this run of the program.
+    lived: bool,
     /// Effects under a right of which the machine has not heard yet.
     early_effects: EarlyEffects,
     ops_done: u64,
@@ -194,6 +196,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         held_under: None,
         let_out: None,
         heard_effects: EffectInbox::default(),
+        lived: false,
         early_effects: EarlyEffects::default(),
         ops_done: 0,
         since: now,

@@ -107,12 +107,13 @@ impl Actor {
 
     pub(super) fn follow_runner(&mut self) {
         let decree = self.machine.decree();
+        self.lived |= decree.outcome == Outcome::Run;
         let wanted = decree.owner != self.inner.me
             && (self.interest || decree.submitter == self.inner.me)
             && !self.remote.as_ref().is_some_and(|note| note.state.is_final())
             && (decree.outcome == Outcome::Run
-                // What it said last may have been missed.
-                || (decree.outcome == Outcome::Done && self.heard_effects.next() > 1));
+                // What it said last, or all of it, may have been missed.
+                || (decree.outcome == Outcome::Done && self.lived));
         if !wanted {
             self.follow = None;
         } else if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {
