@@ -211,6 +211,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn device_ids_are_in_the_order_of_their_bytes() {
+        let ids: std::vec::Vec<DeviceId> = [(0, 1), (7, 1), (7, 2), (8, 0), (31, 9), (8, 255)]
+            .into_iter()
+            .map(|(at, byte)| {
+                let mut id = [3; 32];
+                id[at] = byte;
+                DeviceId(id)
+            })
+            .collect();
+        for a in &ids {
+            for b in &ids {
+                assert_eq!(a.cmp(b), a.0.cmp(&b.0), "{:?} {:?}", a.0, b.0);
+            }
+        }
+    }
+
+    #[test]
     fn device_id_text_is_a_libp2p_peer_id() {
         // Test vector of the libp2p "Peer Ids and Keys" form: identity multihash of an Ed25519 key.
         let id = DeviceId([0u8; 32]);

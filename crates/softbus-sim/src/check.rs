@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 use softbus_task::TasksConfig;
 
+use crate::SimError;
 use crate::record::Record;
 use crate::run::{RunOptions, run};
 use crate::scenario::{Scenario, ScenarioError};
-use crate::{SimError, record};
 
 pub use shrink::{Shrunk, shrink};
 
@@ -138,11 +138,7 @@ pub(crate) fn failure(seed: u64, ran: &Result<Record, String>) -> Option<Failure
     match ran {
         Err(text) => Some(Failure { seed, invariant: "run".into(), text: text.clone(), at_us: 0 }),
         Ok(record) => {
-            let found = record.invariants.iter().flat_map(|invariant| {
-                invariant.violations.iter().map(move |violation| (invariant, violation))
-            });
-            let (invariant, first): (&record::InvariantRecord, &record::ViolationRecord) =
-                found.min_by_key(|(_, violation)| violation.at_us)?;
+            let (invariant, first) = record.first_violation()?;
             Some(Failure {
                 seed,
                 invariant: invariant.name.clone(),

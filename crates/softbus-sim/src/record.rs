@@ -277,7 +277,7 @@ pub struct ViolationRecord {
 /// Figures of the whole run.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
-    /// From a device's start to its being seen by discovery, p50 and p99.
+    /// From a device's start until it sees anybody by discovery, p50 and p99; the first one waits for the second.
     pub discovery_us: Spread,
     /// From a PIN's being shown to its being accepted with the other device in the circle, p50 and p99. Nobody takes time to
     /// read and type.
@@ -304,7 +304,7 @@ pub struct Summary {
     /// Of each queue and table that `queues-bounded` looks at: how full it was at most on any device, when it was looked at.
     #[serde(default)]
     pub fullest: BTreeMap<String, Fullest>,
-    /// Which places of the code said something, and how often (`room::module: message`).
+    /// Which places of the code said something, and how often (`crate::module:line`).
     pub paths: BTreeMap<String, u64>,
     /// Real seconds it took. Not part of what is equal for equal seeds.
     pub real_s: f64,
@@ -354,7 +354,54 @@ impl Spread {
     }
 }
 
+impl TaskRecord {
+    /// How long nobody took steps of these tasks at their fail-overs, or at their other moves.
+    pub(crate) fn downtimes(tasks: &[Self], failover: bool) -> Spread {
+        let moves = tasks.iter().flat_map(|task| &task.moves);
+        let moves = moves.filter(|moved| (moved.reason == "failover") == failover);
+        Spread::of(moves.map(|moved| moved.downtime_us).collect())
+    }
+
+    /// How many of them stand how.
+    pub(crate) fn states(tasks: &[Self]) -> BTreeMap<String, u64> {
+        let mut states: BTreeMap<String, u64> = BTreeMap::new();
+        for task in tasks {
+            *states.entry(task.state.clone()).or_default() += 1;
+        }
+        states
+    }
+}
+
+impl MoveRecord {
+    /// The moves that spans of steps on one device after the other make, with the reasons that `told` knows of an epoch.
+    pub(crate) fn between(runs: &[RunSpan], told: impl Fn(u64) -> (&'static str, String)) -> Vec<Self> {
+        let moves = runs.windows(2).filter(|pair| pair[0].on != pair[1].on);
+        moves
+            .map(|pair| {
+                let (reason, why) = told(pair[1].epoch);
+                Self {
+                    at_us: pair[1].from_us,
+                    from: pair[0].on,
+                    to: pair[1].on,
+                    downtime_us: pair[1].from_us.saturating_sub(pair[0].to_us),
+                    reason: reason.into(),
+                    why,
+                }
+            })
+            .collect()
+    }
+}
+
 impl Record {
+    /// The first violation, if there was any, with its invariant.
+    pub fn first_violation(&self) -> Option<(&InvariantRecord, &ViolationRecord)> {
+        let found = self
+            .invariants
+            .iter()
+            .flat_map(|invariant| invariant.violations.iter().map(move |violation| (invariant, violation)));
+        found.min_by_key(|(_, violation)| violation.at_us)
+    }
+
     /// Virtual seconds per real second.
     pub fn speed(&self) -> f64 {
         self.duration_us as f64 / 1e6 / self.summary.real_s.max(1e-9)

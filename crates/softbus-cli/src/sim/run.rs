@@ -87,6 +87,15 @@ fn outputs(out: &Out, args: &SimRunArgs) -> Result<bool, Failure> {
             return Err(Failure::usage(format!("{other} and {option} would both write to {what}"))
                 .advise("give each a file of its own"));
         }
+        // One that this scenario may be, or include.
+        let there = std::fs::canonicalize(file);
+        if there.is_ok_and(|there| there.extension().is_some_and(|end| end == "toml")) {
+            return Err(Failure::usage(format!(
+                "{option} would replace {}, which may be a scenario",
+                file.display()
+            ))
+            .advise("name a file that does not end in .toml"));
+        }
         writable(option, file)?;
         before.push((option, file));
     }

@@ -161,9 +161,8 @@ pub(super) fn file(scenario: &Path, shrunk: &Shrunk) -> String {
 
 /// The first violation of a run: its invariant, when, and the counterexample. And how many invariants were violated.
 pub(super) fn violation(record: &Record) -> Option<(Found, usize)> {
+    let (invariant, first) = record.first_violation()?;
     let violated = record.invariants.iter().filter(|invariant| !invariant.violations.is_empty());
-    let firsts = violated.clone().flat_map(|i| i.violations.iter().map(move |v| (i, v)));
-    let (invariant, first) = firsts.min_by_key(|(_, violation)| violation.at_us)?;
     let found = Found {
         seed: record.seed,
         invariant: invariant.name.clone(),

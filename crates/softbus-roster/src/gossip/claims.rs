@@ -11,7 +11,7 @@ pub(super) struct Said {
     pub(super) rtt_us: u32,
 }
 
-/// By neighbour, in order of its id; as many as there are links at most.
+/// By neighbour, in order of its id; as many as devices are trusted at most (one that answered last may have no link by now).
 #[derive(Default)]
 pub(super) struct Claims(Vec<(DeviceId, Said)>);
 

@@ -150,16 +150,9 @@ impl World {
             to_us: now_us,
         }));
         let tasks = self.tasks();
-        let downtimes = |failover: bool| {
-            let moves = tasks.iter().flat_map(|task| &task.moves);
-            let moves = moves.filter(|moved| (moved.reason == "failover") == failover);
-            Spread::of(moves.map(|moved| moved.downtime_us).collect())
-        };
-        let (handover_us, failover_us) = (downtimes(false), downtimes(true));
-        let mut states: BTreeMap<String, u64> = BTreeMap::new();
-        for task in &tasks {
-            *states.entry(task.state.clone()).or_default() += 1;
-        }
+        let (handover_us, failover_us) =
+            (TaskRecord::downtimes(&tasks, false), TaskRecord::downtimes(&tasks, true));
+        let states = TaskRecord::states(&tasks);
         let figures = self.figures;
         let energy_j = self.devices.iter().map(|device| device.body.energy_j()).sum();
         let histories = figures.samples.into_iter().zip(figures.states).zip(figures.places);
@@ -215,26 +208,15 @@ fn moves(
     machine: Option<&TaskMachine>,
 ) -> Vec<MoveRecord> {
     let last = machine.map(|machine| (machine.decree().epoch.0, machine.decree().why));
-    let moves = runs.windows(2).filter(|pair| pair[0].on != pair[1].on);
-    moves
-        .map(|pair| {
-            let epoch = pair[1].epoch;
-            let handed = last == Some((epoch, Why::HandOver));
-            let reason = match reasons.get(&epoch) {
-                Some(reason) => *reason,
-                None if handed => "bus",
-                None => "failover",
-            };
-            MoveRecord {
-                at_us: pair[1].from_us,
-                from: pair[0].on,
-                to: pair[1].on,
-                downtime_us: pair[1].from_us.saturating_sub(pair[0].to_us),
-                reason: reason.to_owned(),
-                why: String::new(),
-            }
-        })
-        .collect()
+    MoveRecord::between(runs, |epoch| {
+        let handed = last == Some((epoch, Why::HandOver));
+        let reason = match reasons.get(&epoch) {
+            Some(reason) => *reason,
+            None if handed => "bus",
+            None => "failover",
+        };
+        (reason, String::new())
+    })
 }
 
 /// A status as the full simulator's records call it.

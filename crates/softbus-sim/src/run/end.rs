@@ -198,31 +198,22 @@ impl Director {
 
     fn summary(&self, tasks: &[TaskRecord]) -> Summary {
         let heard = self.ears.heard.lock();
-        let downtimes = |failover: bool| {
-            let moves = tasks.iter().flat_map(|task| &task.moves);
-            let moves = moves.filter(|moved| (moved.reason == "failover") == failover);
-            Spread::of(moves.map(|moved| moved.downtime_us).collect())
-        };
         let regrets = tasks.iter().filter_map(|task| task.placed).map(|placed| {
             let over = u128::from(placed.chosen_us.saturating_sub(placed.best_us)) * 1000;
             u64::try_from(over / u128::from(placed.best_us.max(1))).unwrap_or(u64::MAX)
         });
-        let mut states: BTreeMap<String, u64> = BTreeMap::new();
-        for task in tasks {
-            *states.entry(task.state.clone()).or_default() += 1;
-        }
         let stats = self.sim.world().net().stats();
         Summary {
             discovery_us: Spread::of(heard.discovery_us.clone()),
             pairing_us: Spread::of(heard.pairing_us.clone()),
             presence_us: Spread::of(heard.noticed.took_us()),
-            handover_us: downtimes(false),
-            failover_us: downtimes(true),
+            handover_us: TaskRecord::downtimes(tasks, false),
+            failover_us: TaskRecord::downtimes(tasks, true),
             regret_permille: Spread::of(regrets.collect()),
             datagrams: stats.sent,
             bytes: stats.sent_bytes,
             energy_j: self.bodies.iter().map(super::Body::energy_j).sum(),
-            tasks: states,
+            tasks: TaskRecord::states(tasks),
             faults: heard.faults.clone(),
             fullest: self.fullest(),
             ..Summary::default()
@@ -233,29 +224,19 @@ impl Director {
 /// Its moves, by where it truly took steps; the reasons as the task's own account tells them.
 fn moves(runs: &[RunSpan], status: Option<&Arc<TaskStatus>>) -> Vec<MoveRecord> {
     let told = |epoch: u64| status.and_then(|s| s.moves.iter().find(|moved| moved.epoch.0 == epoch));
-    let moves = runs.windows(2).filter(|pair| pair[0].on != pair[1].on);
-    moves
-        .map(|pair| {
-            let (reason, why) = match told(pair[1].epoch).map(|moved| &moved.reason) {
-                Some(MoveReason::Placed(why)) => ("placed", why.as_str()),
-                Some(MoveReason::Person(why)) => ("person", why.as_str()),
-                Some(MoveReason::Bus(why)) => ("bus", why.as_str()),
-                Some(MoveReason::Drain) => ("drain", ""),
-                Some(MoveReason::Failover) => ("failover", ""),
-                Some(MoveReason::Adopted) => ("adopted", ""),
-                // A device that never came back has taken the account with it.
-                None => ("unknown", ""),
-            };
-            MoveRecord {
-                at_us: pair[1].from_us,
-                from: pair[0].on,
-                to: pair[1].on,
-                downtime_us: pair[1].from_us.saturating_sub(pair[0].to_us),
-                reason: reason.into(),
-                why: why.into(),
-            }
-        })
-        .collect()
+    MoveRecord::between(runs, |epoch| {
+        let (reason, why) = match told(epoch).map(|moved| &moved.reason) {
+            Some(MoveReason::Placed(why)) => ("placed", why.as_str()),
+            Some(MoveReason::Person(why)) => ("person", why.as_str()),
+            Some(MoveReason::Bus(why)) => ("bus", why.as_str()),
+            Some(MoveReason::Drain) => ("drain", ""),
+            Some(MoveReason::Failover) => ("failover", ""),
+            Some(MoveReason::Adopted) => ("adopted", ""),
+            // A device that never came back has taken the account with it.
+            None => ("unknown", ""),
+        };
+        (reason, why.to_owned())
+    })
 }
 
 fn state(state: TaskState) -> &'static str {

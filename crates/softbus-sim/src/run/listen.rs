@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use softbus::Bus;
 use softbus::roster::{Event, Source, Update};
-use softbus_core::DeviceId;
+use softbus_core::wire::task_control::MoveReason;
+use softbus_core::{DeviceId, TaskId};
 use softbus_net::Presence;
 use softbus_task::TaskEvent;
 
@@ -126,6 +127,11 @@ impl Ears {
         self.heard.lock().circles.contains_key(circle)
     }
 
+    fn order(&self, task: &TaskId) -> Option<&TaskOrder> {
+        let number = self.heard.lock().by_task.get(task).copied()?;
+        self.orders.get(number)
+    }
+
     fn log(&self, device: &Device, text: &str) {
         self.trace.line(self.watch.now_ns(), device.name(), text);
     }
@@ -151,14 +157,25 @@ impl Ears {
             }
             TaskEvent::Progress { .. } | TaskEvent::Preview { .. } => return,
             TaskEvent::Moved { task, moved } => {
-                self.watch.note(
-                    "task",
-                    Some(device.index()),
-                    format!("task {task} moved: {:?}", moved.reason),
-                );
+                // Several devices hear of it: as whoever ordered it does.
+                if let Some(order) = self.order(task).filter(|order| order.from == device.name()) {
+                    let (word, why) = match &moved.reason {
+                        MoveReason::Placed(_) => return,
+                        MoveReason::Person(why) => ("a person", why.as_str()),
+                        MoveReason::Bus(why) => ("the bus", why.as_str()),
+                        MoveReason::Drain => ("its device goes", ""),
+                        MoveReason::Failover => ("its device was lost", ""),
+                        MoveReason::Adopted => ("adopted", ""),
+                    };
+                    let why = why.lines().next().filter(|why| !why.is_empty());
+                    let why = why.map(|why| format!(", {why}")).unwrap_or_default();
+                    let text = format!("`{}` moved ({word}{why}), epoch {}", order.name, moved.epoch.0);
+                    self.watch.note("task", Some(device.index()), text);
+                }
             }
             TaskEvent::Trouble { task, error } => {
-                self.watch.note("task", Some(device.index()), format!("task {task}: {error}"));
+                let name = self.order(task).map_or_else(|| task.to_string(), |order| order.name.clone());
+                self.watch.note("task", Some(device.index()), format!("`{name}`: {error}"));
             }
             _ => {}
         }

@@ -11,6 +11,7 @@ use super::limits;
 use super::model::{DeviceSpec, Happening, RoleSpec, Segment, TaskOrder, What};
 use super::names::{ANY, Names, RUNNER, runner_of};
 use super::network::Ways;
+use super::tasks::able;
 use super::times::Times;
 use super::tree::{Place, Raw};
 use super::values::{COUNT, Counted, DRIFT, OFFSET, PART, TIME, Whole};
@@ -229,14 +230,19 @@ fn plan<'m>(fields: &mut Fields<'_>, cast: &'m Cast<'m>) -> Res<(Who, Make<'m>)>
         "move-task" => {
             let task = task(fields, cast)?;
             let to = match fields.text("to")? {
-                Some(name) => Some(cast.devices.1.find(name, fields.place_of("to"))?),
+                Some(name) => {
+                    let range = cast.devices.1.find(name, fields.place_of("to"))?;
+                    Some(able(cast.devices.0, range, fields, "to")?)
+                }
                 None => None,
             };
             (
                 Who::Nobody,
                 Box::new(move |draw, _, at| What::MoveTask {
                     task: a_task(draw, cast, &task, at),
-                    to: to.as_ref().map(|to| cast.devices.0[one_of(draw, "to", to)].name.clone()),
+                    to: to
+                        .as_ref()
+                        .map(|able| cast.devices.0[able[draw.pick("to", able.len())]].name.clone()),
                 }),
             )
         }

@@ -19,7 +19,7 @@ const MUCH: i128 = 1 << 60;
 /// Tasks of other devices than the one that is named first, if it is a template: whoever is drawn.
 struct Template<'t> {
     from: (&'t str, std::ops::Range<usize>),
-    start_on: Option<std::ops::Range<usize>>,
+    start_on: Option<Vec<usize>>,
     work: Whole,
     state: Whole,
     hot: Option<Whole>,
@@ -42,7 +42,7 @@ pub(super) fn tasks(
         let name = fields.need_text("name", "\"photo\"")?;
         let place = fields.place_of("name");
         let times = Times::read(&mut fields, end, limits::TASKS)?;
-        let template = Template::read(&mut fields, devices.1)?;
+        let template = Template::read(&mut fields, devices)?;
         fields.done()?;
         let draw = seed.of(format!("task/{name}"));
         let count = times.count(&draw);
@@ -58,12 +58,30 @@ pub(super) fn tasks(
     Ok((tasks, names))
 }
 
+/// Those of these devices that run tasks.
+pub(super) fn able(
+    devices: &[DeviceSpec],
+    range: std::ops::Range<usize>,
+    fields: &Fields<'_>,
+    key: &'static str,
+) -> Res<Vec<usize>> {
+    let able: Vec<usize> = range.clone().filter(|device| devices[*device].runs_tasks).collect();
+    if able.is_empty() {
+        let name = devices.get(range.start).map_or("it", |device| &device.name);
+        let why = format!("`{name}` runs no tasks; name one that does, or give it `tasks = true`");
+        return Err(Fault::value(fields.place_of(key), key, why));
+    }
+    Ok(able)
+}
+
 impl<'t> Template<'t> {
-    fn read(fields: &mut Fields<'t>, devices: &Names) -> Res<Self> {
+    fn read(fields: &mut Fields<'t>, (specs, devices): (&[DeviceSpec], &Names)) -> Res<Self> {
         let from = fields.need_text("from", "\"phone\"")?;
         let whose = devices.find(from, fields.place_of("from"))?;
         let start_on = match fields.text("start_on")? {
-            Some(name) => Some(devices.find(name, fields.place_of("start_on"))?),
+            Some(name) => {
+                Some(able(specs, devices.find(name, fields.place_of("start_on"))?, fields, "start_on")?)
+            }
             None => None,
         };
         let Some(work) = fields.whole("work", &WORK, 1, MUCH)? else {
@@ -96,14 +114,12 @@ impl<'t> Template<'t> {
     }
 
     fn order(&self, name: String, at: Duration, draw: &Draw, devices: &[DeviceSpec]) -> TaskOrder {
-        let device = |key, range: &std::ops::Range<usize>| {
-            devices[range.start + draw.pick(key, range.len())].name.clone()
-        };
+        let from = &self.from.1;
         let state_bytes = draw.number("state", self.state);
         TaskOrder {
             name,
             at,
-            from: device("from", &self.from.1),
+            from: devices[from.start + draw.pick("from", from.len())].name.clone(),
             ops: draw.number("work", self.work),
             state_bytes,
             // What is not said: a sixteenth of it changes, and it needs twice its size and a mebibyte more.
@@ -113,7 +129,10 @@ impl<'t> Template<'t> {
                 .map_or(2 * state_bytes as u64 + (1 << 20), |memory| draw.number("memory", memory)),
             effects: draw.number("effects", self.effects),
             quorum: self.holders.map(|holders| draw.number("holders", holders)),
-            start_on: self.start_on.as_ref().map(|range| device("start_on", range)),
+            start_on: self
+                .start_on
+                .as_ref()
+                .map(|able| devices[able[draw.pick("start_on", able.len())]].name.clone()),
             stay: self.stay,
         }
     }

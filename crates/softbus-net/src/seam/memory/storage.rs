@@ -262,11 +262,11 @@ impl Database {
         self.durable.follow(&self.now, &changed);
     }
 
-    fn push(&mut self, write: Pending) {
+    /// Writes back what is pending if that is much; before a change, so that it takes no part of it.
+    fn make_room(&mut self) {
         if self.pending.len() >= PENDING_WRITES {
             self.sync();
         }
-        self.pending.push(write);
     }
 
     fn settle(&mut self, write: Pending) {
@@ -412,8 +412,9 @@ impl redb::StorageBackend for Backend {
         self.0.with(|disk| {
             let len = usize::try_from(len).map_err(|_| beyond())?;
             disk.charge(len.saturating_sub(disk.database.now.len()))?;
+            disk.database.make_room();
             disk.database.now.resize(len);
-            disk.database.push(Pending::Length(len));
+            disk.database.pending.push(Pending::Length(len));
             Ok(())
         })
     }
@@ -431,8 +432,9 @@ impl redb::StorageBackend for Backend {
             let offset = usize::try_from(offset).map_err(|_| beyond())?;
             let end = offset.checked_add(data.len()).ok_or_else(beyond)?;
             disk.charge(end.saturating_sub(disk.database.now.len()))?;
+            disk.database.make_room();
             disk.database.now.write(offset, data);
-            disk.database.push(Pending::Write { offset, bytes: data.to_vec() });
+            disk.database.pending.push(Pending::Write { offset, bytes: data.to_vec() });
             Ok(())
         })
     }

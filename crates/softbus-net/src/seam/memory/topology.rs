@@ -13,7 +13,7 @@ use super::nat::Nat;
 use super::net::HostId;
 
 /// Most segments that can be set up, and most joins.
-pub(super) const SEGMENTS: usize = 4096;
+pub(super) const SEGMENTS: usize = 10_000;
 /// Pieces of the longest way.
 const PIECES: usize = 3;
 

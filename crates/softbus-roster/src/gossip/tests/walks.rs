@@ -564,3 +564,19 @@ fn expired_profiles_go() {
     assert_eq!(home.holding((0, 1)), (0, (0, 0)), "neither profile nor dynamic values of a week ago");
     assert!(home.holding((0, 0)).0 > 0, "our own stays until it is made anew");
 }
+
+#[test]
+fn what_was_checked_before_is_still_judged_by_its_time() {
+    let signed = sign(&key(1), &crate::profile::tests::good());
+    for shared in [None, Some(Checked::default())] {
+        let mut home = Home::new(1);
+        home.devices[0].machine.share(shared);
+        let at = |wall: u64| {
+            home.devices[0].machine.believe(signed.clone(), WallMs(wall)).map(|b| b.digest.version)
+        };
+        assert_eq!(at(WALL), Ok(5));
+        assert!(matches!(at(WALL + 25 * 3600 * 1000), Err(ProfileError::Expired { .. })));
+        assert!(at(WALL - 48 * 3600 * 1000).is_err(), "of the future");
+        assert_eq!(at(WALL), Ok(5));
+    }
+}

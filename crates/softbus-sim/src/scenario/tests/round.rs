@@ -272,6 +272,17 @@ impl Any {
             scenario.events.push(Happening { at: self.time(duration), what, drawn: self.flag() });
         }
         scenario.events.sort_by_key(|e| e.at);
+        // Nothing begins on, or is moved to, what runs no tasks.
+        let able: Vec<String> =
+            scenario.devices.iter().filter(|d| d.runs_tasks).map(|d| d.name.clone()).collect();
+        let tasks = scenario.tasks.iter_mut().map(|task| &mut task.start_on);
+        let moves = scenario.events.iter_mut().filter_map(|event| match &mut event.what {
+            What::MoveTask { to, .. } => Some(to),
+            _ => None,
+        });
+        for on in tasks.chain(moves) {
+            on.take_if(|name| !able.contains(name));
+        }
         scenario
     }
 }

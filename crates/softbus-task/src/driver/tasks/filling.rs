@@ -33,8 +33,11 @@ impl Tasks {
             withheld = withheld.max(actor.shared.withheld.load(Ordering::Relaxed));
             kept = kept.max(actor.shared.parts().released.len());
         }
-        let served =
-            |free: &Arc<tokio::sync::Semaphore>, most: usize| most - free.available_permits().min(most);
+        // One place too many given back is no free place: it shows as one beyond the limit.
+        let served = |free: &Arc<tokio::sync::Semaphore>, most: usize| match free.available_permits() {
+            free if free <= most => most - free,
+            free => free,
+        };
         let filling = |what, held, most| Filling { what, held, most };
         vec![
             filling("tasks", tasks, core_limits::TASKS),
