@@ -4,6 +4,7 @@
 use softbus_task::TasksConfig;
 
 use super::{Failure, failure, one};
+use crate::run::subject;
 use crate::scenario::{RUNNER, Scenario, TaskOrder, What};
 
 /// Runs that shrinking may take, at most.
@@ -81,24 +82,7 @@ pub fn shrink(scenario: &Scenario, seed: u64, tasks: &TasksConfig, told: &dyn Fn
 fn names(what: &What, task: &str) -> bool {
     match what {
         What::MoveTask { task: named, .. } | What::CancelTask { task: named } => named == task,
-        What::Crash { device, .. }
-        | What::Kill { device, .. }
-        | What::Shutdown { device, .. }
-        | What::Lose { device }
-        | What::Sleep { device, .. }
-        | What::Cut { from: device, .. }
-        | What::Move { device, .. }
-        | What::Load { device, .. }
-        | What::Plug { device }
-        | What::Unplug { device }
-        | What::ClockJump { device, .. }
-        | What::Drift { device, .. }
-        | What::DiskFull { device, .. }
-        | What::DiskFail { device, .. }
-        | What::Remove { device, .. } => device.strip_prefix(RUNNER) == Some(task),
-        What::Partition { .. } | What::Weather { .. } | What::WrongPin { .. } | What::Stranger { .. } => {
-            false
-        }
+        _ => subject(what).and_then(|device| device.strip_prefix(RUNNER)) == Some(task),
     }
 }
 

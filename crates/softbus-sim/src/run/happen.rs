@@ -446,8 +446,8 @@ pub(super) fn role(role: RoleSpec) -> softbus::Role {
     }
 }
 
-/// The device it is about.
-fn subject(what: &What) -> Option<&str> {
+/// The device it is about, by name or as whoever runs a task.
+pub(crate) fn subject(what: &What) -> Option<&str> {
     match what {
         What::Crash { device, .. }
         | What::Kill { device, .. }
