@@ -129,7 +129,12 @@ impl Net {
 
     /// What discovery sees now (only `Seen`), ordered by key.
     pub fn nearby(&self) -> watch::Receiver<Arc<Vec<Sighting>>> {
-        self.core().nearby.subscribe()
+        self.core().nearby()
+    }
+
+    /// How many devices discovery sees now.
+    pub fn sightings(&self) -> usize {
+        self.core().sightings()
     }
 
     /// The trusted device (or this one itself) whose discovery tags an announcement has: perhaps of an earlier run, whose

@@ -137,7 +137,7 @@ impl Bus {
         seen.iter()
             .filter_map(|sighting| match sighting {
                 Sighting::Seen { addresses, announcement, .. } if announcement.id == Some(device) => {
-                    Some(addresses)
+                    Some(addresses.iter())
                 }
                 _ => None,
             })
@@ -303,7 +303,7 @@ impl Bus {
         let mut all = vec![
             filling("devices linked or tried", known, limits::ROSTER_DEVICES),
             filling("live links", live, limits::LINKS),
-            filling("sightings", rooms.net.nearby().borrow().len(), limits::SIGHTINGS),
+            filling("sightings", rooms.net.sightings(), limits::SIGHTINGS),
             filling("devices in the roster", rooms.roster.view().entries.len(), limits::ROSTER_DEVICES),
         ];
         all.extend(rooms.tasks.filling());

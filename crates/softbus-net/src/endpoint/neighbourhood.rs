@@ -8,6 +8,7 @@ use std::time::Duration;
 use softbus_core::wire::link::VERSIONS;
 use softbus_core::{DeviceId, limits};
 use softbus_trust::tag::{hour, tag};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Core;
@@ -41,7 +42,9 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// What discovery sees, and whom the tags mean.
 #[derive(Default)]
 pub(super) struct Nearby {
-    seen: BTreeMap<String, Arc<Sighting>>,
+    seen: BTreeMap<Arc<str>, Sighting>,
+    /// Since it was published.
+    changed: bool,
     tags: BTreeMap<[u8; 8], DeviceId>,
     /// Devices that are out of our circles.
     formers: BTreeSet<DeviceId>,
@@ -96,8 +99,11 @@ impl Nearby {
     /// its id in the open says nothing of a circle.)
     pub(super) fn formers_in_sight(&self) -> BTreeMap<DeviceId, Vec<SocketAddr>> {
         let mut found: BTreeMap<DeviceId, Vec<SocketAddr>> = BTreeMap::new();
-        for sighting in self.seen.values().filter(|_| !self.formers.is_empty()) {
-            let Sighting::Seen { addresses, announcement, .. } = &**sighting else { continue };
+        if self.formers.is_empty() {
+            return found;
+        }
+        for sighting in self.seen.values() {
+            let Sighting::Seen { addresses, announcement, .. } = sighting else { continue };
             let id = self.by_tag(announcement).filter(|id| self.formers.contains(id));
             if let Some(id) = id {
                 // Of a device that restarted there are two records for a while.
@@ -109,19 +115,26 @@ impl Nearby {
         found
     }
 
+    fn forget(&mut self) {
+        self.changed |= !self.seen.is_empty();
+        self.seen.clear();
+    }
+
     /// Notes a sighting; `false` if it says nothing new.
     fn note(&mut self, sighting: Sighting) -> bool {
         match &sighting {
             Sighting::Seen { key, .. } => {
                 let room = self.seen.len() < limits::SIGHTINGS || self.seen.contains_key(key);
-                if !room || self.seen.get(key).is_some_and(|known| **known == sighting) {
+                if !room || self.seen.get(key) == Some(&sighting) {
                     return false;
                 }
-                self.seen.insert(key.clone(), Arc::new(sighting));
-                true
+                self.seen.insert(key.clone(), sighting);
             }
-            Sighting::Gone { key } => self.seen.remove(key).is_some(),
+            Sighting::Gone { key } if self.seen.remove(key).is_none() => return false,
+            Sighting::Gone { .. } => {}
         }
+        self.changed = true;
+        true
     }
 }
 
@@ -138,7 +151,7 @@ impl Core {
             match self.seam.discovery.browse() {
                 Ok(mut sightings) => {
                     // What an ended subscription saw may have gone unnoticed since.
-                    self.hub().nearby.seen.clear();
+                    self.hub().nearby.forget();
                     let mut pace = (Instant::now(), 0);
                     while let Some(sighting) = sightings.recv().await {
                         wait = BROWSE_AGAIN.0;
@@ -179,14 +192,34 @@ impl Core {
         }
     }
 
-    /// Publishes what is in sight: at once, and then so often at most. The whole of it is copied each time.
+    /// What is in sight, as a list that is published anew when it changes.
+    pub(crate) fn nearby(&self) -> watch::Receiver<Arc<Vec<Sighting>>> {
+        // Under one lock: no change falls between the list and its reader.
+        let mut hub = self.hub();
+        self.publish_nearby(&mut hub.nearby);
+        self.nearby.subscribe()
+    }
+
+    /// How many devices are in sight.
+    pub(crate) fn sightings(&self) -> usize {
+        self.hub().nearby.seen.len()
+    }
+
+    /// Publishes what is in sight while somebody listens: at once, and then so often at most. The whole list is made anew
+    /// each time.
     pub(super) async fn nearby_loop(self: Arc<Self>) {
         loop {
             self.in_sight.notified().await;
-            let seen: Vec<Arc<Sighting>> = self.hub().nearby.seen.values().cloned().collect();
-            let list = seen.into_iter().map(Arc::unwrap_or_clone).collect();
-            self.nearby.send_replace(Arc::new(list));
-            tokio::time::sleep(PUBLISH_EVERY).await;
+            if self.nearby.receiver_count() > 0 {
+                self.publish_nearby(&mut self.hub().nearby);
+                tokio::time::sleep(PUBLISH_EVERY).await;
+            }
+        }
+    }
+
+    fn publish_nearby(&self, nearby: &mut Nearby) {
+        if std::mem::take(&mut nearby.changed) {
+            self.nearby.send_replace(Arc::new(nearby.seen.values().cloned().collect()));
         }
     }
 
@@ -266,8 +299,8 @@ mod tests {
 
     fn sighting(n: usize) -> Sighting {
         let announcement = Announcement { port: 1, versions: (1, 1), ..Announcement::default() };
-        let addresses = vec![SocketAddr::from(([10, 0, 0, 1], 1))];
-        Sighting::Seen { key: format!("{n}"), addresses, announcement }
+        let addresses = [SocketAddr::from(([10, 0, 0, 1], 1))].into();
+        Sighting::Seen { key: format!("{n}").into(), addresses, announcement: announcement.into() }
     }
 
     #[tokio::test(start_paused = true)]

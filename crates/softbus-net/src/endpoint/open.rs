@@ -67,7 +67,7 @@ impl Core {
             return self.open(peer, services).await;
         }
         let search = expected.filter(|_| !tags.is_empty() && self.config.discovery);
-        let search = search.map(|device| Search { device, tags, nearby: self.nearby.subscribe() });
+        let search = search.map(|device| Search { device, tags, nearby: self.nearby() });
         let (connection, peer, addr) = self.race_any(expected, addresses, search).await?;
         if self.is_linked(&peer) {
             super::hub::close(&connection, ErrorCode::None);

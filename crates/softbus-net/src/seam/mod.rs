@@ -93,22 +93,22 @@ pub(crate) fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// What discovery saw.
+/// What discovery saw. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Sighting {
     /// A device was seen, or what it says of itself changed. `key` names it within this discovery.
     Seen {
         /// Name within this discovery (mDNS: the instance name).
-        key: String,
+        key: Arc<str>,
         /// Where it can be reached.
-        addresses: Vec<SocketAddr>,
+        addresses: Arc<[SocketAddr]>,
         /// What it says.
-        announcement: Announcement,
+        announcement: Arc<Announcement>,
     },
     /// It said goodbye or its record ran out.
     Gone {
         /// Its name within this discovery.
-        key: String,
+        key: Arc<str>,
     },
 }
 

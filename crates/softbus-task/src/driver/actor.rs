@@ -108,6 +108,8 @@ pub(crate) struct Actor {
     held_under: Option<Fence>,
     /// Under which right effects may leave, and up to which number.
     let_out: Option<(Fence, u64)>,
+    /// The last checkpoint came at a time when none counts.
+    uncounted: bool,
     /// What is known here of the effects that left.
     heard_effects: EffectInbox,
     /// Whether the task was not over yet at some time of this run of the program.
@@ -195,6 +197,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         withheld: EffectGate::default(),
         held_under: None,
         let_out: None,
+        uncounted: false,
         heard_effects: EffectInbox::default(),
         lived: false,
         early_effects: EarlyEffects::default(),
@@ -280,6 +283,7 @@ impl Actor {
                 self.look();
             }
             self.mind_moves();
+            self.mind_uncounted();
             self.take_early_effects();
             self.erase();
             self.show();

@@ -47,6 +47,8 @@ pub(crate) struct Control {
     pub released: u64,
     /// Grows each time that a chunk stored before turns out to be damaged.
     pub damage: u64,
+    /// Grows each time that checkpoints count again after one that did not.
+    pub uncounted: u64,
 }
 
 /// How an instance is ended.
@@ -180,8 +182,9 @@ struct Instance {
     retry: Option<Duration>,
     /// When it took its last step, or began as one that had.
     over_since: Option<Instant>,
-    /// The damage that was seen to.
+    /// The damage, and the checkpoints that did not count, that were seen to.
     damage: u64,
+    uncounted: u64,
 }
 
 impl Instance {
@@ -266,6 +269,7 @@ impl Instance {
             retry: None,
             over_since: ended.map(|_| Instant::now()),
             damage: 0,
+            uncounted: 0,
             program,
             kind,
             key: begin.key,

@@ -176,11 +176,16 @@ impl TaskMachine {
         }
     }
 
+    /// Whether a checkpoint of the running instance would count now.
+    pub fn takes_checkpoints(&self) -> bool {
+        let frozen = (self.proposal.is_some() && !broken!(self, NoFreeze)) || self.d.next.accepted.is_some();
+        self.is_owner() && !self.d.next.ousted && !frozen
+    }
+
     /// A checkpoint of the running instance becomes the one that counts here, unless the next epoch is being decided:
     /// then what that epoch may start from must not change any more.
     fn take_checkpoint(&mut self, signed: &Signed, now: BootMs) -> Option<CheckpointRef> {
-        let frozen = (self.proposal.is_some() && !broken!(self, NoFreeze)) || self.d.next.accepted.is_some();
-        if !self.is_owner() || self.d.next.ousted || frozen {
+        if !self.takes_checkpoints() {
             return None;
         }
         let (manifest, checkpoint) = manifest::open_for(signed, self.link.branch, &self.link.decree)

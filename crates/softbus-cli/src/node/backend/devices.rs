@@ -59,7 +59,7 @@ impl Backend {
                     addresses: near.addresses.iter().map(ToString::to_string).collect(),
                     versions: near.announcement.versions,
                     heard_ms: now.0.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX)),
-                    name: near.announcement.name,
+                    name: near.announcement.name.clone(),
                 }
             })
             .collect()

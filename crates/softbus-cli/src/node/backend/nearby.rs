@@ -74,11 +74,11 @@ pub(super) struct Near {
     /// Its number, which no other device gets as long as the node runs.
     pub number: u32,
     /// Its name within discovery.
-    pub key: String,
+    pub key: Arc<str>,
     /// Where it can be reached.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Arc<[SocketAddr]>,
     /// What it says of itself.
-    pub announcement: Announcement,
+    pub announcement: Arc<Announcement>,
     /// When it was heard last, as far as is known.
     pub heard: Instant,
     /// When it was asked whether it is still there; `None` once it has answered.
@@ -94,7 +94,7 @@ impl Near {
 /// Bounded by discovery, which keeps a bounded number in sight.
 #[derive(Default)]
 struct Rows {
-    seen: BTreeMap<String, Near>,
+    seen: BTreeMap<Arc<str>, Near>,
     numbers: u32,
 }
 
@@ -126,7 +126,7 @@ impl Rows {
         }
     }
 
-    fn due(&mut self, now: Instant) -> Vec<String> {
+    fn due(&mut self, now: Instant) -> Vec<Arc<str>> {
         let due = self
             .seen
             .values_mut()
@@ -185,12 +185,12 @@ mod tests {
     fn sighting(key: &str, name: &str, id: Option<u8>, port: u16) -> Sighting {
         Sighting::Seen {
             key: key.into(),
-            addresses: vec![SocketAddr::from(([10, 0, 0, 1], port))],
-            announcement: Announcement {
+            addresses: [SocketAddr::from(([10, 0, 0, 1], port))].into(),
+            announcement: Arc::new(Announcement {
                 name: (!name.is_empty()).then(|| name.into()),
                 id: id.map(|n| DeviceId([n; 32])),
                 ..Announcement::default()
-            },
+            }),
         }
     }
 
@@ -201,13 +201,13 @@ mod tests {
         let mut rows = Rows::default();
         let both = [sighting("a", "tv", None, 1), sighting("b", "car", None, 2)];
         rows.note(&both, at(0));
-        assert_eq!(rows.due(at(5)), [""; 0], "heard just now");
-        assert_eq!(rows.due(at(11)), ["a", "b"]);
-        assert_eq!(rows.due(at(12)), [""; 0], "asked already");
+        assert!(rows.due(at(5)).is_empty(), "heard just now");
+        assert_eq!(rows.due(at(11)), ["a".into(), "b".into()]);
+        assert!(rows.due(at(12)).is_empty(), "asked already");
         // One did not answer: discovery took it away. The other has answered.
         rows.note(&both[1..], at(20));
         assert_eq!(rows.seen.values().map(|n| (n.number, n.heard)).collect::<Vec<_>>(), [(2, at(11))]);
-        assert_eq!(rows.due(at(22)), ["b"]);
+        assert_eq!(rows.due(at(22)), ["b".into()]);
         // It changes what it says: that is a sign of life.
         rows.note(&[sighting("b", "car", Some(7), 2)], at(25));
         assert_eq!((rows.seen["b"].heard, rows.seen["b"].asked), (at(25), None));
@@ -231,7 +231,7 @@ mod tests {
         rows.note(&list, Instant::now());
         let rows: Vec<Near> = rows.seen.into_values().collect();
         let ours = |address: &SocketAddr| address.port() == 6;
-        let find = |text: &str| find(text, &rows, ours).map(|near| near.key);
+        let find = |text: &str| find(text, &rows, ours).map(|near| near.key.to_string());
         assert_eq!(find("TV").unwrap(), "a", "the one whose pairing is open");
         assert_eq!(find("2").unwrap(), "b");
         assert_eq!(find("#5").unwrap(), "e", "without a name");

@@ -384,7 +384,8 @@ impl Backend {
                 let paired = match near.announcement.id {
                     Some(device) => self.bus.pair_with(device, pin, options).await,
                     None => {
-                        let pairing = self.bus.circles().pair_with_any(near.addresses, None, pin, options);
+                        let pairing =
+                            self.bus.circles().pair_with_any(near.addresses.to_vec(), None, pin, options);
                         pairing.await.map_err(softbus::Error::from)
                     }
                 };
@@ -449,7 +450,8 @@ impl Backend {
     ) -> PairedView {
         let names = self.names();
         let name = Some(names.name(&peer).to_string()).filter(|name| !name.is_empty()).or_else(|| {
-            self.in_sight().into_iter().find(|near| near.announcement.id == Some(peer))?.announcement.name
+            let seen = self.in_sight().into_iter().find(|near| near.announcement.id == Some(peer))?;
+            seen.announcement.name.clone()
         });
         PairedView {
             device: peer,

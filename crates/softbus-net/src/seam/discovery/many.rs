@@ -180,12 +180,12 @@ async fn forward(
         let sighting = match next {
             Some(Sighting::Seen { key, addresses, announcement }) => {
                 pause = AGAIN_FIRST;
-                let key = format!("{number}/{key}");
+                let key: Arc<str> = format!("{number}/{key}").into();
                 in_sight.insert(key.clone());
                 Sighting::Seen { key, addresses, announcement }
             }
             Some(Sighting::Gone { key }) => {
-                let key = format!("{number}/{key}");
+                let key: Arc<str> = format!("{number}/{key}").into();
                 in_sight.remove(&key);
                 Sighting::Gone { key }
             }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn seen(key: &str) -> Sighting {
-        Sighting::Seen { key: key.into(), addresses: vec![], announcement: Announcement::default() }
+        Sighting::Seen { key: key.into(), addresses: [].into(), announcement: Arc::default() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -184,14 +184,17 @@ async fn feed(
         for (key, device) in now.iter().filter(|(key, _)| **key != own) {
             if told.get(key) != Some(device) {
                 told.insert(key.clone(), device.clone());
-                let (addresses, announcement) = (device.addresses.clone(), device.announcement.clone());
-                news.push(Sighting::Seen { key: key.clone(), addresses, announcement });
+                news.push(Sighting::Seen {
+                    key: key.as_str().into(),
+                    addresses: device.addresses.as_slice().into(),
+                    announcement: device.announcement.clone().into(),
+                });
             }
         }
         let gone: Vec<String> = told.keys().filter(|key| !now.contains_key(*key)).cloned().collect();
         for key in gone {
             told.remove(&key);
-            news.push(Sighting::Gone { key });
+            news.push(Sighting::Gone { key: key.into() });
         }
         let fresh = !news.is_empty();
         for sighting in news {

@@ -2,6 +2,7 @@
 //! many hosts nearly all of the board is as it was, for nearly all that watch.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::net::HostId;
 use crate::seam::Announcement;
@@ -14,7 +15,7 @@ pub(super) struct Announced {
     pub(super) host: HostId,
     pub(super) number: u64,
     pub(super) voice: Voice,
-    pub(super) announcement: Announcement,
+    pub(super) announcement: Arc<Announcement>,
     /// When it, or who hears it, changed last.
     changed: u64,
 }
@@ -31,9 +32,9 @@ pub(super) enum Voice {
 #[derive(Default)]
 pub(super) struct Board {
     version: u64,
-    announced: BTreeMap<String, Announced>,
+    announced: BTreeMap<Arc<str>, Announced>,
     /// The names by `changed`.
-    changes: BTreeMap<u64, String>,
+    changes: BTreeMap<u64, Arc<str>>,
     /// When what anybody hears of anybody changed last.
     all_changed: u64,
     /// When what this host hears of anybody changed last.
@@ -56,12 +57,18 @@ impl Board {
     }
 
     /// The announcements of which `listener` may hear something else than at this version.
-    pub(super) fn changed_since(&self, version: u64, listener: HostId) -> impl Iterator<Item = &String> {
+    pub(super) fn changed_since(&self, version: u64, listener: HostId) -> impl Iterator<Item = &Arc<str>> {
         let since = if self.all_changed_since(version, listener) { 0 } else { version };
         self.changes.range(since + 1..).map(|(_, key)| key)
     }
 
-    pub(super) fn announce(&mut self, key: &str, host: HostId, number: u64, announcement: Announcement) {
+    pub(super) fn announce(
+        &mut self,
+        key: &Arc<str>,
+        host: HostId,
+        number: u64,
+        announcement: Arc<Announcement>,
+    ) {
         while self.announced.len() >= ANNOUNCED
             && !self.announced.contains_key(key)
             && let Some(former) = self.former()
@@ -73,11 +80,11 @@ impl Board {
         }
         let changed = self.announced.get(key).map_or(0, |former| former.changed);
         let announced = Announced { host, number, voice: Voice::Speaking, announcement, changed };
-        self.announced.insert(key.to_owned(), announced);
+        self.announced.insert(key.clone(), announced);
         self.touch(key);
     }
 
-    fn former(&self) -> Option<String> {
+    fn former(&self) -> Option<Arc<str>> {
         let mut keys = self.changes.values();
         let former = keys.find(|key| self.announced.get(*key).is_some_and(|a| a.voice != Voice::Speaking));
         former.cloned()
@@ -115,7 +122,7 @@ impl Board {
     }
 
     /// Of those that may be heard at all.
-    fn keys_of(&self, host: HostId) -> Vec<String> {
+    fn keys_of(&self, host: HostId) -> Vec<Arc<str>> {
         let of_host = self.announced.iter().filter(|(_, a)| a.host == host && a.voice != Voice::Silent);
         of_host.map(|(key, _)| key.clone()).collect()
     }
@@ -127,10 +134,12 @@ impl Board {
     }
 
     fn touch(&mut self, key: &str) {
-        let Some(announced) = self.announced.get_mut(key) else { return };
+        let Some((key, _)) = self.announced.get_key_value(key) else { return };
+        let key = key.clone();
+        let Some(announced) = self.announced.get_mut(&key) else { return };
         self.version += 1;
         self.changes.remove(&announced.changed);
         announced.changed = self.version;
-        self.changes.insert(self.version, key.to_owned());
+        self.changes.insert(self.version, key);
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ pub struct MemoryDiscovery {
     host: HostId,
     life: Life,
     /// The instance name of this run.
-    key: String,
+    key: Arc<str>,
     announced_before: Mutex<u64>,
 }
 
@@ -36,7 +36,7 @@ impl MemoryDiscovery {
     pub(super) fn new(net: MemoryNet, host: HostId, life: Life, entropy: &SeededEntropy) -> Self {
         let mut name = [0; 8];
         entropy.fill(&mut name);
-        let key = data_encoding::HEXLOWER.encode(&name);
+        let key = data_encoding::HEXLOWER.encode(&name).into();
         Self { net, host, life, key, announced_before: Mutex::new(0) }
     }
 }
@@ -56,7 +56,7 @@ impl Discovery for MemoryDiscovery {
         }
         let mut number = lock(&self.announced_before);
         *number += 1;
-        self.net.change(|net| net.board.announce(&self.key, self.host, *number, announcement.clone()));
+        self.net.change(|net| net.board.announce(&self.key, self.host, *number, announcement.clone().into()));
         Ok(())
     }
 
@@ -72,18 +72,18 @@ impl Discovery for MemoryDiscovery {
 struct Watcher {
     net: MemoryNet,
     host: HostId,
-    key: String,
+    key: Arc<str>,
 }
 
 struct Known {
     number: u64,
-    addresses: Vec<SocketAddr>,
+    addresses: Arc<[SocketAddr]>,
     /// When it was first not heard any more.
     silent_since: Option<Instant>,
 }
 
 enum Heard {
-    Seen(u64, Vec<SocketAddr>, Announcement),
+    Seen(u64, Arc<[SocketAddr]>, Arc<Announcement>),
     Gone,
     Nothing,
 }
@@ -91,8 +91,8 @@ enum Heard {
 impl Watcher {
     async fn run(self, send: mpsc::Sender<Sighting>) {
         let mut changed = self.net.changed();
-        let mut known: BTreeMap<String, Known> = BTreeMap::new();
-        let mut silent: BTreeSet<String> = BTreeSet::new();
+        let mut known: BTreeMap<Arc<str>, Known> = BTreeMap::new();
+        let mut silent: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut heard = 0;
         loop {
             changed.borrow_and_update();

@@ -49,7 +49,15 @@ impl Actor {
         let same_right = self.let_out.filter(|(under, _)| *under == fence);
         self.let_out = same_right.map(|(fence, through)| (fence, through.min(effects)));
         let released = self.let_out.map_or(0, |(_, through)| through);
-        let control = Control { right: self.right(), until, paused: false, end: None, released, damage: 0 };
+        let control = Control {
+            right: self.right(),
+            until,
+            paused: false,
+            end: None,
+            released,
+            damage: 0,
+            uncounted: 0,
+        };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), warm, sequence, key, control };
         self.withheld.clear();
@@ -87,7 +95,10 @@ impl Actor {
                 self.shown.checkpoint_at = Some(Instant::now());
                 self.shared.parts().untold.remove(&manifest.hash());
                 self.set_load(true);
+                let hash = manifest.hash();
                 self.feed(Event::Checkpoint { manifest });
+                let held = &self.machine.record().held;
+                self.uncounted = held.as_ref().is_none_or(|held| held.checkpoint.manifest != hash);
             }
             Report::Trouble(error) => {
                 self.sweep = true;
@@ -124,8 +135,20 @@ impl Actor {
         }
     }
 
+    /// A checkpoint that came while the next epoch was being decided does not count. A task that takes no more steps until
+    /// its effects have left would make no other one by itself.
+    pub(super) fn mind_uncounted(&mut self) {
+        if self.uncounted && self.machine.takes_checkpoints() {
+            self.uncounted = false;
+            if let Some(instance) = &self.instance {
+                instance.set(|control| control.uncounted += 1);
+            }
+        }
+    }
+
     pub(super) fn stop(&mut self) {
         self.instance = None;
+        self.uncounted = false;
         self.reports = None;
         let mut parts = self.shared.parts();
         if let Some(image) = parts.snapshot.take() {

@@ -20,11 +20,18 @@ use crate::{TaskError, limits};
 
 impl Instance {
     pub(super) fn is_due(&self) -> bool {
-        if self.storing.is_some() || !self.stepped {
+        if self.storing.is_some() {
             return false;
         }
-        if self.control.borrow().damage != self.damage && self.retry.is_none() {
+        let wanted = {
+            let control = self.control.borrow();
+            (control.damage, control.uncounted) != (self.damage, self.uncounted)
+        };
+        if wanted && self.retry.is_none() {
             return true;
+        }
+        if !self.stepped {
+            return false;
         }
         let interval = match self.retry {
             Some(retry) => retry,
@@ -42,7 +49,11 @@ impl Instance {
     /// Writes the state into the snapshot; the program may go on when this returns. `Err`: it cannot be written.
     pub(super) async fn take(&mut self) -> Result<Option<ImageKind>, String> {
         let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
-        let damage = self.control.borrow().damage;
+        let (damage, uncounted) = {
+            let control = self.control.borrow();
+            (control.damage, control.uncounted)
+        };
+        self.uncounted = uncounted;
         if damage != self.damage {
             // Part of what was stored before is lost: nothing of it is built upon.
             self.damage = damage;
