@@ -412,8 +412,8 @@ impl Driver {
     }
 
     fn publish(&mut self) {
-        if let Some((view, events)) = self.machine.take_changes() {
-            self.publisher.publish(view, events);
+        if let Some(changes) = self.machine.take_changes() {
+            self.publisher.publish(changes);
         }
     }
 

@@ -8,7 +8,7 @@ use softbus_net::Presence;
 use softbus_trust::Role;
 use tokio::sync::{broadcast, watch};
 
-use crate::{RosterView, Source, limits};
+use crate::{RosterEntry, RosterView, Source, limits};
 
 /// Something changed. What it changed to is in the [view](RosterView).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,6 +97,30 @@ pub enum Update {
     },
 }
 
+/// What changed between two views.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Changes {
+    /// Number of the last event.
+    pub seq: u64,
+    /// Entries that are new or changed; `None`: gone.
+    pub entries: Vec<(DeviceId, Option<Arc<RosterEntry>>)>,
+    /// What happened, in order.
+    pub events: Vec<Numbered>,
+}
+
+impl Changes {
+    /// Makes the view before them the view after them.
+    pub fn apply(&self, view: &mut RosterView) {
+        view.seq = self.seq;
+        for (id, entry) in &self.entries {
+            match entry {
+                Some(entry) => view.entries.insert(*id, entry.clone()),
+                None => view.entries.remove(id),
+            };
+        }
+    }
+}
+
 /// Publishes views and events; the one writer.
 pub(crate) struct Publisher {
     view: watch::Sender<Arc<RosterView>>,
@@ -108,10 +132,11 @@ impl Publisher {
         Self { view: watch::Sender::new(Arc::new(view)), events: broadcast::Sender::new(limits::EVENTS) }
     }
 
-    /// The view goes first: whoever lost an event finds its effect in the view.
-    pub(crate) fn publish(&self, view: RosterView, events: Vec<Numbered>) {
-        self.view.send_replace(Arc::new(view));
-        for event in events {
+    /// The view goes first: whoever lost an event finds its effect in the view. It is copied only if somebody still looks at
+    /// what it was.
+    pub(crate) fn publish(&self, changes: Changes) {
+        self.view.send_modify(|view| changes.apply(Arc::make_mut(view)));
+        for event in changes.events {
             // No subscriber is no fault.
             let _ = self.events.send(event);
         }
@@ -188,8 +213,8 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn view(seq: u64) -> RosterView {
-        RosterView { seq, ..RosterView::empty(DeviceId([0; 32])) }
+    fn up_to(seq: u64, events: Vec<Numbered>) -> Changes {
+        Changes { seq, entries: Vec::new(), events }
     }
 
     fn event(seq: u64) -> Numbered {
@@ -202,7 +227,7 @@ mod tests {
         let mut slow = publisher.reader().subscribe();
         let total = limits::EVENTS as u64 * 3;
         for seq in 1..=total {
-            publisher.publish(view(seq), vec![event(seq)]);
+            publisher.publish(up_to(seq, vec![event(seq)]));
         }
         match slow.next().await {
             Some(Update::Lagged { missed, view }) => {
@@ -210,19 +235,21 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        publisher.publish(view(total + 1), vec![event(total + 1)]);
+        publisher.publish(up_to(total + 1, vec![event(total + 1)]));
         assert_eq!(slow.next().await, Some(Update::Event(event(total + 1))));
     }
 
     #[tokio::test]
     async fn nothing_between_snapshot_and_first_event() {
         let publisher = Publisher::new(RosterView::empty(DeviceId([0; 32])));
-        publisher.publish(view(1), vec![event(1)]);
+        publisher.publish(up_to(1, vec![event(1)]));
         let mut reader = publisher.reader().subscribe();
-        assert_eq!(reader.start().seq, 1);
-        publisher.publish(view(3), vec![event(2), event(3)]);
+        let before = reader.start().clone();
+        assert_eq!(before.seq, 1);
+        publisher.publish(up_to(3, vec![event(2), event(3)]));
         assert_eq!(reader.next().await, Some(Update::Event(event(2))));
         assert_eq!(reader.next().await, Some(Update::Event(event(3))));
+        assert_eq!(before.seq, 1, "who still looks at a view keeps it as it was");
         let handle = publisher.reader();
         drop(publisher);
         assert_eq!(reader.next().await, None);

@@ -31,7 +31,7 @@ pub use checked::Checked;
 pub use config::RosterConfig;
 pub use declared::{Declared, Overrides, SampleOverride, Values};
 pub use error::{ProfileError, RosterError};
-pub use events::{Event, Numbered, Subscription, Update};
+pub use events::{Changes, Event, Numbered, Subscription, Update};
 pub use matters::matters;
 pub use roster::Roster;
 pub use view::{RosterEntry, RosterView, Sampled, Source};

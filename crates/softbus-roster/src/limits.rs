@@ -50,7 +50,7 @@ pub const LOAD_STEP: u16 = 100;
 /// Battery step (in permille) that is told at once.
 pub const BATTERY_STEP: u16 = 50;
 /// Events that a slow subscriber may lag behind before it gets a snapshot instead.
-pub const EVENTS: usize = 512;
+pub const EVENTS: usize = 256;
 /// Commands and requests that may wait for the roster's task; callers wait beyond.
 pub const INBOX: usize = 64;
 /// Live overrides of the sensors at once; the oldest makes room.

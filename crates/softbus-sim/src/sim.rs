@@ -36,7 +36,7 @@ pub struct Sim {
 
 /// A circle that is made before its devices meet.
 pub struct ReadyCircle {
-    set: CircleSet,
+    set: Arc<CircleSet>,
     secret: CircleSecret,
 }
 
@@ -228,7 +228,7 @@ impl Sim {
         set.insert_all(statements);
         let random = self.draw(&format!("secret of {name}"));
         let secret = CircleSecret::make(founder.key(), &set, None, random).map_err(|e| wrong(&e))?;
-        Ok(ReadyCircle { set, secret })
+        Ok(ReadyCircle { set: Arc::new(set), secret })
     }
 
     /// Runs until `so` holds, asking every so often.

@@ -231,7 +231,7 @@ impl Core {
                     carrier.gate.send_replace(true);
                     let address = canonical(carrier.connection.remote_address());
                     tracing::info!(peer = ?id, %link, generation, dialled, rebooted, version, %address, "link up");
-                    peer.current.send_replace(Some(Active {
+                    peer.current.set(Some(Active {
                         key: conn,
                         connection: carrier.connection.clone(),
                         link,
@@ -252,7 +252,7 @@ impl Core {
                 }
                 Action::Down { reason } => {
                     tracing::info!(peer = ?id, reason, "link down");
-                    peer.current.send_replace(None);
+                    peer.current.set(None);
                     self.tell(LinkEvent::Down { peer: id, reason });
                     changed = true;
                 }
@@ -351,7 +351,7 @@ impl Core {
         let now = self.now();
         let Hub { peers, live, .. } = &mut *hub;
         for (id, peer) in peers {
-            let local = peer.current.borrow().as_ref().and_then(|a| a.connection.local_ip());
+            let local = peer.current.get().and_then(|a| a.connection.local_ip());
             let untouched = local.is_some_and(|local| !gone.contains(&local.to_canonical()));
             if !untouched {
                 peer.machine.moved(now);
@@ -518,7 +518,7 @@ impl Core {
         let Hub { peers, live, .. } = &mut *hub;
         for (id, peer) in peers {
             peer.machine.set_sleep(interval_ms);
-            if let Some(active) = peer.current.borrow().as_ref() {
+            if let Some(active) = peer.current.get() {
                 let number = quinn::VarInt::from_u32(ErrorCode::Sleeping.number());
                 active.connection.close(number, reason);
                 count += 1;

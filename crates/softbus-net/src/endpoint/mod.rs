@@ -41,7 +41,7 @@ use load::Loads;
 pub use neighbours::standing;
 
 /// How many link events a slow reader may be behind before it misses some.
-const EVENTS: usize = 1024;
+const EVENTS: usize = 256;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// If the boot clock ran ahead of monotonic time by this much, the machine slept.

@@ -45,7 +45,9 @@ pub(super) struct Nearby {
     seen: BTreeMap<Arc<str>, Sighting>,
     /// Since it was published.
     changed: bool,
-    tags: BTreeMap<[u8; 8], DeviceId>,
+    /// Ascending, each with the place of its device in `tagged`: in a large circle they are many.
+    tags: Vec<([u8; 8], u32)>,
+    tagged: Vec<DeviceId>,
     /// Devices that are out of our circles.
     formers: BTreeSet<DeviceId>,
     hour: u64,
@@ -62,15 +64,18 @@ impl Nearby {
         trusted: &BTreeSet<DeviceId>,
     ) {
         self.hour = hour(clock.wall());
-        self.tags.clear();
         self.formers = judge.formers().into_iter().take(FORMERS).collect();
-        for secret in judge.tag_secrets().iter().take(TAG_SECRETS) {
-            for device in trusted.iter().chain(&self.formers).chain([&me]) {
-                for hour in self.hour.saturating_sub(1)..=self.hour.saturating_add(1) {
-                    self.tags.insert(tag(&secret.secret, device, hour), *device);
-                }
+        self.tagged = trusted.iter().chain(&self.formers).chain([&me]).copied().collect();
+        let secrets = judge.tag_secrets();
+        let hours = self.hour.saturating_sub(1)..=self.hour.saturating_add(1);
+        self.tags.clear();
+        for secret in secrets.iter().take(TAG_SECRETS) {
+            for hour in hours.clone() {
+                let places = self.tagged.iter().zip(0u32..);
+                self.tags.extend(places.map(|(device, place)| (tag(&secret.secret, device, hour), place)));
             }
         }
+        self.tags.sort_unstable();
     }
 
     /// Trusted devices in sight, and where.
@@ -81,7 +86,10 @@ impl Nearby {
 
     /// Whose tag it has.
     pub(super) fn by_tag(&self, announcement: &Announcement) -> Option<DeviceId> {
-        announcement.tags.iter().find_map(|tag| self.tags.get(tag)).copied()
+        announcement.tags.iter().find_map(|tag| {
+            let (known, place) = self.tags.get(self.tags.partition_point(|(known, _)| known < tag))?;
+            self.tagged.get(*place as usize).filter(|_| known == tag).copied()
+        })
     }
 
     fn recognise(

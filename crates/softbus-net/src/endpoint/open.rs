@@ -102,7 +102,7 @@ impl Core {
     }
 
     fn is_linked(&self, peer: &DeviceId) -> bool {
-        self.hub().peers.get(peer).is_some_and(|peer| peer.current.borrow().is_some())
+        self.hub().peers.get(peer).is_some_and(|peer| peer.current.get().is_some())
     }
 
     pub(super) fn check_choices(&self, peer: DeviceId, services: &[ServiceName]) -> Result<(), NetError> {

@@ -25,7 +25,7 @@ pub(super) struct Peer {
     pub(super) carriers: BTreeMap<ConnKey, Carrier>,
     /// Held by each superseded connection whose channels have not ended.
     pub(super) draining: Arc<()>,
-    pub(super) current: watch::Sender<Option<Active>>,
+    pub(super) current: Current,
     pub(super) answers: Answers,
     pub(super) outgoing: Outgoing,
     pub(super) estimate: Estimate,
@@ -54,6 +54,27 @@ pub(super) struct Active {
     pub(super) connection: quinn::Connection,
     pub(super) link: LinkId,
     pub(super) lease: Weak<Carried>,
+}
+
+/// The connection that carries the link now, for whoever waits for one. It is made for the first who asks: most devices of
+/// a large circle are never linked, and a watch is large.
+#[derive(Default)]
+pub(super) struct Current(Option<watch::Sender<Option<Active>>>);
+
+impl Current {
+    pub(super) fn get(&self) -> Option<Active> {
+        self.0.as_ref()?.borrow().clone()
+    }
+
+    pub(super) fn set(&mut self, active: Option<Active>) {
+        if active.is_some() || self.0.is_some() {
+            self.0.get_or_insert_default().send_replace(active);
+        }
+    }
+
+    pub(super) fn subscribe(&mut self) -> watch::Receiver<Option<Active>> {
+        self.0.get_or_insert_default().subscribe()
+    }
 }
 
 pub(super) struct Carrier {
@@ -93,7 +114,7 @@ impl Peer {
             addresses: BTreeMap::new(),
             carriers: BTreeMap::new(),
             draining: Arc::default(),
-            current: watch::Sender::new(None),
+            current: Current::default(),
             answers: Answers::default(),
             outgoing: Outgoing::new(first_request),
             estimate: Estimate::default(),
@@ -159,7 +180,6 @@ impl Peer {
         // A device that was never reached is told of if it is known why.
         let never = (LinkId([0; 16]), 0);
         let (link, generation) = self.machine.link().or(self.machine.last_down().map(|_| never))?;
-        let current = self.current.borrow();
         Some(LinkInfo {
             peer: id,
             id: link,
@@ -167,7 +187,7 @@ impl Peer {
             presence: self.machine.presence(),
             resting: self.machine.is_resting(),
             address: self.at,
-            dialled: current.as_ref().is_some_and(|a| a.connection.side() == quinn::Side::Client),
+            dialled: self.current.get().is_some_and(|a| a.connection.side() == quinn::Side::Client),
             rtt: self.estimate.rtt(),
             loss_permille: self.estimate.loss_permille(),
             rate_bytes_per_s: self.estimate.rate_bytes_per_s(),
@@ -180,7 +200,7 @@ impl Peer {
 impl Core {
     /// Only frames of authenticated packets are counted as heard: forged datagrams do not keep a dead peer alive.
     pub(super) fn poll(&self, id: DeviceId, peer: &mut Peer, now: Duration) {
-        let Some(active) = peer.current.borrow().clone() else { return };
+        let Some(active) = peer.current.get() else { return };
         let stats = active.connection.stats();
         let frames = frames(&stats.frame_rx);
         if frames != peer.heard_frames {

@@ -217,7 +217,8 @@ impl Core {
         id: u64,
     ) -> Result<Outcome, RequestError> {
         let (send, recv) = active.connection.open_bi().await.map_err(crate::channel::lost)?;
-        let current = self.hub().peers.get(&peer).map(|p| (p.current.subscribe(), p.outgoing.done_below()));
+        let current =
+            self.hub().peers.get_mut(&peer).map(|p| (p.current.subscribe(), p.outgoing.done_below()));
         let (current, done_below) = current.ok_or_else(|| self.parted(&peer))?;
         let mut asking = Asking { send, recv, current, key: active.key, answered: false };
         let Asking { send, recv, .. } = &mut asking;

@@ -1,5 +1,6 @@
 //! After the proof: who admits whom or hands back a circle, and how that gets to the joiner.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::circle::EXCHANGE_STATEMENT_BYTES;
@@ -229,7 +230,7 @@ impl Keeper {
                             let founding =
                                 all.iter().find(|signed| CircleId::from(signed.hash()) == id).cloned();
                             let set = founding.and_then(|founding| CircleSet::begin(founding).ok())?;
-                            Circle { set, secrets: Vec::new() }
+                            Circle { set: Arc::new(set), secrets: Vec::new() }
                         }
                     };
                     circle.absorb(all, secret);

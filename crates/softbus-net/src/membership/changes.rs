@@ -2,6 +2,7 @@
 //! access rules of this device.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::wire::circle::Exchange;
@@ -40,7 +41,7 @@ impl Keeper {
         let founded = Founded { circle: set.id(), recovery_words: recovery.words() };
         // Before the circle is there: whoever waits for the words may go away, or the device lose power.
         self.keep_words(&founded).await?;
-        self.adopt(Circle { set, secrets: Vec::new() }).await?;
+        self.adopt(Circle { set: Arc::new(set), secrets: Vec::new() }).await?;
         tracing::info!(circle = %founded.circle, "founded a circle");
         Ok(founded)
     }
@@ -51,7 +52,7 @@ impl Keeper {
     /// # Errors
     /// [`MembershipError::NotMember`] if this device is not in it; [`MembershipError::Limit`] for a ninth circle; the
     /// database's.
-    pub async fn provision(&self, set: CircleSet, secret: CircleSecret) -> Result<(), MembershipError> {
+    pub async fn provision(&self, set: Arc<CircleSet>, secret: CircleSecret) -> Result<(), MembershipError> {
         if set.view().member(&self.id(), self.wall()).is_none() {
             return Err(MembershipError::NotMember(self.id()));
         }
@@ -201,7 +202,11 @@ impl Keeper {
                 .change(circle, 1, move |circle| {
                     let keeps: BTreeSet<DeviceId> = keep.into_iter().collect();
                     let keeps = keeps.into_iter().collect();
-                    circle.set.propose(&recovery, now, Act::Recover { device: id, keeps })?;
+                    Arc::make_mut(&mut circle.set).propose(
+                        &recovery,
+                        now,
+                        Act::Recover { device: id, keeps },
+                    )?;
                     Ok(())
                 })
                 .await?;
@@ -251,7 +256,8 @@ impl Keeper {
         act: Act,
     ) -> Result<Changed<Signed>, MembershipError> {
         let (key, now) = (self.key.clone(), self.wall());
-        self.change(circle, 1, move |circle| Ok(circle.set.propose(&*key, now, act)?)).await
+        self.change(circle, 1, move |circle| Ok(Arc::make_mut(&mut circle.set).propose(&*key, now, act)?))
+            .await
     }
 
     /// Tells devices that will not be trusted any more (or will not trust us) why, while their links still stand.

@@ -51,7 +51,8 @@ pub struct Keeper {
 /// A circle as kept.
 #[derive(Clone)]
 pub(super) struct Circle {
-    pub set: CircleSet,
+    /// Shared with copies of it; changed in a copy.
+    pub set: Arc<CircleSet>,
     /// Its secret of today, then earlier ones.
     pub secrets: Vec<CircleSecret>,
 }
@@ -358,7 +359,7 @@ impl Circle {
 
     /// Takes in statements of others, and perhaps a secret. How many statements were new.
     pub fn absorb(&mut self, statements: Vec<Signed>, secret: Option<Signed>) -> usize {
-        let new = self.set.insert_all(statements);
+        let new = Arc::make_mut(&mut self.set).insert_all(statements);
         let view = self.set.view();
         if let Some(secret) = secret.and_then(|signed| CircleSecret::read(signed, &view).ok()) {
             self.take_secret(secret, &view);

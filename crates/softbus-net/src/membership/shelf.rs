@@ -7,6 +7,7 @@ use softbus_trust::circle::{CircleSecret, CircleSet};
 use softbus_trust::pairing::GateRecord;
 use softbus_trust::{AccessRules, Grant};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::keeper::Circle;
 use crate::seam::store::{Store, StoreError, existing};
@@ -110,7 +111,10 @@ pub(super) async fn load(store: &Store) -> Result<Shelf, StoreError> {
             for (id, statements) in statements {
                 let set = CircleSet::from_statements(statements, id)
                     .map_err(|_| corrupt("a circle's statements"))?;
-                shelf.circles.insert(id, Circle { set, secrets: secrets.remove(&id).unwrap_or_default() });
+                shelf.circles.insert(
+                    id,
+                    Circle { set: Arc::new(set), secrets: secrets.remove(&id).unwrap_or_default() },
+                );
             }
             if let Some(table) = existing(txn, TICKETS)? {
                 for row in table.iter()? {

@@ -129,6 +129,10 @@ pub trait Discovery: Send + Sync + 'static {
 pub trait Storage: Send + Sync + 'static {
     /// The backend of the one database (`redb`).
     fn database(&self) -> io::Result<Box<dyn redb::StorageBackend>>;
+    /// How many bytes of the database are worth keeping in memory beside it.
+    fn cache_bytes(&self) -> usize {
+        store::CACHE_BYTES
+    }
     /// Large blobs by hash.
     fn blobs(&self) -> Arc<dyn Blobs>;
     /// Reads a secret, such as `device.key`. Refuses one that others can read.

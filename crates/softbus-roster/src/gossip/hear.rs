@@ -194,6 +194,7 @@ impl RosterMachine {
     pub(super) fn accept(&mut self, believed: Believed, from: Option<DeviceId>) {
         let id = believed.digest.id;
         let digest = believed.digest;
+        self.aging.note_profile(believed.profile.expires);
         self.book(id).profile = Some(believed);
         self.touched.insert(id);
         for (peer_id, peer) in &mut self.peers {
@@ -235,8 +236,9 @@ impl RosterMachine {
             tracing::debug!(subject = %id, %from, %error, "refused a dynamic profile");
             return;
         }
-        let book = self.book(id);
         let at = now.checked_sub(age).unwrap_or(now);
+        self.aging.note_now(at);
+        let book = self.book(id);
         book.now = Some(Arc::new(Sampled { boot: said.boot, at, from, profile: sane(said.profile) }));
         book.now_signed = Some(Arc::new(heard.signed));
         self.touched.insert(id);

@@ -4,6 +4,7 @@
 //! Per neighbour there is a list of what is still to be told (`peer.rs`) instead of a queue of messages:
 //! however much happens while a request is under way, the next one carries only how things are by then.
 
+mod aging;
 mod claims;
 mod hear;
 mod peer;
@@ -25,8 +26,10 @@ use tokio::time::Instant;
 use crate::matters::by_a_part;
 use crate::profile::Believed;
 use crate::{
-    Checked, Event, Numbered, ProfileError, RosterEntry, RosterView, Sampled, Source, limits, matters,
+    Changes, Checked, Event, Numbered, ProfileError, RosterEntry, RosterView, Sampled, Source, limits,
+    matters,
 };
+use aging::Aging;
 use claims::Claims;
 use peer::Peer;
 
@@ -147,10 +150,12 @@ pub struct RosterMachine {
     sequence: u64,
     token: u64,
     sweep_at: Option<Instant>,
+    aging: Aging,
     touched: BTreeSet<DeviceId>,
     view: RosterView,
     events: Vec<Numbered>,
-    dirty: bool,
+    /// Entries of the view that changed since that was last told.
+    changed: BTreeSet<DeviceId>,
 }
 
 impl RosterMachine {
@@ -172,10 +177,11 @@ impl RosterMachine {
             sequence: 0,
             token: 0,
             sweep_at: None,
+            aging: Aging::default(),
             touched: BTreeSet::from([me]),
             view: RosterView::empty(me),
             events: Vec::new(),
-            dirty: false,
+            changed: BTreeSet::new(),
         };
         machine.refresh(None);
         machine
@@ -191,15 +197,19 @@ impl RosterMachine {
         self.boot
     }
 
-    /// The view and the events since the last call; `None` if nothing changed.
-    pub fn take_changes(&mut self) -> Option<(RosterView, Vec<Numbered>)> {
-        let dirty = std::mem::take(&mut self.dirty);
-        dirty.then(|| (self.view.clone(), std::mem::take(&mut self.events)))
+    /// What changed since the last call, or since the birth of the machine; `None` if nothing did.
+    pub fn take_changes(&mut self) -> Option<Changes> {
+        let (ids, events) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.events));
+        if ids.is_empty() && events.is_empty() {
+            return None;
+        }
+        let entries = ids.into_iter().map(|id| (id, self.view.entries.get(&id).cloned())).collect();
+        Some(Changes { seq: self.view.seq, entries, events })
     }
 
     /// The events since the last call of this or of [`RosterMachine::take_changes`], for whoever looks at the view in place.
     pub fn take_events(&mut self) -> Vec<Numbered> {
-        self.dirty = false;
+        self.changed.clear();
         std::mem::take(&mut self.events)
     }
 
@@ -216,6 +226,7 @@ impl RosterMachine {
         let believed = self.believe(signed, wall)?;
         let id = believed.digest.id;
         if id != self.me && self.trust.devices.contains_key(&id) {
+            self.aging.note_profile(believed.profile.expires);
             self.book(id).profile = Some(believed);
             self.touched.insert(id);
             self.refresh(None);
@@ -455,18 +466,7 @@ impl RosterMachine {
                 peer.failed(lost, Failure::Failed, now);
             }
         }
-        for (id, book) in &mut self.books {
-            if *id != self.me && book.profile.as_ref().is_some_and(|b| b.expired(wall)) {
-                book.profile = None;
-                self.touched.insert(*id);
-                actions.push(Action::Forget(*id));
-            }
-            if *id != self.me && book.now.as_ref().is_some_and(|n| n.age(now) > limits::DYNAMIC_KEEP) {
-                book.now = None;
-                book.now_signed = None;
-                self.touched.insert(*id);
-            }
-        }
+        self.forget_old(now, wall, actions);
     }
 
     /// Makes the entries of touched devices anew and notes what changed.
@@ -481,6 +481,7 @@ impl RosterMachine {
                 (None, None) => {}
                 (Some(_), None) => {
                     self.view.entries.remove(&id);
+                    self.changed.insert(id);
                     self.event(Event::Left { id });
                 }
                 (None, Some(new)) => {
@@ -489,12 +490,12 @@ impl RosterMachine {
                         RosterEntry { presence: Presence::Offline, source: Source::Nobody, ..blank(&new) };
                     self.compare(&blank, &new);
                     self.view.entries.insert(id, Arc::new(new));
-                    self.dirty = true;
+                    self.changed.insert(id);
                 }
                 (Some(old), Some(new)) if *old != new => {
                     self.compare(&old, &new);
                     self.view.entries.insert(id, Arc::new(new));
-                    self.dirty = true;
+                    self.changed.insert(id);
                 }
                 _ => {}
             }
@@ -540,7 +541,6 @@ impl RosterMachine {
     }
 
     fn event(&mut self, event: Event) {
-        self.dirty = true;
         self.view.seq += 1;
         self.events.push(Numbered { seq: self.view.seq, event });
     }

@@ -47,7 +47,8 @@ pub(crate) struct Inner {
     pub service: ServiceName,
     pub closing: watch::Sender<bool>,
     pub watchers: Arc<Semaphore>,
-    pub events: broadcast::Sender<TaskEvent>,
+    /// Shared, as a place in the queue is as large as what it holds.
+    pub events: broadcast::Sender<Arc<TaskEvent>>,
     known: Mutex<Known>,
     leases: Mutex<Leases>,
     pub leases_changed: Notify,
@@ -148,7 +149,7 @@ impl Inner {
 
     pub fn tell(&self, event: TaskEvent) {
         // Nobody listening is no fault.
-        let _ = self.events.send(event);
+        let _ = self.events.send(Arc::new(event));
     }
 
     // ------------------------------------------------------------ tasks

@@ -16,6 +16,8 @@ const SECTOR_BYTES: usize = 512;
 const PENDING_WRITES: usize = 1 << 16;
 /// Past so many bytes of removed blobs the oldest removals become durable by themselves.
 const REMOVED_BYTES: usize = 1 << 20;
+/// Of the database, kept beside it.
+const CACHE_BYTES: usize = 64 << 10;
 
 /// What is left of unsynced writes after a power cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -300,6 +302,11 @@ impl Database {
 }
 
 impl Storage for MemoryStorage {
+    /// It is in memory as it is. (Some pages save redb from reading them again within a transaction.)
+    fn cache_bytes(&self) -> usize {
+        CACHE_BYTES
+    }
+
     fn database(&self) -> io::Result<Box<dyn redb::StorageBackend>> {
         self.with(|disk| {
             if disk.open {

@@ -22,7 +22,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDef
 use super::{Compute, Lane, Seam, Storage};
 
 /// Memory the database may use to cache pages, in bytes.
-const CACHE_BYTES: usize = 4 << 20;
+pub(super) const CACHE_BYTES: usize = 4 << 20;
 /// What one transaction costs in operations of the reference kernel (a simulator charges time for it).
 const TRANSACTION_OPS: u64 = 20_000;
 
@@ -353,7 +353,9 @@ impl Inner {
             if backend.is_unborn().map_err(|e| StoreError::io(&e))? {
                 backend.set_len(0).map_err(|e| StoreError::io(&e))?;
             }
-            let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)?;
+            let db = redb::Builder::new()
+                .set_cache_size(self.storage.cache_bytes())
+                .create_with_backend(backend)?;
             migrate(&db, self.migrations)?;
             Ok(db)
         };

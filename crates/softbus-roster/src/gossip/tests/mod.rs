@@ -22,6 +22,8 @@ struct Device {
     load: u16,
     /// Ids in the roster by the events alone.
     by_events: BTreeSet<DeviceId>,
+    /// The roster by what was told of its changes alone.
+    published: RosterView,
     seq: u64,
 }
 
@@ -129,6 +131,7 @@ impl Home {
                 names: 0,
                 load: 0,
                 by_events: BTreeSet::new(),
+                published: RosterView::empty(id(i)),
                 seq: 0,
             });
         }
@@ -163,6 +166,7 @@ impl Home {
         self.devices[i].author = Author::new(key(u8::try_from(i + 1).unwrap()), version, limits::LIFETIME);
         self.devices[i].machine = machine;
         self.devices[i].by_events.clear();
+        self.devices[i].published = RosterView::empty(id(i));
         self.devices[i].seq = 0;
         self.rename(i);
         self.sample(i);
@@ -258,8 +262,11 @@ impl Home {
     fn check(&mut self, i: usize) {
         let trust = self.trust(i);
         let device = &mut self.devices[i];
-        let Some((view, events)) = device.machine.take_changes() else { return };
-        for Numbered { seq, event } in events {
+        let Some(changes) = device.machine.take_changes() else { return };
+        changes.apply(&mut device.published);
+        let view = &device.published;
+        assert_eq!(view, device.machine.view(), "what was told of changes makes the same view");
+        for Numbered { seq, event } in changes.events {
             device.seq += 1;
             assert_eq!(seq, device.seq, "events are numbered without a gap");
             match event {

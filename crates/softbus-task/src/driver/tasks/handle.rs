@@ -108,13 +108,13 @@ impl TaskHandle {
 }
 
 /// What happens to tasks, in order.
-pub struct TaskEvents(pub(super) broadcast::Receiver<TaskEvent>);
+pub struct TaskEvents(pub(super) broadcast::Receiver<Arc<TaskEvent>>);
 
 impl TaskEvents {
     /// The next event; [`TaskEvent::Lagged`] if some were missed; `None` once the task room is closed.
     pub async fn next(&mut self) -> Option<TaskEvent> {
         match self.0.recv().await {
-            Ok(event) => Some(event),
+            Ok(event) => Some(Arc::unwrap_or_clone(event)),
             Err(broadcast::error::RecvError::Lagged(missed)) => Some(TaskEvent::Lagged { missed }),
             Err(broadcast::error::RecvError::Closed) => None,
         }
