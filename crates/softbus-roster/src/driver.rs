@@ -26,6 +26,8 @@ use crate::{Overrides, RosterConfig, RosterError, SampleOverride, shelf};
 
 /// What a core is taken to do if neither a stopwatch nor a configuration tells, in operations per second.
 const RATE_UNKNOWN: u64 = 100_000_000;
+/// Profiles of others are written to disk so often at most: each write costs, and what is lost can be had again from others.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// What reading the sensors costs, in operations of the reference kernel (a simulator charges time for it).
 const SENSORS_OPS: u64 = 50_000;
 
@@ -84,6 +86,8 @@ pub(crate) struct Driver {
     requests: BTreeMap<DeviceId, AbortHandle>,
     sampling: bool,
     saving: bool,
+    /// Not before this.
+    save_at: Instant,
     /// Profiles of others to keep or to forget on disk.
     unsaved: BTreeMap<DeviceId, Option<Signed>>,
     /// Our own new profile, whose version is not durable yet.
@@ -132,6 +136,7 @@ impl Driver {
             requests: BTreeMap::new(),
             sampling: false,
             saving: false,
+            save_at: Instant::now(),
             unsaved: BTreeMap::new(),
             unissued: None,
         };
@@ -171,6 +176,7 @@ impl Driver {
             let now = Instant::now();
             let due = self.machine.deadline(now);
             let due = self.overrides.deadline().map_or(due, |end| end.min(due));
+            let due = if self.saving || self.unsaved.is_empty() { due } else { due.min(self.save_at) };
             tokio::select! {
                 biased;
                 _ = inboxes.stop.changed() => break,
@@ -401,10 +407,12 @@ impl Driver {
 
     /// One write at a time; what changes meanwhile goes into the next.
     fn save(&mut self) {
-        if self.saving || self.unsaved.is_empty() {
+        let now = Instant::now();
+        if self.saving || self.unsaved.is_empty() || now < self.save_at {
             return;
         }
         self.saving = true;
+        self.save_at = now + SAVE_EVERY;
         let (store, batch) = (self.store.clone(), std::mem::take(&mut self.unsaved));
         self.jobs.spawn(async move {
             Done::Saved(shelf::keep_profiles(&store, batch.into_iter().collect()).await)

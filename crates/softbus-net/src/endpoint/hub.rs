@@ -35,7 +35,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 const REST_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Hub {
-    /// Boxed, as a node of the map has room for eleven.
+    /// Whom we may have links with.
+    pub(super) trusted: BTreeSet<DeviceId>,
+    /// Those of them that there is anything to know of: in a large circle most are never linked nor in sight. (Boxed, as a
+    /// node of the map has room for eleven.)
     pub(super) peers: BTreeMap<DeviceId, Box<Peer>>,
     /// Those of them for whom time matters: linked, about to be dialled or to be let go. The others the ticker passes over.
     live: BTreeSet<DeviceId>,
@@ -54,6 +57,8 @@ pub(super) struct Hub {
     /// Above the ids of all requests to peers that are trusted no more: they may be again.
     first_request: u64,
     seed: u64,
+    /// We sleep, and said that we wake at this interval.
+    sleeps: Option<u32>,
     poll_at: Duration,
     publish_at: Duration,
 }
@@ -68,6 +73,7 @@ pub(super) struct Stranger {
 impl Hub {
     pub(super) fn new(seed: u64) -> Self {
         Self {
+            trusted: BTreeSet::new(),
             peers: BTreeMap::new(),
             live: BTreeSet::new(),
             statics: BTreeMap::new(),
@@ -82,6 +88,7 @@ impl Hub {
             closed: false,
             first_request: 0,
             seed,
+            sleeps: None,
             poll_at: Duration::ZERO,
             publish_at: Duration::ZERO,
         }
@@ -90,6 +97,22 @@ impl Hub {
     pub(super) fn key(&mut self) -> ConnKey {
         self.next_key += 1;
         self.next_key
+    }
+
+    /// A trusted device, from now on with what is known of it.
+    pub(super) fn peer(&mut self, core: &Core, id: DeviceId) -> Option<&mut Peer> {
+        if !self.trusted.contains(&id) {
+            return None;
+        }
+        let peer = self.peers.entry(id).or_insert_with(|| {
+            let mut peer = Box::new(Peer::new(core, id, self.seed, self.first_request));
+            if let Some(interval_ms) = self.sleeps {
+                peer.machine.set_sleep(interval_ms);
+                peer.machine.rest(core.now(), ErrorCode::Sleeping);
+            }
+            peer
+        });
+        Some(peer)
     }
 
     /// Remembers where a device was met.
@@ -103,7 +126,7 @@ impl Hub {
 
     /// Whether a trusted peer is known at this very address.
     pub(super) fn is_known(&self, addr: SocketAddr) -> bool {
-        self.peers.values().any(|peer| peer.addresses.contains_key(&addr))
+        self.peers.values().any(|peer| peer.addresses.iter().any(|(known, _)| *known == addr))
     }
 }
 
@@ -111,8 +134,9 @@ impl Core {
     /// Feeds one peer's machine and carries out what it wants.
     pub(super) fn with_peer(self: &Arc<Self>, id: DeviceId, event: impl FnOnce(&mut Peer, Duration)) {
         let mut hub = self.hub();
-        let Hub { peers, live, .. } = &mut *hub;
         let now = self.now();
+        hub.peer(self, id);
+        let Hub { peers, live, .. } = &mut *hub;
         if let Some(peer) = peers.get_mut(&id) {
             event(peer, now);
             self.act(id, peer, now, live);
@@ -133,12 +157,12 @@ impl Core {
         let now = self.now();
         let live = hub.peers.values().filter(|p| !p.carriers.is_empty()).count();
         let key = hub.key();
-        let (seed, first_request) = (hub.seed, hub.first_request);
         let closed = hub.closed;
-        if !closed && !hub.peers.contains_key(&id) && hub.peers.len() < limits::CIRCLE_DEVICES {
-            // Trusted since a moment ago; the judge's news is on its way.
-            hub.peers.insert(id, Box::new(Peer::new(self, id, seed, first_request)));
+        if !closed && hub.trusted.len() < limits::CIRCLE_DEVICES {
+            // Perhaps trusted since a moment ago, and the judge's news is on its way.
+            hub.trusted.insert(id);
         }
+        hub.peer(self, id);
         let Hub { peers, live: watched, .. } = &mut *hub;
         let Some(peer) = peers.get_mut(&id).filter(|_| !closed) else {
             return close(&connection, ErrorCode::None);
@@ -336,6 +360,7 @@ impl Core {
     pub(super) fn awake(self: &Arc<Self>) {
         let mut hub = self.hub();
         let now = self.now();
+        hub.sleeps = None;
         let Hub { peers, live, .. } = &mut *hub;
         for (id, peer) in peers {
             peer.machine.awake(now);
@@ -399,11 +424,6 @@ impl Core {
             }
             stays
         });
-        for id in &trusted {
-            if !hub.peers.contains_key(id) {
-                hub.peers.insert(*id, Box::new(Peer::new(self, *id, hub.seed, hub.first_request)));
-            }
-        }
         hub.nearby.retag(&*self.judge, &*self.seam.clock, self.me, &trusted);
         hub.formers.retain(|id| self.judge.is_former(id));
         self.sighted.notify_one();
@@ -416,15 +436,19 @@ impl Core {
             .chain(hub.strangers.values().map(|stranger| (stranger.id, stranger.address, false)))
             .chain(hub.met.iter().map(|(id, addr)| (*id, *addr, false)))
             .collect();
+        let standing = standing(self.me, &trusted, self.config.link_budget);
+        hub.trusted = trusted;
         for (id, addr, is_static) in known {
-            if let Some(peer) = hub.peers.get_mut(&id) {
+            if let Some(peer) = hub.peer(self, id) {
                 let fresh = peer.learn(addr, is_static, now, false);
                 peer.machine.addresses(now, true, fresh);
             }
         }
-        let standing = standing(self.me, &trusted, self.config.link_budget);
+        for id in &standing {
+            hub.peer(self, *id);
+        }
         for (id, peer) in &mut hub.peers {
-            let eager = peer.addresses.values().any(|a| a.is_static);
+            let eager = peer.addresses.iter().any(|(_, a)| a.is_static);
             peer.standing = standing.contains(id) || eager;
             if peer.standing {
                 peer.machine.want(now, true, eager);
@@ -437,9 +461,10 @@ impl Core {
     /// Addresses of trusted peers, heard of somewhere.
     pub(super) fn learn(self: &Arc<Self>, found: &[(DeviceId, SocketAddr)], is_static: bool) {
         let mut hub = self.hub();
-        let Hub { peers, live, .. } = &mut *hub;
         let now = self.now();
         for (id, addr) in found {
+            hub.peer(self, *id);
+            let Hub { peers, live, .. } = &mut *hub;
             if let Some(peer) = peers.get_mut(id) {
                 let fresh = peer.learn(*addr, is_static, now, false);
                 if is_static {
@@ -457,10 +482,8 @@ impl Core {
     /// An address led to somebody else.
     pub(super) fn unlearn(&self, id: DeviceId, addr: SocketAddr) {
         let mut hub = self.hub();
-        if let Some(peer) = hub.peers.get_mut(&id)
-            && peer.addresses.get(&addr).is_some_and(|a| !a.is_static)
-        {
-            peer.addresses.remove(&addr);
+        if let Some(peer) = hub.peers.get_mut(&id) {
+            peer.addresses.retain(|(known, a)| *known != addr || a.is_static);
         }
     }
 
@@ -515,6 +538,7 @@ impl Core {
         let mut hub = self.hub();
         let now = self.now();
         let mut count = 0;
+        hub.sleeps = Some(interval_ms);
         let Hub { peers, live, .. } = &mut *hub;
         for (id, peer) in peers {
             peer.machine.set_sleep(interval_ms);

@@ -185,10 +185,9 @@ impl Core {
             let mut hub = self.hub();
             let hub = &mut *hub;
             if hub.nearby.hour != hour(self.seam.clock.wall()) {
-                let trusted: BTreeSet<DeviceId> = hub.peers.keys().copied().collect();
-                hub.nearby.retag(&*self.judge, &*self.seam.clock, self.me, &trusted);
+                hub.nearby.retag(&*self.judge, &*self.seam.clock, self.me, &hub.trusted);
             }
-            let found = hub.nearby.recognise(&sighting, |id| hub.peers.contains_key(id));
+            let found = hub.nearby.recognise(&sighting, |id| hub.trusted.contains(id));
             if hub.nearby.note(sighting) {
                 self.in_sight.notify_one();
                 self.sighted.notify_one();

@@ -149,7 +149,7 @@ impl Core {
             if hub.closed {
                 return Err(NetError::Closed);
             }
-            let Some(known) = hub.peers.get_mut(&peer) else {
+            let Some(known) = hub.peer(self, peer) else {
                 let expired = self.judge.is_expired(&peer);
                 return Err(if expired {
                     NetError::Refused(ErrorCode::Expired)

@@ -21,7 +21,8 @@ use crate::{LinkEvent, LinkInfo};
 pub(super) struct Peer {
     pub(super) machine: LinkMachine,
     /// Where it may be, and when that was last heard; the present address of its link is always among them.
-    pub(super) addresses: BTreeMap<SocketAddr, Address>,
+    /// A few: a map would take ten times the room.
+    pub(super) addresses: Vec<(SocketAddr, Address)>,
     pub(super) carriers: BTreeMap<ConnKey, Carrier>,
     /// Held by each superseded connection whose channels have not ended.
     pub(super) draining: Arc<()>,
@@ -111,7 +112,7 @@ impl Peer {
                 offline_after: core.config.offline_after,
                 seed: seed ^ salt,
             }),
-            addresses: BTreeMap::new(),
+            addresses: Vec::new(),
             carriers: BTreeMap::new(),
             draining: Arc::default(),
             current: Current::default(),
@@ -128,9 +129,13 @@ impl Peer {
 
     /// Notes where the peer may be; `true` if that is news.
     pub(super) fn learn(&mut self, addr: SocketAddr, is_static: bool, now: Duration, good: bool) -> bool {
-        let fresh = !self.addresses.contains_key(&addr);
-        let entry =
-            self.addresses.entry(addr).or_insert(Address { is_static, good: Duration::ZERO, seen: now });
+        let known = self.addresses.iter().position(|(known, _)| *known == addr);
+        let at = known.unwrap_or_else(|| {
+            self.addresses.reserve_exact(1);
+            self.addresses.push((addr, Address { is_static, good: Duration::ZERO, seen: now }));
+            self.addresses.len() - 1
+        });
+        let entry = &mut self.addresses[at].1;
         entry.is_static |= is_static;
         entry.seen = now;
         if good {
@@ -141,13 +146,13 @@ impl Peer {
             let oldest = self
                 .addresses
                 .iter()
-                .filter(|(other, _)| Some(**other) != present && **other != addr)
-                .min_by_key(|(_, address)| **address)
+                .filter(|(other, _)| Some(*other) != present && *other != addr)
+                .min_by_key(|(other, address)| (*address, *other))
                 .map(|(other, _)| *other);
             let Some(oldest) = oldest else { break };
-            self.addresses.remove(&oldest);
+            self.addresses.retain(|(other, _)| *other != oldest);
         }
-        fresh
+        known.is_none()
     }
 
     /// Somebody waits for the link.

@@ -163,7 +163,7 @@ impl Core {
     fn take_ticket(self: &Arc<Self>, peer: DeviceId, link: LinkId, is_use: bool) -> Result<Ticket, NetError> {
         let id = {
             let mut hub = self.hub();
-            let known = hub.peers.get_mut(&peer).ok_or(NetError::Unreachable(peer))?;
+            let known = hub.peer(self, peer).ok_or(NetError::Unreachable(peer))?;
             known.outgoing.begin(link, is_use)
         };
         let id = id.ok_or(NetError::Limit { what: "requests to one device", max: limits::PEER_REQUESTS })?;
@@ -181,7 +181,7 @@ impl Core {
     ) -> Result<Outcome, RequestError> {
         let mut current = {
             let mut hub = self.hub();
-            let known = hub.peers.get_mut(&peer).ok_or_else(|| self.parted(&peer))?;
+            let known = hub.peer(self, peer).ok_or_else(|| self.parted(&peer))?;
             known.current.subscribe()
         };
         let replaced = async {

@@ -42,8 +42,10 @@ pub(crate) use paths::resident_bytes;
 
 /// How often bodies, sensors and invariants are seen to.
 const TICK: Duration = Duration::from_secs(1);
-/// Samples of each device in the record, about.
+/// Samples of each device in the record, about ...
 const SAMPLES: u32 = 400;
+/// ... and of all together.
+const SAMPLES_OF_ALL: u64 = 100_000;
 /// How often a device that could not be started is tried again.
 const START_AGAIN: Duration = Duration::from_secs(5);
 
@@ -177,7 +179,8 @@ impl Director {
         ears.heard.lock().orders = vec![Order::default(); orders.len()];
         let network = Network::new(&sim, &scenario);
         let ticks = u32::try_from(scenario.duration.as_secs()).unwrap_or(u32::MAX);
-        let sample_every = TICK * (ticks / SAMPLES).max(1);
+        let of_all = u64::from(ticks) * scenario.devices.len() as u64 / SAMPLES_OF_ALL;
+        let sample_every = TICK * (ticks / SAMPLES).max(u32::try_from(of_all).unwrap_or(u32::MAX)).max(1);
         let (strikes, struck) = mpsc::channel(scenario.devices.len().max(1));
         let mut director = Self {
             network,

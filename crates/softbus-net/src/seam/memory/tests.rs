@@ -131,13 +131,13 @@ async fn discovery_has_the_manners_of_mdns() {
     let Some(Sighting::Seen { key, addresses, announcement: seen }) = sightings.recv().await else {
         panic!()
     };
-    assert_eq!(seen, announcement);
+    assert_eq!(*seen, announcement);
     assert_eq!(addresses.iter().map(SocketAddr::ip).collect::<Vec<_>>(), b.addresses());
     assert!(timeout(Duration::from_secs(600), sightings.recv()).await.is_err(), "neither itself nor afar");
 
     b.set_addresses(vec!["10.1.1.1".parse().unwrap()]);
     let Some(Sighting::Seen { addresses, .. }) = sightings.recv().await else { panic!() };
-    assert_eq!(addresses, ["10.1.1.1:5".parse().unwrap()]);
+    assert_eq!(*addresses, ["10.1.1.1:5".parse().unwrap()]);
 
     // A crash shows after the TTL, a goodbye at once.
     b.crash();
