@@ -46,23 +46,23 @@ const UNGUARDED: Sabotage = Sabotage::IgnoreEpoch;
 
 #[test]
 fn a_commit_that_is_not_synced_is_found() {
-    is_found(UNSYNCED, 109);
+    is_found(UNSYNCED, 73);
 }
 
 #[test]
 fn a_successor_that_does_not_wait_is_found() {
-    is_found(IMPATIENT, 389);
+    is_found(IMPATIENT, 30);
 }
 
 #[test]
 fn a_receiver_that_ignores_epochs_is_found() {
-    is_found(UNGUARDED, 78);
+    is_found(UNGUARDED, 55);
 }
 
 /// Without them nothing is found where they are.
 #[test]
 fn nothing_is_found_where_nothing_is_planted() {
-    for seed in [110, 390, 79] {
+    for seed in [74, 31, 56] {
         assert_eq!(found(None, seed..seed + 1), None);
     }
 }

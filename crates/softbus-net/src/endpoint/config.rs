@@ -24,8 +24,12 @@ const TRUSTED_SEND_WINDOW: u64 = 16 << 20;
 const STRANGER_STREAMS: u32 = 4;
 /// A connection on which nothing was heard for this long is dead. Presence is decided long before.
 const IDLE_MS: u32 = 30_000;
-/// Nothing heard for this long: ask (a PING, whose acknowledgement is heard).
-const KEEP_ALIVE: Duration = Duration::from_millis(300);
+/// Nothing heard for this long, and for this many thousandths of the time after which the peer is suspect: whoever dialled
+/// asks (a PING, whose acknowledgement is heard).
+const KEEP_ALIVE: (Duration, u32) = (Duration::from_millis(300), 300);
+/// The same for who was dialled: later, as both have heard something last at nearly the same time, and if both asked it
+/// would take twice the packets.
+const KEEP_ALIVE_DIALLED: (Duration, u32) = (Duration::from_millis(450), 450);
 /// Round-trip time assumed before it is measured: neighbours are near.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Handshakes that wait for our accept loop.
@@ -45,7 +49,6 @@ pub(super) fn settings(
     clock: &Arc<dyn Clock>,
     config: &NetConfig,
 ) -> Result<Settings, NetError> {
-    let transport = Arc::new(transport(config));
     let draw = || {
         let mut key = [0; 32];
         entropy.fill(&mut key);
@@ -61,7 +64,7 @@ pub(super) fn settings(
 
     let mut server = quinn::ServerConfig::new(tls.server.clone(), Arc::new(TokenKey(draw())));
     server
-        .transport_config(transport.clone())
+        .transport_config(Arc::new(transport(config, KEEP_ALIVE_DIALLED)))
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES.0)
         .incoming_buffer_size_total(INCOMING_BYTES.1)
@@ -73,7 +76,7 @@ pub(super) fn settings(
     server.validation_token_config(no_tokens);
 
     let mut client = quinn::ClientConfig::new(tls.client.clone());
-    client.transport_config(transport);
+    client.transport_config(Arc::new(transport(config, KEEP_ALIVE)));
     client.token_store(Arc::new(quinn::NoneTokenStore));
     let cid_key = draw();
     let counter = std::sync::atomic::AtomicU64::new(0);
@@ -84,11 +87,11 @@ pub(super) fn settings(
     Ok(Settings { endpoint, server, client })
 }
 
-fn transport(config: &NetConfig) -> quinn::TransportConfig {
+fn transport(config: &NetConfig, (most, permille): (Duration, u32)) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     transport
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()))
-        .keep_alive_interval(Some(KEEP_ALIVE.min(config.suspect_after * 3 / 10)))
+        .keep_alive_interval(Some(most.min(config.suspect_after * permille / 1000)))
         .initial_rtt(INITIAL_RTT)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
