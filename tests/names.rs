@@ -294,7 +294,7 @@ async fn whom_a_task_is_shared_with_may_do_what_was_named_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_place_shows_can_be_run_and_sleep_is_told() {
+async fn sleep_is_told_and_what_place_shows_can_be_run() {
     let home = home();
     // Nobody in his right mind would take it for work.
     let slow = How::loopback().config("[profile]\nrate_permille = 20\n");
@@ -305,6 +305,20 @@ async fn what_place_shows_can_be_run_and_sleep_is_told() {
     let there = Node::start(home.path(), &there_name, able).await;
     here.found().await;
     here.admit(&there).await;
+    until_heard(&here, &there).await;
+
+    // Before there is work: whoever has something to tell it wakes it.
+    let slept = softbus(&there, &["sleep", "--for", "60s"]);
+    assert_eq!(slept.status.code(), Some(0), "{}", stderr(&slept));
+    let seen = |view: &softbus_cli::control::DevicesView| support::presence(view, there.id);
+    here.until("told that it sleeps", |view| {
+        let presence = seen(view);
+        assert_ne!(presence, Some(PresenceView::Offline), "it is not lost");
+        presence == Some(PresenceView::Asleep)
+    })
+    .await;
+    assert_eq!(softbus(&there, &["wake"]).status.code(), Some(0));
+    here.until_online(&there).await;
     until_heard(&here, &there).await;
 
     let needs = ["--needs", "lift", "--needs", "npu:512MiB", "--param", "upto=1000"];
@@ -335,16 +349,4 @@ async fn what_place_shows_can_be_run_and_sleep_is_told() {
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     let said = stderr(&ran);
     assert!(said.contains("asked for by the submitter") && said.contains("only 1 in reach"), "{said}");
-
-    let slept = softbus(&there, &["sleep", "--for", "60s"]);
-    assert_eq!(slept.status.code(), Some(0), "{}", stderr(&slept));
-    let seen = |view: &softbus_cli::control::DevicesView| support::presence(view, there.id);
-    here.until("told that it sleeps", |view| {
-        let presence = seen(view);
-        assert_ne!(presence, Some(PresenceView::Offline), "it is not lost");
-        presence == Some(PresenceView::Asleep)
-    })
-    .await;
-    assert_eq!(softbus(&there, &["wake"]).status.code(), Some(0));
-    here.until_online(&there).await;
 }
