@@ -55,7 +55,7 @@ impl Service for Echo {
                 return;
             }
             if first[0] == b'B' {
-                while let Ok(Some(_)) = channel.recv.read_chunk(usize::MAX, true).await {}
+                while let Ok(Some(_)) = channel.recv.read_chunk(usize::MAX).await {}
                 let _ = channel.send.write_all(b"K").await;
                 let _ = channel.finish_and_wait().await;
                 return;

@@ -155,12 +155,12 @@ impl RecvHalf {
         Err(ReadError::Reset(code))
     }
 
-    /// The next bytes, at most `max` of them; `None` at the end. For `ordered` see [`quinn::RecvStream::read_chunk`].
+    /// The next bytes, at most `max` of them; `None` at the end.
     ///
     /// # Errors
     /// The channel was ended, by the peer or since access to it was taken away, or the connection is lost.
-    pub async fn read_chunk(&mut self, max: usize, ordered: bool) -> Result<Option<quinn::Chunk>, ReadError> {
-        match self.right.during(self.stream.read_chunk(max, ordered)).await {
+    pub async fn read_chunk(&mut self, max: usize) -> Result<Option<quinn::Chunk>, ReadError> {
+        match self.right.during(self.stream.read_chunk(max, true)).await {
             Ok(result) => result,
             Err(code) => self.stopped(code),
         }
@@ -193,7 +193,7 @@ impl RecvHalf {
     /// # Errors
     /// As [`RecvHalf::read_chunk`], or it is longer.
     pub async fn read_to_end(&mut self, max: usize) -> Result<Vec<u8>, ReadToEndError> {
-        match self.right.during(self.stream.read_to_end(max)).await {
+        match self.right.during(read_to_end(&mut self.stream, max)).await {
             Ok(result) => result,
             Err(code) => self.stopped(code).map_err(ReadToEndError::Read),
         }
@@ -220,6 +220,25 @@ impl RecvHalf {
             }
         }
     }
+}
+
+/// Reads all that is left, at most `max` bytes. Not safe to cancel.
+///
+/// In order, as everything here is. quinn's own `read_to_end` reads without order, and that must not follow reads in order
+/// (quinn-proto 0.11.19): of data that came twice and was read once, the second copy is read again as if it were new, and
+/// the count of what was read exceeds what came, which overflows when the stream is dropped.
+pub(crate) async fn read_to_end(
+    stream: &mut quinn::RecvStream,
+    max: usize,
+) -> Result<Vec<u8>, ReadToEndError> {
+    let mut all = Vec::new();
+    while let Some(chunk) = stream.read_chunk(usize::MAX, true).await.map_err(ReadToEndError::Read)? {
+        if chunk.bytes.len() > max - all.len() {
+            return Err(ReadToEndError::TooLong);
+        }
+        all.extend_from_slice(&chunk.bytes);
+    }
+    Ok(all)
 }
 
 impl Drop for RecvHalf {
@@ -262,7 +281,7 @@ impl Source for RecvHalf {
     }
 
     async fn piece(&mut self, max: usize) -> Result<Option<quinn::Chunk>, ReadError> {
-        self.read_chunk(max, true).await
+        self.read_chunk(max).await
     }
 }
 

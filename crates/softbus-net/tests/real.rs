@@ -18,7 +18,7 @@ impl Service for Count {
     fn accept(&self, mut channel: Channel) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut total = 0u64;
-            while let Ok(Some(chunk)) = channel.recv.read_chunk(1 << 20, true).await {
+            while let Ok(Some(chunk)) = channel.recv.read_chunk(1 << 20).await {
                 total += chunk.bytes.len() as u64;
             }
             let _ = channel.send.write_all(&total.to_le_bytes()).await;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Core;
 use super::answers::{Answer, Begin};
 use crate::channel::{Carried, Lease, StrangerPlace, read_bytes, read_message, write_message};
-use crate::halves::{RecvHalf, Right, SendHalf};
+use crate::halves::{RecvHalf, Right, SendHalf, read_to_end};
 use crate::link::ConnKey;
 use crate::router::Handler;
 use crate::{Caller, Channel, NetError, Respond, Standing};
@@ -228,7 +228,7 @@ impl Core {
             // Only an error that it was finished before.
             let _ = send.finish();
             // The requester ends its side when it has everything.
-            recv.read_to_end(0).await.map_err(|_| NetError::Lost("not acknowledged".into()))
+            read_to_end(&mut recv, 0).await.map_err(|_| NetError::Lost("not acknowledged".into()))
         };
         if matches!(timeout(BODY_WAIT, written).await, Ok(Ok(_)))
             && let Some(p) = self.hub().peers.get_mut(&peer)
