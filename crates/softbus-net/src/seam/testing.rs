@@ -143,7 +143,7 @@ pub(crate) fn client(seam: &Seam, bind: &Bind) -> quinn::Endpoint {
 pub(crate) async fn serve(server: &quinn::Endpoint, most: usize) {
     let connection = server.accept().await.unwrap().await.unwrap();
     let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-    let received = recv.read_to_end(most).await.unwrap();
+    let received = crate::halves::read_to_end(&mut recv, most).await.unwrap();
     send.write_all(&received).await.unwrap();
     send.finish().unwrap();
     connection.closed().await;
@@ -156,7 +156,7 @@ pub(crate) async fn dial(client: &quinn::Endpoint, to: SocketAddr, bytes: usize)
     let sent: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
     send.write_all(&sent).await.unwrap();
     send.finish().unwrap();
-    let received = recv.read_to_end(bytes).await.unwrap();
+    let received = crate::halves::read_to_end(&mut recv, bytes).await.unwrap();
     connection.close(0u32.into(), b"done");
     received.iter().zip(&sent).filter(|(a, b)| a == b).count()
 }
