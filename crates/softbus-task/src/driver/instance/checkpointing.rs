@@ -23,19 +23,20 @@ impl Instance {
         if self.storing.is_some() {
             return false;
         }
-        let wanted = {
+        let (damaged, again) = {
             let control = self.control.borrow();
-            (control.damage, control.uncounted) != (self.damage, self.uncounted)
+            (control.damage != self.damage, control.uncounted != self.uncounted)
         };
-        if wanted && self.retry.is_none() {
+        if damaged && self.retry.is_none() {
             return true;
         }
-        if !self.stepped {
+        if !self.stepped && !again {
             return false;
         }
         let interval = match self.retry {
             Some(retry) => retry,
-            None if self.effects_wait => limits::CHECKPOINT_EFFECTS.max(self.cost * 2),
+            // Not at once: until this instance hears of a new right, none that it makes counts.
+            None if self.effects_wait || again => limits::CHECKPOINT_EFFECTS.max(self.cost * 2),
             None => self
                 .inner
                 .config
