@@ -1,7 +1,8 @@
 use core::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use softbus_core::{DeviceId, Profile};
+use softbus_core::{DeviceId, DynamicProfile, Profile, StaticProfile};
 
 /// What a device is to the circle that the work belongs to. Ordered: an owner is trusted with more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -64,13 +65,29 @@ pub struct Reserved {
     pub full: bool,
 }
 
+/// What is known of a candidate. As a [`Profile`], but what it is stays shared with the roster, so that many can be looked
+/// at without being copied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// What it is.
+    pub fixed: Arc<StaticProfile>,
+    /// What it can do right now, if heard.
+    pub now: Option<DynamicProfile>,
+}
+
+impl From<Profile> for Known {
+    fn from(profile: Profile) -> Self {
+        Self { fixed: Arc::new(profile.fixed), now: profile.now }
+    }
+}
+
 /// A device that might take the work, as the deciding device knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
     /// Which device.
     pub id: DeviceId,
     /// Its profile, if known.
-    pub profile: Option<Profile>,
+    pub profile: Option<Known>,
     /// What it is to the circle.
     pub trust: Trust,
     /// Whether it answers. The deciding device itself is online.
@@ -87,7 +104,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// The deciding device itself, as its own owner; its profile is fresh.
-    pub fn local(id: DeviceId, profile: Option<Profile>) -> Self {
+    pub fn local(id: DeviceId, profile: Option<Known>) -> Self {
         Self {
             id,
             profile,
@@ -101,8 +118,8 @@ impl Candidate {
     }
 
     /// Another device that is online, with a fresh profile.
-    pub fn remote(id: DeviceId, profile: Profile, trust: Trust, link: Link) -> Self {
-        Self { trust, reach: Reach::Link(link), ..Self::local(id, Some(profile)) }
+    pub fn remote(id: DeviceId, profile: impl Into<Known>, trust: Trust, link: Link) -> Self {
+        Self { trust, reach: Reach::Link(link), ..Self::local(id, Some(profile.into())) }
     }
 
     /// The name its person gave it, or the end of its id.

@@ -100,70 +100,85 @@ pub enum Refusal {
 /// For the device on which the work already runs, what the work itself takes does not count against it: free
 /// memory, leases, a moment of silence, a charge just above the floor.
 pub fn refusals(work: &Work, candidate: &Candidate, weights: &Weights, wishes: &Preferences) -> Vec<Refusal> {
-    let mut found = Vec::new();
+    let mut listed = Vec::new();
+    sift(work, candidate, weights, wishes, &mut |refusal| listed.push(refusal()));
+    listed
+}
+
+/// Whether there is no reason why `candidate` cannot take `work`.
+pub(crate) fn is_able(work: &Work, candidate: &Candidate, weights: &Weights, wishes: &Preferences) -> bool {
+    let mut able = true;
+    sift(work, candidate, weights, wishes, &mut |_| able = false);
+    able
+}
+
+/// Hears of each reason, which is made for who wants to know it.
+type Found<'a> = &'a mut dyn FnMut(&dyn Fn() -> Refusal);
+
+fn sift(work: &Work, candidate: &Candidate, weights: &Weights, wishes: &Preferences, found: Found<'_>) {
     let runs_here = work.runs_on(&candidate.id).is_some();
     let home = is_home(work, candidate);
 
     let named = wishes.only.is_empty() || wishes.only.contains(&candidate.id);
     if !named || wishes.never.contains(&candidate.id) {
-        found.push(Refusal::Excluded);
+        found(&|| Refusal::Excluded);
     }
-    trust(work, candidate, home, &mut found);
+    trust(work, candidate, home, found);
     match candidate.presence {
         Presence::Online => {}
         Presence::Suspect if runs_here => {}
-        presence => found.push(Refusal::Absent { presence }),
+        presence => found(&|| Refusal::Absent { presence }),
     }
     if candidate.draining {
-        found.push(Refusal::Draining);
+        found(&|| Refusal::Draining);
     }
     let Some(profile) = &candidate.profile else {
-        found.push(Refusal::NoProfile);
-        return found;
+        found(&|| Refusal::NoProfile);
+        return;
     };
     let fixed = &profile.fixed;
 
     for missing in work.needs.capabilities.iter().filter(|c| !fixed.capabilities.contains(c)) {
-        found.push(Refusal::Capability { missing: missing.clone() });
+        found(&|| Refusal::Capability { missing: missing.clone() });
     }
     for need in &work.needs.accelerators {
-        accelerator(need, &fixed.accelerators, fixed.memory_bytes, &mut found);
+        accelerator(need, &fixed.accelerators, fixed.memory_bytes, found);
     }
     for missing in &work.needs.services {
         if !fixed.services.iter().any(|offer| offer.service == *missing) {
-            found.push(Refusal::Service { missing: missing.clone() });
+            found(&|| Refusal::Service { missing: missing.clone() });
         }
     }
     if let Some(missing) = &work.needs.task_type
         && !fixed.task_types.contains(missing)
     {
-        found.push(Refusal::TaskType { missing: missing.clone() });
+        found(&|| Refusal::TaskType { missing: missing.clone() });
     }
     if let Reach::Link(link) = candidate.reach
         && link.rate_bytes_per_s > 0
         && link.rate_bytes_per_s < work.min_rate_bytes_per_s
     {
-        found.push(Refusal::Slow { has: link.rate_bytes_per_s, needs: work.min_rate_bytes_per_s });
+        found(&|| Refusal::Slow { has: link.rate_bytes_per_s, needs: work.min_rate_bytes_per_s });
     }
     if candidate.reserved.full && !runs_here {
-        found.push(Refusal::LeasesFull { jobs: candidate.reserved.jobs });
+        found(&|| Refusal::LeasesFull { jobs: candidate.reserved.jobs });
     }
 
     let Some(now) = &profile.now else {
-        found.push(Refusal::NoProfile);
-        return found;
+        found(&|| Refusal::NoProfile);
+        return;
     };
     if candidate.age_us > weights.stale_after_us && candidate.reach != Reach::Local {
-        found.push(Refusal::Stale { age_us: candidate.age_us, limit_us: weights.stale_after_us });
-        return found;
+        found(&|| Refusal::Stale { age_us: candidate.age_us, limit_us: weights.stale_after_us });
+        return;
     }
     if now.rate_ops_per_s == 0 || fixed.cores == 0 {
-        found.push(Refusal::NoSpeed);
+        found(&|| Refusal::NoSpeed);
     }
     let unreserved = now.memory_free_bytes.saturating_sub(candidate.reserved.memory_bytes);
     let memory = if runs_here { fixed.memory_bytes } else { unreserved.min(fixed.memory_bytes) };
     if memory < work.memory_bytes {
-        found.push(Refusal::Memory { needs: work.memory_bytes, has: memory });
+        found(&|| Refusal::Memory { needs: work.memory_bytes, has: memory });
     }
     // The floor is the device's word about work of others; what its own person gave it, it does. Work that is
     // not yet there needs a little more than the floor, so that it is not sent on as soon as it arrives.
@@ -174,13 +189,12 @@ pub fn refusals(work: &Work, candidate: &Candidate, weights: &Weights, wishes: &
         let margin = if runs_here { 0 } else { weights.battery_margin_permille };
         let needs = fixed.battery_floor_permille.saturating_add(margin).min(1000);
         if has < needs {
-            found.push(Refusal::Battery { has, needs });
+            found(&|| Refusal::Battery { has, needs });
         }
     }
     if now.thermal == Thermal::Critical {
-        found.push(Refusal::Thermal);
+        found(&|| Refusal::Thermal);
     }
-    found
 }
 
 /// Whether the work was given on this device.
@@ -188,7 +202,7 @@ pub(crate) fn is_home(work: &Work, candidate: &Candidate) -> bool {
     work.home.map_or(candidate.reach == Reach::Local, |home| home == candidate.id)
 }
 
-fn trust(work: &Work, candidate: &Candidate, home: bool, found: &mut Vec<Refusal>) {
+fn trust(work: &Work, candidate: &Candidate, home: bool, found: Found<'_>) {
     if home {
         return; // The data is there already.
     }
@@ -196,20 +210,20 @@ fn trust(work: &Work, candidate: &Candidate, home: bool, found: &mut Vec<Refusal
         Privacy::Owners => Trust::Owner,
         Privacy::Circle => Trust::Member,
         Privacy::Anyone => Trust::Guest,
-        Privacy::Device => return found.push(Refusal::NotHome { privacy: work.privacy }),
+        Privacy::Device => return found(&|| Refusal::NotHome { privacy: work.privacy }),
     };
     if !work.may_be_foreign {
-        found.push(Refusal::NotHome { privacy: work.privacy });
+        found(&|| Refusal::NotHome { privacy: work.privacy });
     }
     if candidate.trust < needs {
-        found.push(Refusal::Trust { needs, has: candidate.trust, privacy: work.privacy });
+        found(&|| Refusal::Trust { needs, has: candidate.trust, privacy: work.privacy });
     }
 }
 
-fn accelerator(need: &AcceleratorNeed, present: &[Accelerator], shared_bytes: u64, found: &mut Vec<Refusal>) {
+fn accelerator(need: &AcceleratorNeed, present: &[Accelerator], shared_bytes: u64, found: Found<'_>) {
     let memory = |a: &Accelerator| if a.memory_bytes == 0 { shared_bytes } else { a.memory_bytes };
     let has = present.iter().filter(|a| a.kind == need.kind).map(memory).max();
     if has.is_none_or(|bytes| bytes < need.memory_bytes) {
-        found.push(Refusal::Accelerator { kind: need.kind, needs: need.memory_bytes, has });
+        found(&|| Refusal::Accelerator { kind: need.kind, needs: need.memory_bytes, has });
     }
 }

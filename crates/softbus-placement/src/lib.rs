@@ -29,12 +29,12 @@ mod show;
 mod weights;
 mod work;
 
-pub use candidate::{Candidate, Link, Presence, Reach, Reserved, Trust};
+pub use candidate::{Candidate, Known, Link, Presence, Reach, Reserved, Trust};
 pub use cost::{Terms, predict};
 pub use explain::{Because, Explanation, Held, Row, Verdict};
 pub use filter::{Refusal, refusals};
 pub use lease::{Grant, Lease, LeaseError, LeaseId, LeaseLimits, LeaseRequest, Leases};
-pub use place::{Action, Decision, place};
+pub use place::{Action, Decision, place, rank};
 pub use softbus_core::AcceleratorNeed;
 pub use weights::{Preferences, Weights};
 pub use work::{Needs, Running, Work};

@@ -1,9 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::DeviceId;
 
 use crate::explain::because;
+use crate::filter::is_able;
 use crate::{
     Candidate, Explanation, Held, Link, Preferences, Reach, Refusal, Row, Terms, Verdict, Weights, Work,
     predict, refusals,
@@ -54,42 +55,98 @@ pub struct Decision {
 /// `weights` and the task has been where it is for `least_stay_us`.
 pub fn place(work: &Work, candidates: &[Candidate], weights: &Weights, wishes: &Preferences) -> Decision {
     let links = home_link(work, candidates);
-    let mut seen = BTreeSet::new();
-    let mut able: BTreeMap<DeviceId, (&Candidate, Terms)> = BTreeMap::new();
-    let mut unable: BTreeMap<DeviceId, (&Candidate, Vec<Refusal>)> = BTreeMap::new();
-    for candidate in candidates.iter().filter(|candidate| seen.insert(candidate.id)) {
+    let mut able = Vec::new();
+    let mut unable = Vec::new();
+    for candidate in distinct(candidates) {
         let reasons = refusals(work, candidate, weights, wishes);
         if reasons.is_empty() {
-            let beyond = links.filter(|_| work.home != Some(candidate.id));
-            able.insert(
-                candidate.id,
-                (candidate, predict(work, candidate, beyond.as_ref(), weights, wishes)),
-            );
+            able.push(Able::of(work, candidate, links.as_ref(), weights, wishes));
         } else {
-            unable.insert(candidate.id, (candidate, reasons));
+            unable.push((candidate, reasons));
         }
     }
+    let choice = Choice::of(work, &mut able, weights);
+    let rows = rows(work, choice.chosen, &able, unable, weights);
+    let explanation = Explanation { action: choice.action, held: choice.held, rows };
+    Decision { chosen: choice.chosen, action: choice.action, explanation }
+}
 
-    let runs_on = work.running.map(|running| running.on);
-    let best = able
-        .iter()
-        .min_by_key(|(id, (_, terms))| (terms.total_us(), Some(**id) != runs_on, **id))
-        .map(|(id, (_, terms))| (*id, *terms));
-    let stays = runs_on.and_then(|on| able.get(&on).map(|(_, terms)| (on, *terms)));
+/// What [`place`] would decide, without its reasons: what to do, and the devices that can take the work, the chosen one
+/// first, then by what it would take there. Costs a fraction of it where there are many candidates.
+pub fn rank(
+    work: &Work,
+    candidates: &[Candidate],
+    weights: &Weights,
+    wishes: &Preferences,
+) -> (Action, Vec<DeviceId>) {
+    let links = home_link(work, candidates);
+    let fit = distinct(candidates).filter(|candidate| is_able(work, candidate, weights, wishes));
+    let mut able: Vec<_> =
+        fit.map(|candidate| Able::of(work, candidate, links.as_ref(), weights, wishes)).collect();
+    let choice = Choice::of(work, &mut able, weights);
+    (choice.action, able.iter().map(|able| able.candidate.id).collect())
+}
 
-    let held = match (best, stays) {
-        (Some(best), Some(stays)) => hold(work, best, stays, weights),
-        _ => None,
-    };
-    let chosen = if held.is_some() { runs_on } else { best.map(|(id, _)| id) };
-    let action = match (chosen, runs_on) {
-        (None, _) => Action::Nowhere,
-        (Some(on), None) => Action::Start { on },
-        (Some(on), Some(now)) if on == now => Action::Stay { on },
-        (Some(to), Some(from)) => Action::Move { from, to },
-    };
-    let rows = rows(work, chosen, &able, unable, weights);
-    Decision { chosen, action, explanation: Explanation { action, held, rows } }
+/// The first entry of each id.
+fn distinct(candidates: &[Candidate]) -> impl Iterator<Item = &Candidate> {
+    // A roster lists by id.
+    let ascending = candidates.is_sorted_by(|a, b| a.id < b.id);
+    let mut seen = BTreeSet::new();
+    candidates.iter().filter(move |candidate| ascending || seen.insert(candidate.id))
+}
+
+/// A candidate that can take the work, and what it would take there.
+struct Able<'a> {
+    candidate: &'a Candidate,
+    terms: Terms,
+    total_us: u64,
+}
+
+impl<'a> Able<'a> {
+    fn of(
+        work: &Work,
+        candidate: &'a Candidate,
+        home: Option<&Link>,
+        weights: &Weights,
+        wishes: &Preferences,
+    ) -> Self {
+        let beyond = home.filter(|_| work.home != Some(candidate.id));
+        let terms = predict(work, candidate, beyond, weights, wishes);
+        Self { candidate, terms, total_us: terms.total_us() }
+    }
+}
+
+struct Choice {
+    chosen: Option<DeviceId>,
+    action: Action,
+    held: Option<Held>,
+}
+
+impl Choice {
+    /// Chooses, and orders those that can: the chosen one first, then by their total, then by id.
+    fn of(work: &Work, able: &mut [Able<'_>], weights: &Weights) -> Self {
+        let runs_on = work.running.map(|running| running.on);
+        let best = able
+            .iter()
+            .min_by_key(|able| (able.total_us, Some(able.candidate.id) != runs_on, able.candidate.id))
+            .map(|able| (able.candidate.id, able.terms));
+        let stays = runs_on.and_then(|on| able.iter().find(|able| able.candidate.id == on));
+        let stays = stays.map(|able| (able.candidate.id, able.terms));
+
+        let held = match (best, stays) {
+            (Some(best), Some(stays)) => hold(work, best, stays, weights),
+            _ => None,
+        };
+        let chosen = if held.is_some() { runs_on } else { best.map(|(id, _)| id) };
+        let action = match (chosen, runs_on) {
+            (None, _) => Action::Nowhere,
+            (Some(on), None) => Action::Start { on },
+            (Some(on), Some(now)) if on == now => Action::Stay { on },
+            (Some(to), Some(from)) => Action::Move { from, to },
+        };
+        able.sort_by_key(|able| (Some(able.candidate.id) != chosen, able.total_us, able.candidate.id));
+        Self { chosen, action, held }
+    }
 }
 
 /// The link to the device where results are wanted, unless that is us.
@@ -118,30 +175,30 @@ fn hold(work: &Work, best: (DeviceId, Terms), stays: (DeviceId, Terms), weights:
     (stayed_us < least_us).then_some(Held::JustMoved { better: best.0, gain_us, stayed_us, least_us })
 }
 
+/// One row for each candidate; `able` are in order.
 fn rows(
     work: &Work,
     chosen: Option<DeviceId>,
-    able: &BTreeMap<DeviceId, (&Candidate, Terms)>,
-    unable: BTreeMap<DeviceId, (&Candidate, Vec<Refusal>)>,
+    able: &[Able<'_>],
+    mut unable: Vec<(&Candidate, Vec<Refusal>)>,
     weights: &Weights,
 ) -> Vec<Row> {
-    let winner = chosen.and_then(|id| able.get(&id));
-    let mut ranked: Vec<_> = able.iter().collect();
-    ranked.sort_by_key(|(id, (_, terms))| (Some(**id) != chosen, terms.total_us(), **id));
+    let winner = able.first().filter(|first| Some(first.candidate.id) == chosen);
     let mut rows = Vec::with_capacity(able.len() + unable.len());
-    for (id, (candidate, terms)) in ranked {
+    for Able { candidate, terms, total_us } in able {
         let verdict = match winner {
-            Some((_, won)) if Some(*id) != chosen => Verdict::Lost {
-                by_us: difference(terms.total_us(), won.total_us()),
-                because: winner
-                    .and_then(|(best, won)| because(work, (best, won), (candidate, terms), weights)),
+            Some(won) if Some(candidate.id) != chosen => Verdict::Lost {
+                by_us: difference(*total_us, won.total_us),
+                because: because(work, (won.candidate, &won.terms), (candidate, terms), weights),
             },
             _ => Verdict::Chosen,
         };
-        rows.push(Row { id: *id, name: candidate.name(), verdict, terms: Some(*terms) });
+        rows.push(Row { id: candidate.id, name: candidate.name(), verdict, terms: Some(*terms) });
     }
-    for (id, (candidate, reasons)) in unable {
-        rows.push(Row { id, name: candidate.name(), verdict: Verdict::Refused(reasons), terms: None });
+    unable.sort_by_key(|(candidate, _)| candidate.id);
+    for (candidate, reasons) in unable {
+        let verdict = Verdict::Refused(reasons);
+        rows.push(Row { id: candidate.id, name: candidate.name(), verdict, terms: None });
     }
     rows
 }

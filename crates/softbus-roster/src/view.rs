@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softbus_core::{DeviceId, DynamicProfile, Profile, StaticProfile};
+use softbus_core::{DeviceId, DynamicProfile, StaticProfile};
 use softbus_net::{LinkInfo, Presence};
 use softbus_trust::Role;
 use tokio::time::Instant;
@@ -79,12 +79,6 @@ impl RosterEntry {
     /// The name its person gave it, once heard.
     pub fn name(&self) -> Option<&str> {
         self.profile.as_ref().map(|profile| profile.name.as_str())
-    }
-
-    /// Both profiles together, once the static one is heard.
-    pub fn whole(&self) -> Option<Profile> {
-        let fixed = StaticProfile::clone(self.profile.as_ref()?);
-        Some(Profile { fixed, now: self.now.as_ref().map(|now| now.profile.clone()) })
     }
 
     /// Round-trip time to it over our link, `None` without one that is up.

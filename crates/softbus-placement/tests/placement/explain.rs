@@ -2,7 +2,7 @@ use softbus_placement::{
     Because, Candidate, Link, Preferences, Reach, Running, Trust, Verdict, Weights, Work, place,
 };
 
-use crate::home::{id, now, profile};
+use crate::home::{fixed, id, now, profile};
 
 /// The phone decides; a TV, a car and a sensor are near.
 fn demo_home() -> Vec<Candidate> {
@@ -51,7 +51,7 @@ fn devices_of_one_name_are_told_apart() {
     let mut home = demo_home();
     let names = ["box", "Box", "car", ""];
     for (candidate, name) in home.iter_mut().zip(names) {
-        candidate.profile.as_mut().unwrap().fixed.name = name.into();
+        fixed(candidate).name = name.into();
     }
     let text = place(&work(), &home, &Weights::default(), &Preferences::default()).explanation.to_string();
     let [first, second, _, fourth] = [1, 2, 3, 4].map(|n| id(n).short());
@@ -110,7 +110,7 @@ fn the_largest_difference_is_named() {
     assert_eq!(
         because(&|c, w| {
             w.parallelism = 4;
-            c.profile.as_mut().unwrap().fixed.cores = 2;
+            fixed(c).cores = 2;
         }),
         Because::FewerCores
     );

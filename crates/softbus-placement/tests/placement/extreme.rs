@@ -46,7 +46,7 @@ prop_compose! {
         let link = Link { rtt_us, rate_bytes_per_s, loss_permille };
         Candidate {
             id: id(n),
-            profile,
+            profile: profile.map(Into::into),
             trust: Trust::Owner,
             presence: Presence::Online,
             age_us,

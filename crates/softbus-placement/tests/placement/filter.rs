@@ -7,10 +7,10 @@ use softbus_core::{
 };
 use softbus_placement::{
     AcceleratorNeed, Candidate, Link, Needs, Preferences, Presence, Reach, Refusal, Running, Trust, Verdict,
-    Weights, Work, place, refusals,
+    Weights, Work, place, rank, refusals,
 };
 
-use crate::home::{Rng, id, now, profile, random_home, random_work};
+use crate::home::{Rng, fixed, id, now, profile, random_home, random_work};
 
 /// A random home and work that asks for more than computing, and a person with wishes.
 fn demanding(rng: &mut Rng) -> (Vec<Candidate>, Work, Preferences) {
@@ -21,8 +21,10 @@ fn demanding(rng: &mut Rng) -> (Vec<Candidate>, Work, Preferences) {
     let types = ["picture/1", "picture/2"];
     for candidate in &mut home {
         candidate.reserved.memory_bytes = if rng.one_in(4) { rng.magnitude(1e6, 1e9) } else { 0 };
-        let Some(profile) = &mut candidate.profile else { continue };
-        let fixed = &mut profile.fixed;
+        if candidate.profile.is_none() {
+            continue;
+        }
+        let fixed = fixed(candidate);
         fixed.capabilities = capabilities.iter().filter(|_| !rng.one_in(5)).cloned().collect();
         fixed.services = (services.iter().filter(|_| !rng.one_in(5)))
             .map(|service| ServiceOffer { service: service.clone() })
@@ -39,9 +41,9 @@ fn demanding(rng: &mut Rng) -> (Vec<Candidate>, Work, Preferences) {
             }
         }
         if rng.one_in(20) {
-            profile.now = None;
+            candidate.profile.as_mut().unwrap().now = None;
         } else if rng.one_in(20) {
-            profile.now.as_mut().unwrap().rate_ops_per_s = 0;
+            now(candidate).rate_ops_per_s = 0;
         }
     }
     let needs = &mut work.needs;
@@ -129,6 +131,28 @@ proptest! {
             prop_assert!(allowed || decision.chosen != Some(candidate.id));
         }
         prop_assert_eq!(decision.chosen.is_some(), home.iter().any(|c| may(&work, c, &weights, &wishes)));
+    }
+
+    /// For starting work and for running work, for lists in any order and with an entry that is there twice.
+    #[test]
+    fn the_ranking_without_reasons_is_that_with_them(seed: u64) {
+        let rng = &mut Rng(seed);
+        let weights = Weights::default();
+        let (mut home, mut work, wishes) = demanding(rng);
+        if rng.one_in(2) {
+            let on = home[rng.between(0, home.len() as u64 - 1) as usize].id;
+            work.running = Some(Running::counted(on, rng.magnitude(1e5, 1e8), work.ops));
+        }
+        if rng.one_in(2) {
+            home.reverse();
+            let again = random_home(rng).remove(0);
+            home.push(again);
+        }
+        let decision = place(&work, &home, &weights, &wishes);
+        let rows = decision.explanation.rows.iter();
+        let able: Vec<_> =
+            rows.filter(|row| !matches!(row.verdict, Verdict::Refused(_))).map(|row| row.id).collect();
+        prop_assert_eq!(rank(&work, &home, &weights, &wishes), (decision.action, able));
     }
 }
 
@@ -254,13 +278,12 @@ fn what_work_needs_is_asked_for_by_name() {
     let kind = AcceleratorKind::Gpu;
     assert_eq!(why(&with_gpu, &tv()), [Refusal::Accelerator { kind, needs: 1 << 30, has: None }]);
     let mut with_small = tv();
-    with_small.profile.as_mut().unwrap().fixed.accelerators =
-        vec![Accelerator { kind, name: "x".into(), memory_bytes: 1 << 29 }];
+    fixed(&mut with_small).accelerators = vec![Accelerator { kind, name: "x".into(), memory_bytes: 1 << 29 }];
     assert_eq!(
         why(&with_gpu, &with_small),
         [Refusal::Accelerator { kind, needs: 1 << 30, has: Some(1 << 29) }]
     );
-    with_small.profile.as_mut().unwrap().fixed.accelerators[0].memory_bytes = 0; // shares the device's
+    fixed(&mut with_small).accelerators[0].memory_bytes = 0; // shares the device's
     assert_eq!(why(&with_gpu, &with_small), []);
     let slow = Work { min_rate_bytes_per_s: 1000, ..Work::default() };
     let mut far = tv();

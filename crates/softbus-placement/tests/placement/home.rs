@@ -1,5 +1,7 @@
 //! Random homes full of devices.
 
+use std::sync::Arc;
+
 use softbus_core::{
     DeviceId, DeviceKind, DynamicProfile, Latency, PowerSource, Privacy, Profile, StaticProfile, Thermal,
     WallMs,
@@ -80,6 +82,10 @@ pub fn now(candidate: &mut Candidate) -> &mut DynamicProfile {
     candidate.profile.as_mut().unwrap().now.as_mut().unwrap()
 }
 
+pub fn fixed(candidate: &mut Candidate) -> &mut StaticProfile {
+    Arc::make_mut(&mut candidate.profile.as_mut().unwrap().fixed)
+}
+
 /// A home as they are: device 1 decides; some devices cannot.
 pub fn random_home(rng: &mut Rng) -> Vec<Candidate> {
     let count = rng.between(2, 8) as u8;
@@ -124,7 +130,7 @@ pub fn random_home(rng: &mut Rng) -> Vec<Candidate> {
                 reserved: Reserved { full: rng.one_in(20), ..Reserved::default() },
                 draining: rng.one_in(20),
                 id: id(n),
-                profile: (!rng.one_in(20)).then_some(profile),
+                profile: (!rng.one_in(20)).then_some(profile.into()),
             }
         })
         .collect()

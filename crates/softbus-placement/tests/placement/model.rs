@@ -7,7 +7,7 @@ use softbus_placement::{
     predict, refusals,
 };
 
-use crate::home::{Rng, id, now, profile, random_home, random_work};
+use crate::home::{Rng, fixed, id, now, profile, random_home, random_work};
 
 /// Seconds until the result of `work` (given on the deciding device) is back, if all that is said of the
 /// candidate is true.
@@ -108,7 +108,7 @@ fn regret(cases: usize, alike: bool, mut error: impl FnMut(&mut Rng) -> f64) -> 
     while regrets.len() < cases {
         let (mut home, work) = (random_home(rng), random_work(rng));
         for candidate in home.iter_mut().filter(|c| alike && c.profile.is_some()) {
-            candidate.profile.as_mut().unwrap().fixed.cores = 4;
+            fixed(candidate).cores = 4;
             *now(candidate) = DynamicProfile {
                 rate_ops_per_s: rng.between(700_000_000, 1_400_000_000),
                 memory_free_bytes: u64::MAX,
@@ -194,7 +194,7 @@ fn batch_regret(cases: u64, with_leases: bool) -> f64 {
             .map(|n| {
                 let cores = [1, 1, 2, 4][rng.between(0, 3) as usize];
                 let profile = profile(id(n), "d", cores, rng.magnitude(5e8, 4e9), 1 << 33);
-                Candidate { reach: Reach::Local, ..Candidate::local(id(n), Some(profile)) }
+                Candidate { reach: Reach::Local, ..Candidate::local(id(n), Some(profile.into())) }
             })
             .collect();
         let works: Vec<Work> = (0..4)
@@ -266,12 +266,12 @@ fn each_term_does_what_it_says() {
 
     // A device that is full to the brim with one task on its only core: half speed while both last.
     let mut shared = tv.clone();
-    shared.profile.as_mut().unwrap().fixed.cores = 1;
+    fixed(&mut shared).cores = 1;
     now(&mut shared).running_tasks = 1;
     now(&mut shared).queued_ops = 3_000_000_000;
     assert_eq!(terms(&work, &shared).queue_us, 3_000_000);
     // The same on four cores is no matter.
-    shared.profile.as_mut().unwrap().fixed.cores = 4;
+    fixed(&mut shared).cores = 4;
     assert_eq!(terms(&work, &shared).queue_us, 0);
 
     // What holds the input already needs none.

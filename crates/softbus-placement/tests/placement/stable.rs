@@ -86,7 +86,7 @@ fn wild_noise_moves_a_task_no_faster_than_the_least_stay() {
 fn pair(slow: u64, fast: u64) -> [Candidate; 2] {
     let link = Link { rtt_us: 1_000, rate_bytes_per_s: 100_000_000, loss_permille: 0 };
     [
-        Candidate::local(id(1), Some(profile(id(1), "car", 4, slow, 1 << 33))),
+        Candidate::local(id(1), Some(profile(id(1), "car", 4, slow, 1 << 33).into())),
         Candidate::remote(id(2), profile(id(2), "tv", 4, fast, 1 << 33), Trust::Member, link),
     ]
 }

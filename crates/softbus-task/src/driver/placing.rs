@@ -7,8 +7,8 @@ use softbus_core::wire::task_control::TaskSpec;
 use softbus_core::{CircleId, DeviceId, TaskId};
 use softbus_net::Presence;
 use softbus_placement::{
-    Candidate, Decision, LeaseId, Link, Needs, Preferences, Reach, Reserved, Running, Trust, Verdict, Work,
-    place,
+    Action, Candidate, Decision, Known, LeaseId, Link, Needs, Preferences, Reach, Reserved, Running, Trust,
+    Verdict, Work, place, rank,
 };
 use softbus_roster::{RosterEntry, RosterView};
 use softbus_trust::Role;
@@ -83,7 +83,7 @@ pub fn candidate(
     };
     Candidate {
         id: entry.id,
-        profile: entry.whole(),
+        profile: known(entry),
         trust: match role {
             Some(Role::Owner) => Trust::Owner,
             Some(Role::Member) => Trust::Member,
@@ -95,6 +95,12 @@ pub fn candidate(
         reserved,
         draining,
     }
+}
+
+/// What a roster knows of a device, once its static profile is heard.
+fn known(entry: &RosterEntry) -> Option<Known> {
+    let fixed = entry.profile.clone()?;
+    Some(Known { fixed, now: entry.now.as_ref().map(|now| now.profile.clone()) })
 }
 
 fn presence(presence: Presence) -> softbus_placement::Presence {
@@ -145,9 +151,23 @@ pub(crate) fn running(mut work: Work, on: DeviceId, stayed: Duration) -> Work {
 
 /// Asks placement.
 pub(crate) fn decide(inner: &Inner, spec: &TaskSpec, work: &Work, candidates: &[Candidate]) -> Decision {
+    place(work, candidates, &inner.config.weights, &wishes(inner, spec))
+}
+
+/// As [`decide`], without the reasons: what to do, and who can take it, best first.
+pub(crate) fn ranked(
+    inner: &Inner,
+    spec: &TaskSpec,
+    work: &Work,
+    candidates: &[Candidate],
+) -> (Action, Vec<DeviceId>) {
+    rank(work, candidates, &inner.config.weights, &wishes(inner, spec))
+}
+
+fn wishes(inner: &Inner, spec: &TaskSpec) -> Preferences {
     let mut wishes = Preferences { only: spec.only.clone(), ..inner.config.wishes.clone() };
     wishes.never.extend(&spec.never);
-    place(work, candidates, &inner.config.weights, &wishes)
+    wishes
 }
 
 /// What is left to do of `ops` estimated operations, of the reference kernel; a guess if there is no estimate.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Actor, Input};
+use crate::driver::access::OpenGrant;
 use crate::driver::placing;
 use crate::driver::promises::{Answer, Room};
 use crate::driver::shared::Leaving;
@@ -209,7 +210,7 @@ impl Actor {
         }
     }
 
-    fn work(&self, grant: &crate::driver::access::OpenGrant) -> softbus_placement::Work {
+    fn work(&self, grant: &OpenGrant) -> softbus_placement::Work {
         let spec = &grant.grant.spec;
         let left = placing::left_ops(spec.ops, self.ops_done, self.progress_permille());
         let held = self.machine.decree().holders.clone();
@@ -217,22 +218,33 @@ impl Actor {
         placing::work(grant, &self.label(), left, state, held)
     }
 
-    pub(super) fn decide(
+    pub(super) fn decide(&self, grant: &OpenGrant, here: bool) -> softbus_placement::Decision {
+        let (work, candidates) = self.question(grant, here);
+        placing::decide(&self.inner, &grant.grant.spec, &work, &candidates)
+    }
+
+    /// As [`Self::decide`], without the reasons: it is asked at each change of the roster.
+    pub(super) fn ranked(&self, grant: &OpenGrant, here: bool) -> (softbus_placement::Action, Vec<DeviceId>) {
+        let (work, candidates) = self.question(grant, here);
+        placing::ranked(&self.inner, &grant.grant.spec, &work, &candidates)
+    }
+
+    /// What placement is asked. `here`: the work runs on this device.
+    fn question(
         &self,
-        grant: &crate::driver::access::OpenGrant,
+        grant: &OpenGrant,
         here: bool,
-    ) -> softbus_placement::Decision {
+    ) -> (softbus_placement::Work, Vec<softbus_placement::Candidate>) {
         let mut work = self.work(grant);
         if here {
             work = placing::running(work, self.inner.me, self.since.elapsed());
         }
         let view = self.roster.borrow().clone();
-        let candidates = placing::candidates(&self.inner, &view, self.shared.task, grant.circle());
-        placing::decide(&self.inner, &grant.grant.spec, &work, &candidates)
+        (work, placing::candidates(&self.inner, &view, self.shared.task, grant.circle()))
     }
 
     /// Moves the task if another device is so much better that it is worth it.
-    pub(super) fn rebalance(&mut self, grant: &crate::driver::access::OpenGrant) {
+    pub(super) fn rebalance(&mut self, grant: &OpenGrant) {
         let free = self.inner.config.rebalance
             && !grant.grant.spec.stay
             && !self.asking
@@ -243,10 +255,9 @@ impl Actor {
         if !free {
             return;
         }
-        let decision = self.decide(grant, true);
-        if let softbus_placement::Action::Move { to, .. } = decision.action {
+        if let (softbus_placement::Action::Move { to, .. }, _) = self.ranked(grant, true) {
             tracing::info!(task = %self.shared.task, to = %to.short(), "another device is better");
-            let reason = MoveReason::Bus(decision.explanation.to_string());
+            let reason = MoveReason::Bus(self.decide(grant, true).explanation.to_string());
             self.consider(Wish::new(Some(to), reason, None, None));
         }
     }

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::retention::End;
 use super::{Actor, Done, Input, is_present};
 use crate::driver::follow::{self, Heard};
-use crate::driver::placing;
 use crate::driver::warm::Warm;
 use crate::epoch::{Command, Event, Status, Trace};
 use crate::native::Effect;
@@ -91,7 +90,7 @@ impl Actor {
         let Some(grant) = self.shared.grant() else { return };
         let over = self.machine.decree().outcome != Outcome::Run;
         if !over {
-            let preference = placing::able(&self.decide(&grant, false));
+            let (_, preference) = self.ranked(&grant, false);
             if preference != self.preference {
                 self.preference.clone_from(&preference);
                 self.feed(Event::Preference { devices: preference });
