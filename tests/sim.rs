@@ -103,6 +103,25 @@ fn equal_seeds_give_equal_runs_in_two_processes() {
     assert_eq!(one["summary"]["tasks"]["done"], 1, "{}", one["summary"]);
 }
 
+/// As above, with cuts, crashes in the midst of writing, torn disks, drift and moves, and with packets that are only framed.
+#[test]
+fn equal_seeds_meet_equal_faults_in_two_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let framed = std::fs::read_to_string(simulation("commute.toml")).unwrap();
+    std::fs::write(dir.path().join("framed.toml"), format!("crypto = \"null\"\n{framed}")).unwrap();
+    let (handover, framed) = (simulation("handover.toml"), dir.path().join("framed.toml"));
+    for (scenario, until) in [(handover, "44s"), (framed, "30s")] {
+        let run = |seed: &str| {
+            let args = ["run", scenario.to_str().unwrap(), "--seed", seed, "--until", until, "--json"];
+            comparable(json(&sim(dir.path(), &args)))
+        };
+        let one = run("3");
+        assert_eq!(one, run("3"), "{scenario:?}");
+        assert_ne!(one["trace_hash"], run("4")["trace_hash"], "{scenario:?}");
+        assert!(one["traffic"].as_array().unwrap().len() > 10, "{scenario:?}");
+    }
+}
+
 #[test]
 fn a_run_is_told_to_people_and_written_for_browsers_and_programs() {
     let dir = tempfile::tempdir().unwrap();

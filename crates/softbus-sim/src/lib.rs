@@ -5,6 +5,7 @@ mod check;
 mod device;
 mod error;
 pub mod key_lines;
+mod lasting;
 mod noticed;
 pub mod pcap;
 pub mod record;

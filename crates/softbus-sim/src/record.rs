@@ -308,7 +308,7 @@ pub struct Summary {
     pub paths: BTreeMap<String, u64>,
     /// Real seconds it took. Not part of what is equal for equal seeds.
     pub real_s: f64,
-    /// Resident memory at the end, in bytes. Not part of it either.
+    /// Most memory that was resident, in bytes, of all that this process has done. Not part of it either.
     pub memory_bytes: u64,
 }
 

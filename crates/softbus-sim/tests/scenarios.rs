@@ -1,4 +1,4 @@
-//! Shipped scenarios run in full here, and keep all invariants; the others are run in a short form by `.ci/run`.
+//! Two of the shipped scenarios run in full here, and keep all invariants; `.ci/run` runs all in a short form.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;

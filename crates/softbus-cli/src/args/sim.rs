@@ -28,8 +28,8 @@ pub struct SimRunArgs {
     /// many devices. No invariants are checked; simulations/README.md says what is left out
     #[arg(long, conflicts_with_all = ["trace", "pcap"])]
     pub reduced: bool,
-    /// End after so much virtual time, if it is not over before
-    #[arg(long, value_name = "SPAN", value_parser = super::parse_span)]
+    /// End after so much virtual time (90s, 6m10s, 2h), if it is not over before
+    #[arg(long, value_name = "SPAN", value_parser = softbus_sim::scenario::duration)]
     pub until: Option<std::time::Duration>,
     /// Also write a page for browsers, with the mesh over time; it needs no network
     #[arg(long, value_name = "FILE.html")]

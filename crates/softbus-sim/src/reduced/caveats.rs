@@ -33,6 +33,7 @@ pub(super) fn of(scenario: &Scenario, options: Options) -> Vec<String> {
         is_so(&|way| way.rate_bytes_per_s > 0),
         "queues before a limited rate have no end: nothing is dropped there",
     );
+    say(!scenario.links.is_empty(), "two devices with a way of their own are as their segments say");
     say(
         happens(&|what| matches!(what, What::Crash { at_disk_job: Some(_), .. })),
         "a crash that waits for a job of the disk comes at once",

@@ -65,6 +65,7 @@ pub fn city(city: City, seed: u64) -> Scenario {
         crypto: Crypto::Null,
         segments: Vec::new(),
         joins: Vec::new(),
+        links: Vec::new(),
         circles: Vec::new(),
         devices: Vec::new(),
         tasks: Vec::new(),

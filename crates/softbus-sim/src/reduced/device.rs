@@ -85,6 +85,8 @@ pub(super) struct Device {
     /// Whether it has seen anybody in this run.
     pub saw: bool,
     pub body: Body,
+    /// It is off because its battery ran empty.
+    pub starved: bool,
     /// Load by other things, in thousandths.
     pub load: u16,
     /// Speed of each core now.

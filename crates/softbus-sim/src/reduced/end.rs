@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use softbus_core::TaskId;
 use softbus_core::wire::task::Why;
+use softbus_core::{PowerSource, TaskId};
 use softbus_net::Presence;
 use softbus_task::epoch::{Status, TaskMachine};
 
@@ -74,7 +74,14 @@ impl World {
             bytes: fresh,
         });
         device.rate = (device.body.rate_ops_per_s() * u64::from(1000 - device.load.min(950)) / 1000).max(1);
-        if empty && up {
+        let (mode, power) = (device.mode, device.body.power());
+        if mode == DeviceState::Off && power == PowerSource::Mains && std::mem::take(&mut device.starved) {
+            let text = format!("{} is plugged in and starts again", self.scenario.devices[of as usize].name);
+            self.figures.note(self.now / 1000, "device", Some(of), text);
+            self.figures.noticed.disturb(self.now / 1000);
+            self.switch_on(of);
+        }
+        if empty && matches!(mode, DeviceState::Up | DeviceState::Asleep) {
             return self.run_empty(of);
         }
         self.reckon(of);

@@ -12,6 +12,7 @@ use super::device::Peer;
 use super::tasks::Side;
 use super::ways::ns;
 use super::world::{Index, NEVER, What, World};
+use crate::lasting::Lasting;
 use crate::record::DeviceState;
 use crate::run::describe;
 use crate::scenario::{RUNNER, SHUTDOWN, WaySpec, What as Event};
@@ -24,8 +25,16 @@ pub(super) enum Undo {
     Start(Index),
     Mend(Vec<(Index, Index)>),
     Wake(Index),
-    Weather(usize, WaySpec),
-    Load(Index),
+    // Which began so: see `Lasting`.
+    Weather(usize, u64),
+    Load(Index, u64),
+}
+
+/// What holds for a while, by segment or device.
+#[derive(Default)]
+pub(super) struct Holding {
+    weather: Lasting<usize, WaySpec>,
+    load: Lasting<Index, u16>,
 }
 
 impl World {
@@ -110,6 +119,7 @@ impl World {
         let text = format!("the battery of {} is empty", self.scenario.devices[of as usize].name);
         self.figures.note(self.now / 1000, "device", Some(of), text);
         self.switch_off(of, DeviceState::Off);
+        self.device_mut(of).starved = true;
     }
 
     /// It goes, undisturbed by anything else: from here on the others' presence is timed.
@@ -197,14 +207,13 @@ impl World {
             }
             Event::Weather { segment, way, span } => {
                 let at = self.ways.segment(&segment)?;
-                let usual = self.scenario.segments.get(at)?.way;
                 self.weather(at, way);
-                Some((span, Undo::Weather(at, usual)))
+                Some((span, Undo::Weather(at, self.holding.weather.begin(at, way))))
             }
             Event::Load { device, permille, span } => {
                 let of = self.find(&device)?;
                 self.device_mut(of).load = permille;
-                Some((span, Undo::Load(of)))
+                Some((span, Undo::Load(of, self.holding.load.begin(of, permille))))
             }
             Event::Plug { device } => {
                 let of = self.find(&device)?;
@@ -235,6 +244,7 @@ impl World {
     pub(super) fn undo(&mut self, undo: Undo) {
         self.figures.noticed.disturb(self.now / 1000);
         match undo {
+            Undo::Start(of) if self.device(of).starved => {}
             Undo::Start(of) => self.switch_on(of),
             Undo::Mend(pairs) => {
                 for (from, to) in &pairs {
@@ -247,8 +257,16 @@ impl World {
                 }
             }
             Undo::Wake(of) => self.wake(of),
-            Undo::Weather(segment, way) => self.weather(segment, way),
-            Undo::Load(of) => self.device_mut(of).load = 0,
+            Undo::Weather(at, begun) => {
+                let usual = self.scenario.segments.get(at).map(|segment| segment.way);
+                if let Some(way) = self.holding.weather.end(&at, begun).or(usual) {
+                    self.weather(at, way);
+                }
+            }
+            Undo::Load(of, begun) => {
+                let load = self.holding.load.end(&of, begun);
+                self.device_mut(of).load = load.unwrap_or(0);
+            }
         }
     }
 

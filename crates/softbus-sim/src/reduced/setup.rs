@@ -18,6 +18,7 @@ use super::device::{Device, Key, Peer};
 use super::draw::Draw;
 use super::figures::Figures;
 use super::half_open::HalfOpen;
+use super::happen::Holding;
 use super::order::Order;
 use super::queue::Queue;
 use super::ways::{Ways, ns};
@@ -75,6 +76,7 @@ impl World {
                 kept: BTreeMap::new(),
                 saw: false,
                 body: Body::new(spec),
+                starved: false,
                 load: 0,
                 rate: spec.rate_ops_per_s.max(1),
                 busy_ns: 0,
@@ -104,6 +106,7 @@ impl World {
             queue: Queue::new(),
             draw: Draw::new(seed),
             ways,
+            holding: Holding::default(),
             by_name: (0..).zip(&scenario.devices).map(|(of, spec)| (spec.name.clone(), of)).collect(),
             by_id: ids.iter().copied().zip(0..).collect(),
             by_segment,
@@ -136,7 +139,9 @@ fn starts_again(what: &Event) -> Option<&str> {
     match what {
         Event::Crash { device, down: Some(_), .. }
         | Event::Kill { device, down: Some(_), .. }
-        | Event::Shutdown { device, down: Some(_) } => Some(device),
+        | Event::Shutdown { device, down: Some(_) }
+        // Its battery may be empty.
+        | Event::Plug { device } => Some(device),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use super::Options;
 use super::device::Device;
 use super::draw::Draw;
 use super::figures::Figures;
-use super::happen::Undo;
+use super::happen::{Holding, Undo};
 use super::order::Order;
 use super::queue::Queue;
 use super::tasks::Deed;
@@ -154,6 +154,7 @@ pub(super) struct World {
     pub queue: Queue<What>,
     pub draw: Draw,
     pub ways: Ways,
+    pub holding: Holding,
     pub devices: Vec<Device>,
     pub by_name: BTreeMap<String, Index>,
     pub by_id: BTreeMap<DeviceId, Index>,

@@ -151,10 +151,6 @@ fn sent(record: &Record) -> &'static str {
 fn faults(record: &Record, lines: &mut Lines) {
     let faults = &record.summary.faults;
     lines.blank();
-    if faults.is_empty() {
-        lines.line("faults met", "none");
-        return;
-    }
     let mut shown: Vec<_> = faults.iter().collect();
     shown.sort_by_key(|(name, times)| (std::cmp::Reverse(**times), *name));
     let more = shown.len().saturating_sub(FAULTS);
@@ -165,6 +161,9 @@ fn faults(record: &Record, lines: &mut Lines) {
         .collect();
     if more > 0 {
         words.push(format!("and {} more sorts", count(more as u64)));
+    }
+    if words.is_empty() {
+        words.push("none".into());
     }
     lines.wrapped("faults met", &words.join(", "));
     if record.model == Model::Full {

@@ -8,6 +8,7 @@ use softbus_net::NetError;
 
 use super::{Act, Director};
 use crate::device::{Device, GOODBYE, PORT};
+use crate::lasting::Lasting;
 use crate::record::DeviceState;
 use crate::scenario::{RUNNER, RoleSpec, SHUTDOWN, WaySpec, What};
 
@@ -20,11 +21,22 @@ pub(super) enum Undo {
     Start(usize),
     Mend(Vec<(usize, usize)>),
     Wake(usize),
-    Weather(String, WaySpec),
-    Load(usize),
-    Drift(usize),
-    DiskFull(usize),
-    DiskFail(usize),
+    // Which began so: see `Lasting`.
+    Weather(String, u64),
+    Load(usize, u64),
+    Drift(usize, u64),
+    DiskFull(usize, u64),
+    DiskFail(usize, u64),
+}
+
+/// What holds for a while, by segment or device.
+#[derive(Default)]
+pub(super) struct Holding {
+    weather: Lasting<String, WaySpec>,
+    load: Lasting<usize, u16>,
+    drift_ppm: Lasting<usize, i64>,
+    disk_bytes: Lasting<usize, u64>,
+    disk_fails: Lasting<usize, ()>,
 }
 
 /// The power of a device fails while its disk is at work.
@@ -151,14 +163,14 @@ impl Director {
                 None
             }
             What::Weather { segment, way, span } => {
-                let usual = self.scenario.segments.iter().find(|s| s.name == *segment)?.way;
                 self.network.weather(segment, *way);
-                Some((*span, Undo::Weather(segment.clone(), usual)))
+                let begun = self.holding.weather.begin(segment.clone(), *way);
+                Some((*span, Undo::Weather(segment.clone(), begun)))
             }
             What::Load { device, permille, span } => {
                 let device = self.find(device)?.index();
                 self.loads[device] = *permille;
-                Some((*span, Undo::Load(device)))
+                Some((*span, Undo::Load(device, self.holding.load.begin(device, *permille))))
             }
             What::Plug { device } | What::Unplug { device } => {
                 let device = self.find(device)?.index();
@@ -172,18 +184,22 @@ impl Director {
             What::Drift { device, ppm, span } => {
                 let device = self.find(device)?;
                 device.host().clock().set_drift_ppm(*ppm);
-                Some((*span, Undo::Drift(device.index())))
+                let begun = self.holding.drift_ppm.begin(device.index(), *ppm);
+                Some((*span, Undo::Drift(device.index(), begun)))
             }
             What::DiskFull { device, span } => {
                 let device = self.find(device)?;
                 let disk = device.host().disk();
-                disk.set_capacity(Some(disk.used_bytes()));
-                Some((*span, Undo::DiskFull(device.index())))
+                let used = disk.used_bytes();
+                disk.set_capacity(Some(used));
+                let begun = self.holding.disk_bytes.begin(device.index(), used);
+                Some((*span, Undo::DiskFull(device.index(), begun)))
             }
             What::DiskFail { device, span } => {
                 let device = self.find(device)?;
                 device.host().disk().fail_after(Some(0));
-                Some((*span, Undo::DiskFail(device.index())))
+                let begun = self.holding.disk_fails.begin(device.index(), ());
+                Some((*span, Undo::DiskFail(device.index(), begun)))
             }
             What::MoveTask { task, to } => {
                 self.move_task(task, to.as_deref());
@@ -220,7 +236,7 @@ impl Director {
         match undo {
             Undo::Start(index) => {
                 let device = device(index);
-                if device.mode() == DeviceState::Off {
+                if device.mode() == DeviceState::Off && !self.starved.contains(&index) {
                     self.switch_on(&device);
                 }
             }
@@ -233,17 +249,30 @@ impl Director {
                     self.sim.watch().woke(device.index());
                 }
             }
-            Undo::Weather(segment, way) => self.network.weather(&segment, way),
-            Undo::Load(index) => self.loads[index] = 0,
-            Undo::Drift(index) => {
-                let device = device(index);
-                device.host().clock().set_drift_ppm(device.spec().clock_drift_ppm);
+            Undo::Weather(segment, begun) => {
+                let usual = self.scenario.segments.iter().find(|s| s.name == segment).map(|s| s.way);
+                if let Some(way) = self.holding.weather.end(&segment, begun).or(usual) {
+                    self.network.weather(&segment, way);
+                }
             }
-            Undo::DiskFull(index) => {
-                let device = device(index);
-                device.host().disk().set_capacity(device.spec().disk.capacity_bytes);
+            Undo::Load(index, begun) => {
+                self.loads[index] = self.holding.load.end(&index, begun).unwrap_or(0);
             }
-            Undo::DiskFail(index) => device(index).host().disk().fail_after(None),
+            Undo::Drift(index, begun) => {
+                let device = device(index);
+                let ppm = self.holding.drift_ppm.end(&index, begun);
+                device.host().clock().set_drift_ppm(ppm.unwrap_or(device.spec().clock_drift_ppm));
+            }
+            Undo::DiskFull(index, begun) => {
+                let device = device(index);
+                let bytes = self.holding.disk_bytes.end(&index, begun);
+                device.host().disk().set_capacity(bytes.or(device.spec().disk.capacity_bytes));
+            }
+            Undo::DiskFail(index, begun) => {
+                if self.holding.disk_fails.end(&index, begun).is_none() {
+                    device(index).host().disk().fail_after(None);
+                }
+            }
         }
     }
 
@@ -432,7 +461,7 @@ impl Director {
 fn lasts(undo: &Undo) -> (usize, usize) {
     match undo {
         Undo::Mend(_) | Undo::Weather(..) => (1, 1),
-        Undo::Load(_) | Undo::Drift(_) | Undo::DiskFull(_) | Undo::DiskFail(_) => (0, 1),
+        Undo::Load(..) | Undo::Drift(..) | Undo::DiskFull(..) | Undo::DiskFail(..) => (0, 1),
         Undo::Start(_) | Undo::Wake(_) => (0, 0),
     }
 }

@@ -33,7 +33,7 @@ use crate::trace::Trace;
 use crate::work::WorkInput;
 use crate::{SimError, record};
 pub(crate) use body::{Body, Doings};
-use happen::{Strike, Undo};
+use happen::{Holding, Strike, Undo};
 pub(crate) use happen::{describe, subject};
 use heard::{Heard, Order};
 use listen::Ears;
@@ -138,6 +138,9 @@ struct Director {
     begin: Instant,
     bodies: Vec<Body>,
     loads: Vec<u16>,
+    holding: Holding,
+    /// Those that are off because their battery ran empty.
+    starved: BTreeSet<usize>,
     removed: BTreeSet<usize>,
     /// Segments over time.
     places: Vec<Vec<(u64, usize)>>,
@@ -193,6 +196,8 @@ impl Director {
             begin: Instant::now(),
             bodies: Vec::new(),
             loads: Vec::new(),
+            holding: Holding::default(),
+            starved: BTreeSet::new(),
             removed: BTreeSet::new(),
             places: Vec::new(),
             states: Vec::new(),
@@ -213,6 +218,7 @@ impl Director {
         for spec in &scenario.devices {
             director.join_world(spec.clone());
         }
+        director.network.link(&director.sim, &scenario);
         director.make_circles()?;
         let mut taps: Vec<Arc<dyn Tap>> = vec![director.ears.trace.clone()];
         if let Some(pcap) = &director.pcap {
@@ -440,7 +446,16 @@ impl Director {
         // Whoever is plugged in has no floor.
         let drains = battery.filter(|_| power != softbus_core::PowerSource::Mains);
         self.sim.watch().set_battery(index, drains);
-        if empty && mode == DeviceState::Up {
+        if mode == DeviceState::Off
+            && power == softbus_core::PowerSource::Mains
+            && self.starved.remove(&index)
+        {
+            let text = format!("{} is plugged in and starts again", device.name());
+            self.sim.watch().note("device", Some(index), text);
+            self.ears.disturbed();
+            self.switch_on(device);
+        }
+        if empty && matches!(mode, DeviceState::Up | DeviceState::Asleep) {
             self.sim.watch().note(
                 "device",
                 Some(index),
@@ -448,6 +463,7 @@ impl Director {
             );
             self.ears.disturbed();
             device.crash(0);
+            self.starved.insert(index);
         }
     }
 

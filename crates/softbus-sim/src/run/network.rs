@@ -52,6 +52,15 @@ impl Network {
         }
     }
 
+    /// Says how it is between those that have a way of their own.
+    pub fn link(&self, sim: &Sim, scenario: &Scenario) {
+        for link in &scenario.links {
+            if let (Some(a), Some(b)) = (sim.device(&link.between.0), sim.device(&link.between.1)) {
+                sim.world().set_conditions_between(a.host(), b.host(), conditions(link.way));
+            }
+        }
+    }
+
     pub fn move_to(&self, device: &Device, segment: &str) {
         if let Some(segment) = self.segments.get(segment) {
             device.host().move_to(*segment);

@@ -10,6 +10,8 @@ pub const INCLUDE_DEPTH: usize = 32;
 pub const FILES: usize = 64;
 /// Most segments, and most joins of them, counted out.
 pub const SEGMENTS: usize = 10_000;
+/// Most links that a scenario says something of.
+pub const LINKS: usize = 100_000;
 /// Most circles, counted out.
 pub const CIRCLES: usize = 10_000;
 /// Most devices, counted out.

@@ -22,6 +22,7 @@ mod write;
 pub use error::{Problem, ScenarioError, Spot};
 pub use model::*;
 pub(crate) use names::RUNNER;
+pub use values::duration;
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@ pub struct Scenario {
     pub segments: Vec<Segment>,
     /// Which segments reach each other, and by what way.
     pub joins: Vec<Join>,
+    /// Pairs of devices between which it is otherwise than their segments say.
+    pub links: Vec<LinkSpec>,
     /// Who trusts whom.
     pub circles: Vec<CircleSpec>,
     /// The devices, templates counted out.
@@ -109,6 +111,16 @@ pub struct Join {
     /// Names of the segments.
     pub between: (String, String),
     /// The way between them, in addition to the ways within.
+    pub way: WaySpec,
+}
+
+/// Two devices with a way of their own between them, in place of that of their segments and joins. Those still say whether
+/// the two reach each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkSpec {
+    /// Names of the devices.
+    pub between: (String, String),
+    /// The way between them, in each direction.
     pub way: WaySpec,
 }
 

@@ -51,6 +51,11 @@ impl Names {
         self.insert(name, place, number..number + 1)
     }
 
+    /// What these things are, as a word.
+    pub(super) fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// Where a name stands.
     pub(super) fn place(&self, name: &str) -> Option<Place> {
         self.known.get(name).map(|(place, _)| *place)

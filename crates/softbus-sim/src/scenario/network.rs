@@ -1,4 +1,4 @@
-//! Ways, segments, joins and circles.
+//! Ways, segments, joins, links and circles.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::draw::{Draw, Seed};
 use super::error::{Fault, Problem, Res};
 use super::fields::Fields;
 use super::limits;
-use super::model::{Burst, CircleSpec, Entry, Join, Nat, Segment, WaySpec};
+use super::model::{Burst, CircleSpec, Entry, Join, LinkSpec, Nat, Segment, WaySpec};
 use super::names::Names;
 use super::tree::Place;
 use super::values::{CHANCE, COUNT, RATE, SIZE, TIME, Whole};
@@ -161,32 +161,67 @@ pub(super) fn segments(tables: Vec<Fields<'_>>, network: &Ways, seed: Seed) -> R
 
 /// Reads the joins.
 pub(super) fn joins(tables: Vec<Fields<'_>>, network: &Ways, segments: &Names, seed: Seed) -> Res<Vec<Join>> {
-    let mut names = Names::new("join");
-    let mut joins = Vec::with_capacity(tables.len());
-    for mut fields in tables {
-        let Some(between) = fields.texts("between")? else {
-            return Err(fields.missing("between", "[\"home\", \"street\"]"));
-        };
-        let place = fields.place_of("between");
-        let [a, b] = between[..] else {
-            return Err(Fault::value(place, "between", "name two segments, as [\"home\", \"street\"]"));
-        };
-        for (name, place) in [a, b] {
-            segments.one(name, place)?;
+    let sort = Pairs { what: "join", things: segments, example: "[\"home\", \"street\"]" };
+    let pairs = sort.read(tables, network, seed)?;
+    Ok(pairs.into_iter().map(|(between, way)| Join { between, way }).collect())
+}
+
+/// Reads the links.
+pub(super) fn links(
+    tables: Vec<Fields<'_>>,
+    network: &Ways,
+    devices: &Names,
+    seed: Seed,
+) -> Res<Vec<LinkSpec>> {
+    let sort = Pairs { what: "link", things: devices, example: "[\"phone\", \"tv\"]" };
+    let pairs = sort.read(tables, network, seed)?;
+    Ok(pairs.into_iter().map(|(between, way)| LinkSpec { between, way }).collect())
+}
+
+/// Pairs of things with a way between them.
+struct Pairs<'n> {
+    what: &'static str,
+    things: &'n Names,
+    example: &'static str,
+}
+
+impl Pairs<'_> {
+    fn read(
+        &self,
+        tables: Vec<Fields<'_>>,
+        network: &Ways,
+        seed: Seed,
+    ) -> Res<Vec<((String, String), WaySpec)>> {
+        let mut names = Names::new(self.what);
+        let mut pairs = Vec::with_capacity(tables.len());
+        for mut fields in tables {
+            let Some(between) = fields.texts("between")? else {
+                return Err(fields.missing("between", self.example));
+            };
+            let place = fields.place_of("between");
+            let thing = self.things.what();
+            let [a, b] = between[..] else {
+                let why = format!("name two {thing}s, as {}", self.example);
+                return Err(Fault::value(place, "between", why));
+            };
+            for (name, place) in [a, b] {
+                self.things.one(name, place)?;
+            }
+            let (a, b) = (a.0, b.0);
+            if a == b {
+                let why = format!("a {thing} reaches itself; name two of them");
+                return Err(Fault::value(place, "between", why));
+            }
+            // Of either order it is the same.
+            let path = if a < b { format!("{a} – {b}") } else { format!("{b} – {a}") };
+            names.pair(&path, place)?;
+            let draw = seed.of(format!("{}/{path}", self.what));
+            let way = Ways::read(&mut fields)?.over(network).draw(&draw, WaySpec::default());
+            pairs.push(((a.to_owned(), b.to_owned()), way));
+            fields.done()?;
         }
-        let (a, b) = (a.0, b.0);
-        if a == b {
-            return Err(Fault::value(place, "between", "a segment reaches itself; name two of them"));
-        }
-        // Of either order it is the same join.
-        let path = if a < b { format!("{a} – {b}") } else { format!("{b} – {a}") };
-        names.pair(&path, place)?;
-        let draw = seed.of(format!("join/{path}"));
-        let way = Ways::read(&mut fields)?.over(network).draw(&draw, WaySpec::default());
-        joins.push(Join { between: (a.to_owned(), b.to_owned()), way });
-        fields.done()?;
+        Ok(pairs)
     }
-    Ok(joins)
 }
 
 /// Reads the circles. Gives with each where it stands.

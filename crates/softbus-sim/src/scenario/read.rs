@@ -54,6 +54,7 @@ fn read(table: &Table, file: &str, seed: Seed) -> Res<Scenario> {
     let network = top.table("network")?;
     let segments = top.tables("segment", limits::SEGMENTS)?;
     let joins = top.tables("join", limits::SEGMENTS)?;
+    let links = top.tables("link", limits::LINKS)?;
     let circles = top.tables("circle", limits::CIRCLES)?;
     let devices = top.tables("device", limits::DEVICES)?;
     let tasks = top.tables("task", limits::TASKS)?;
@@ -73,13 +74,17 @@ fn read(table: &Table, file: &str, seed: Seed) -> Res<Scenario> {
         return Err(Fault::value(length, "duration", why));
     }
     let duration = seed.of("scenario").time("duration", duration);
-    parts(seed, duration, Parts { network, segments, joins, circles, devices, tasks, events, chaos, bounds })
-        .map(|scenario| Scenario {
-            name: name.map_or_else(|| stem(file), str::to_owned),
-            about,
-            crypto,
-            ..scenario
-        })
+    parts(
+        seed,
+        duration,
+        Parts { network, segments, joins, links, circles, devices, tasks, events, chaos, bounds },
+    )
+    .map(|scenario| Scenario {
+        name: name.map_or_else(|| stem(file), str::to_owned),
+        about,
+        crypto,
+        ..scenario
+    })
 }
 
 /// The tables of a scenario.
@@ -87,6 +92,7 @@ struct Parts<'t> {
     network: Option<Fields<'t>>,
     segments: Vec<Fields<'t>>,
     joins: Vec<Fields<'t>>,
+    links: Vec<Fields<'t>>,
     circles: Vec<Fields<'t>>,
     devices: Vec<Fields<'t>>,
     tasks: Vec<Fields<'t>>,
@@ -110,6 +116,7 @@ fn parts(seed: Seed, duration: Duration, parts: Parts<'_>) -> Res<Scenario> {
     let only = if let [only] = &segments[..] { Some(only.name.as_str()) } else { None };
     let (devices, device_names) =
         devices(parts.devices, &segment_names, only, &circle_names, duration, seed)?;
+    let links = network::links(parts.links, &network, &device_names, seed)?;
     owners(&circles, &circle_names, &devices)?;
     let (mut tasks, task_names) = tasks(parts.tasks, (&devices, &device_names), duration, seed)?;
     let cast = Cast {
@@ -130,7 +137,20 @@ fn parts(seed: Seed, duration: Duration, parts: Parts<'_>) -> Res<Scenario> {
     tasks.sort_by_key(|task| task.at);
     events.sort_by_key(|event| event.at);
     let (name, about, crypto) = Default::default();
-    Ok(Scenario { name, about, duration, crypto, segments, joins, circles, devices, tasks, events, bounds })
+    Ok(Scenario {
+        name,
+        about,
+        duration,
+        crypto,
+        segments,
+        joins,
+        links,
+        circles,
+        devices,
+        tasks,
+        events,
+        bounds,
+    })
 }
 
 /// Every circle has an owner, and no more devices than a circle may have.

@@ -4,7 +4,10 @@
 //! What is measured (watts, joules, degrees) is a floating-point number, multiplied and added only, so that it is the
 //! same on every machine.
 
+use std::time::Duration;
+
 use super::error::clip;
+use super::limits;
 use super::tree::{Node, Raw, Table};
 
 /// A range of whole numbers of the smallest unit; of one value both ends are equal.
@@ -197,6 +200,23 @@ pub(super) const OFTEN: Measured = Measured {
 const NANOS: i128 = 1_000_000_000;
 /// Most digits of a number; more say nothing.
 const DIGITS: usize = 24;
+
+/// Reads one duration as scenarios have it: `90s`, `6m10s`, `1.5h`.
+///
+/// # Errors
+/// What is wrong with it, in a sentence without a stop.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let most = i128::from(limits::DAYS) * 24 * 3600 * NANOS;
+    let nanos = TIME.sum(text, "")?;
+    match u64::try_from(nanos) {
+        Ok(nanos @ 1..) if i128::from(nanos) <= most => Ok(Duration::from_nanos(nanos)),
+        _ => Err(format!(
+            "`{}` cannot be: it must be more than nothing and at most {} days",
+            clip(text),
+            limits::DAYS
+        )),
+    }
+}
 
 impl Counted {
     /// What a node says, within bounds; else why not.
@@ -442,6 +462,10 @@ mod tests {
         let one = |kind, text| read(kind, text).map(|(from, to)| (from == to).then_some(from).unwrap());
         assert_eq!(one(&TIME, "1.5s"), Ok(1_500_000_000));
         assert_eq!(one(&TIME, "2h30m"), Ok(9_000 * NANOS));
+        assert_eq!(duration("6m10s"), Ok(Duration::from_secs(370)));
+        for wrong in ["0", "-1s", "10", "", "400d", "1s..2s", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(one(&TIME, "2h 30m 1.5s"), Ok(9_001_500_000_000));
         assert_eq!(one(&TIME, "3 µs"), Ok(3000));
         assert_eq!(one(&SIZE, "1.1 KiB"), Ok(1126));

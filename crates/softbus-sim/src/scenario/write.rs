@@ -47,6 +47,11 @@ impl Scenario {
         for task in &self.tasks {
             out.task(task);
         }
+        for link in &self.links {
+            out.head("[[link]]");
+            out.line("between", format_args!("[{}, {}]", quoted(&link.between.0), quoted(&link.between.1)));
+            out.way(&link.way, &WaySpec::default());
+        }
         for event in &self.events {
             out.event(event, &self.segments);
         }

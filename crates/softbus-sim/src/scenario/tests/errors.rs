@@ -172,6 +172,8 @@ fn impossible_values() {
     wrong(&HOME.replace("\"60s\"", "«\"50s..60s\"»"), "it is one value");
     added("[[join]]\nbetween = «[\"home\"]»", "name two segments");
     added("[[join]]\nbetween = «[\"home\", \"home\"]»", "name two of them");
+    added("[[link]]\nbetween = «[\"phone\"]»", "name two devices");
+    added("[[link]]\nbetween = «[\"phone\", \"phone\"]»", "name two of them");
     added("[chaos]\ncrash = «\"often\"»", "as \"2 per hour\"");
     added("[chaos]\nfrom = «\"50s\"»\nheal_before_end = \"20s\"", "must end by 40s");
 }

@@ -230,6 +230,7 @@ impl Any {
             crypto: if self.flag() { Crypto::Real } else { Crypto::Null },
             segments: Vec::new(),
             joins: Vec::new(),
+            links: Vec::new(),
             circles: Vec::new(),
             devices: Vec::new(),
             tasks: Vec::new(),
@@ -262,6 +263,13 @@ impl Any {
                 device.circles.extend(circles.iter().map(|c| (c.clone(), RoleSpec::Owner)));
             }
             scenario.devices.push(device);
+        }
+        for pair in devices.windows(2) {
+            if self.flag() {
+                continue;
+            }
+            let between = (pair[1].clone(), pair[0].clone());
+            scenario.links.push(LinkSpec { between, way: self.way() });
         }
         for name in tasks {
             scenario.tasks.push(self.task(name, &devices, duration));
