@@ -205,6 +205,13 @@ impl Driver {
             }
         }
         self.jobs.shutdown().await;
+        // Whom we forgot would else be known again at the next start.
+        let unsaved = std::mem::take(&mut self.unsaved);
+        if !unsaved.is_empty()
+            && let Err(error) = shelf::keep_profiles(&self.store, unsaved.into_iter().collect()).await
+        {
+            tracing::warn!(%error, "profiles of others could not be written at the end");
+        }
     }
 
     async fn tick(&mut self) {

@@ -48,7 +48,7 @@ impl Sim {
     /// If the thread cannot be had.
     ///
     /// # Panics
-    /// If `script` does, or anything that runs on a device.
+    /// If `script` does, or, in builds with `--cfg tokio_unstable`, anything that runs on a device.
     pub fn run<T: Send + 'static>(
         seed: u64,
         crypto: Crypto,

@@ -68,6 +68,8 @@ pub const REBALANCE_GAP: Duration = Duration::from_millis(500);
 pub const FOLLOW_RETRY: Duration = Duration::from_millis(200);
 /// Longest such wait; it doubles with every failure.
 pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(5);
+/// The same of a task that is over.
+pub const FOLLOW_OVER_RETRY_MAX: Duration = Duration::from_secs(600);
 /// Part of the run time that checkpoints may take: the interval is at least so many times their cost.
 pub const CHECKPOINT_SHARE: u32 = 10;
 /// Longest interval between checkpoints, whatever they cost.

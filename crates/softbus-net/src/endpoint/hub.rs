@@ -13,7 +13,7 @@ use super::half_open::HalfOpen;
 use super::neighbours::standing;
 use super::peer::{Active, Carrier, Ends, Peer};
 use super::{Core, config, neighbourhood};
-use crate::channel::{Carried, canonical};
+use crate::channel::{Carried, canonical, frames};
 use crate::link::{Action, ConnKey};
 use crate::places::Places;
 use crate::{LinkEvent, LinkInfo, Standing};
@@ -28,8 +28,7 @@ const POLL_MAX: Duration = Duration::from_millis(125);
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// Without links the ticker still looks at the clocks this often.
 const IDLE_TICK: Duration = Duration::from_secs(5);
-/// A superseded connection whose channels do not end is closed after this (one that is dead ends sooner, by its
-/// idle timeout).
+/// A superseded connection whose channels do not end is closed after this (one on which nothing is heard ends sooner).
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// An on-demand link that is unused for this long rests.
 const REST_AFTER: Duration = Duration::from_secs(60);
@@ -58,7 +57,8 @@ pub(super) struct Hub {
     first_request: u64,
     seed: u64,
     /// We sleep, and said that we wake at this interval.
-    sleeps: Option<u32>,
+    /// Until when we sleep by our own word.
+    sleeps: Option<Duration>,
     poll_at: Duration,
     publish_at: Duration,
 }
@@ -106,9 +106,10 @@ impl Hub {
         }
         let peer = self.peers.entry(id).or_insert_with(|| {
             let mut peer = Box::new(Peer::new(core, id, self.seed, self.first_request));
-            if let Some(interval_ms) = self.sleeps {
-                peer.machine.set_sleep(interval_ms);
-                peer.machine.rest(core.now(), ErrorCode::Sleeping);
+            let now = core.now();
+            if let Some(left) = self.sleeps.and_then(|until| until.checked_sub(now)) {
+                peer.machine.set_sleep(u32::try_from(left.as_millis()).unwrap_or(u32::MAX));
+                peer.machine.rest(now, ErrorCode::Sleeping);
             }
             peer
         });
@@ -494,16 +495,17 @@ impl Core {
         let mut changed = self.judge.changed();
         // Requests move to the new connection at once; give their last answers a moment.
         let mut idle = false;
-        let heard = || carrier.connection.stats().udp_rx.datagrams;
+        // Frames, as anybody can send datagrams.
+        let heard = || frames(&carrier.connection.stats().frame_rx);
         let mut last = (heard(), tokio::time::Instant::now());
         let code = loop {
             if !matches!(self.judge.standing(&id), Standing::Trusted(_)) {
                 break self.untrusted(&id, ErrorCode::Removed);
             }
             let now = tokio::time::Instant::now();
-            let datagrams = heard();
-            if datagrams != last.0 {
-                last = (datagrams, now);
+            let count = heard();
+            if count != last.0 {
+                last = (count, now);
             }
             // Its keep-alives would have come.
             let silent = now - last.1 >= self.config.offline_after;
@@ -538,7 +540,7 @@ impl Core {
         let mut hub = self.hub();
         let now = self.now();
         let mut count = 0;
-        hub.sleeps = Some(interval_ms);
+        hub.sleeps = Some(now + Duration::from_millis(interval_ms.into()));
         let Hub { peers, live, .. } = &mut *hub;
         for (id, peer) in peers {
             peer.machine.set_sleep(interval_ms);

@@ -126,9 +126,9 @@ impl Director {
                     .is_some_and(|link| link.presence == Presence::Online);
                 if linked {
                     let text = format!("{} has a link with a removed device", device.name());
-                    self.sim.watch().violated("strangers-out", text);
+                    self.sim.watch().violated("removed-out", text);
                 } else {
-                    self.sim.watch().held("strangers-out");
+                    self.sim.watch().held("removed-out");
                 }
             }
         }
@@ -163,16 +163,15 @@ impl Director {
                 continue;
             }
             let (of_a, of_b) = (self.told(&view_a), self.told(&view_b));
-            if of_a == of_b {
+            let ids: BTreeSet<&DeviceId> = of_a.keys().chain(of_b.keys()).collect();
+            let Some(id) = ids.into_iter().find(|id| !agree(of_a.get(id), of_b.get(id))) else {
                 self.sim.watch().held("rosters-agree");
                 continue;
-            }
+            };
             let say = |of: Option<&Told>| match of {
                 None => "not at all".to_owned(),
                 Some((version, presence)) => format!("{presence:?} with profile {version:?}"),
             };
-            let ids: BTreeSet<&DeviceId> = of_a.keys().chain(of_b.keys()).collect();
-            let Some(id) = ids.into_iter().find(|id| of_a.get(id) != of_b.get(id)) else { continue };
             let name = self.sim.devices().iter().find(|device| device.id() == *id).map(Device::name);
             let text = format!(
                 "{} knows {} {}, and {} {}",
@@ -187,8 +186,8 @@ impl Director {
         self.checks.turn = self.checks.turn.wrapping_add(PAIRS);
     }
 
-    /// What a roster says of each device: its profile's version, and whether it is there. Of one that comes or goes by
-    /// itself, asleep for instance, neither is compared.
+    /// What a roster says of each device: its profile's version, and whether it is there; `None` for one that comes or goes
+    /// by itself, asleep or suspect.
     fn told(&self, view: &RosterView) -> BTreeMap<DeviceId, Told> {
         let told = |entry: &RosterEntry| {
             let version = entry.profile.as_ref().map(|profile| profile.version);
@@ -196,5 +195,15 @@ impl Director {
             (version, matches!(presence, Presence::Online | Presence::Offline).then_some(presence))
         };
         view.entries.iter().map(|(id, entry)| (*id, told(entry))).collect()
+    }
+}
+
+/// Whether two rosters agree on a device. Of one that comes or goes by itself its presence is not compared.
+fn agree(a: Option<&Told>, b: Option<&Told>) -> bool {
+    match (a, b) {
+        (Some((version_a, a)), Some((version_b, b))) => {
+            version_a == version_b && a.zip(*b).is_none_or(|(a, b)| a == b)
+        }
+        (a, b) => a.is_none() && b.is_none(),
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use softbus_core::wire::task_control::MoveReason;
 use softbus_core::{DeviceId, TaskId};
+use softbus_net::Presence;
 use softbus_task::{TaskState, TaskStatus};
 
 use super::Director;
+use crate::device::Device;
 use crate::record::{
     DeviceRecord, DeviceState, LinkSpan, Model, MoveRecord, Record, RunSpan, Spread, Summary, TaskRecord,
     micros,
@@ -115,10 +117,17 @@ impl Director {
             let submitter = self.sim.device(&spec.from);
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             // What it let out last is kept by whoever ran it, as long as that runs.
-            let runner_stayed = watch
-                .runs(number)
-                .last()
-                .is_some_and(|run| heard.started_us.get(&run.on).is_some_and(|started| *started < run.to_us));
+            let runner_stayed = watch.runs(number).last().is_some_and(|run| {
+                let runner = self.sim.devices().get(run.on);
+                let in_sight = runner.zip(submitter.and_then(Device::bus)).is_some_and(|(runner, bus)| {
+                    let view = bus.roster().view();
+                    runner.id() == bus.id()
+                        || view.get(&runner.id()).is_some_and(|entry| entry.presence == Presence::Online)
+                });
+                in_sight
+                    && runner.is_some_and(|runner| runner.mode() == DeviceState::Up)
+                    && heard.started_us.get(&run.on).is_some_and(|started| *started < run.to_us)
+            });
             let submitter_stayed = submitter.is_some_and(|device| device.run() == order.run);
             if order.done_us.is_some() && submitter_stayed && runner_stayed {
                 watch.effects_done(number, spec.effects);

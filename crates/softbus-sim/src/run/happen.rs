@@ -46,6 +46,8 @@ pub(super) struct Strike {
     run: u64,
     /// When it is to have its network again.
     online: Option<Duration>,
+    /// When it starts again; it does not fail after that.
+    until: Option<Duration>,
 }
 
 impl Director {
@@ -288,9 +290,11 @@ impl Director {
     fn strike_at(&self, device: &Device, nth: u32, down: Option<Duration>, offline: Duration) {
         let now = self.begin.elapsed();
         let online = down.filter(|_| !offline.is_zero()).map(|down| now + down + offline);
-        let strike = Strike { device: device.index(), run: device.run(), online };
+        // Timers are up to a millisecond late, here and at the start.
+        let until = down.map(|down| now + down - Duration::from_millis(2).min(down));
+        let strike = Strike { device: device.index(), run: device.run(), online, until };
         let begun = device.compute().disk_job_begins(nth);
-        let until = down.map(|down| self.begin + now + down);
+        let until = until.map(|until| self.begin + until);
         let draw: [u8; 1] = self.sim.draw(&format!("strike {} at {}", device.name(), now.as_nanos()));
         // Somewhere within the job.
         let within = device.spec().disk.latency * u32::from(draw[0]) / 256;
@@ -314,7 +318,8 @@ impl Director {
 
     pub(super) fn strike(&mut self, strike: Strike) {
         let device = self.sim.devices()[strike.device].clone();
-        if device.run() != strike.run || device.mode() == DeviceState::Lost {
+        let late = strike.until.is_some_and(|until| self.begin.elapsed() > until);
+        if device.run() != strike.run || device.mode() == DeviceState::Lost || late {
             return;
         }
         let text = format!("the power of {} fails while its disk works", device.name());

@@ -1,6 +1,7 @@
 //! Watching a task that runs elsewhere.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use softbus_core::wire::task_control::{Watch, WatchNote};
 use softbus_core::{DeviceId, TaskId};
@@ -20,6 +21,8 @@ pub(crate) struct Heard {
 /// Follows as long as it is kept.
 pub(crate) struct Follow {
     pub runner: DeviceId,
+    /// The task is over: what is missing is not urgent.
+    pub over: Arc<AtomicBool>,
     _end: oneshot::Sender<()>,
 }
 
@@ -32,6 +35,8 @@ pub(crate) fn follow(
     heard: mpsc::Sender<Heard>,
 ) -> Follow {
     let (end, mut ended) = oneshot::channel();
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = over.clone();
     let spawner = inner.clone();
     let inner = inner.clone();
     spawner.spawn(async move {
@@ -58,7 +63,11 @@ pub(crate) fn follow(
                     }
                 }
                 sleep(wait).await;
-                wait = (wait * 2).min(limits::FOLLOW_RETRY_MAX);
+                let most = match is_over.load(Ordering::Relaxed) {
+                    true => limits::FOLLOW_OVER_RETRY_MAX,
+                    false => limits::FOLLOW_RETRY_MAX,
+                };
+                wait = (wait * 2).min(most);
             }
         };
         tokio::select! {
@@ -67,5 +76,5 @@ pub(crate) fn follow(
             () = listen => {}
         }
     });
-    Follow { runner, _end: end }
+    Follow { runner, over, _end: end }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use softbus_core::DeviceId;
 use softbus_core::wire::task::{EpochBody, Outcome};
@@ -111,14 +112,21 @@ impl Actor {
             && (self.interest || decree.submitter == self.inner.me)
             && !self.remote.as_ref().is_some_and(|note| note.state.is_final())
             && (decree.outcome == Outcome::Run
-                // What it said last, or all of it, may have been missed.
-                || (decree.outcome == Outcome::Done && self.lived));
+                // What it said last, or all of it, may have been missed. It is not waited for where it is not.
+                || (decree.outcome == Outcome::Done
+                    && self.lived
+                    && is_present(&self.roster.borrow(), &decree.owner)));
         if !wanted {
             self.follow = None;
-        } else if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {
+            return;
+        }
+        if self.follow.as_ref().is_none_or(|follow| follow.runner != decree.owner) {
             // What it repeats is known here; a number heard of another does not tell what to ask for.
             let heard = self.heard_from.clone();
             self.follow = Some(follow::follow(&self.inner, self.shared.task, decree.owner, 0, heard));
+        }
+        if let Some(follow) = &self.follow {
+            follow.over.store(decree.outcome == Outcome::Done, Ordering::Relaxed);
         }
     }
 
