@@ -150,7 +150,7 @@ fn an_app_brings_its_own_task_and_it_survives_its_device() {
 #[test]
 #[should_panic(expected = "panicked")]
 fn what_panics_in_a_job_of_a_device_is_no_quiet_end() {
-    let _ = Sim::run(1, Crypto::Null, async |sim: Sim| {
+    let _ = Sim::run(1, Crypto::Null, async |mut sim: Sim| {
         let device = sim.add(DeviceSpec::plain("phone"));
         sim.start(&device).await.unwrap();
         device.host().spawn(async { panic!("on purpose") });
