@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use softbus::{Builder, Bus, Presence};
 use softbus_core::WallMs;
-use softbus_net::seam::memory::{SeededEntropy, World, jobs_panicked};
+use softbus_net::seam::memory::{SeededEntropy, World, panicked, witnessed};
 use softbus_net::seam::{Clock, Entropy};
 use softbus_task::TasksConfig;
 use softbus_trust::circle::{Act, CircleSecret, CircleSet, RecoveryKey, Statement};
@@ -48,7 +48,7 @@ impl Sim {
     /// If the thread cannot be had.
     ///
     /// # Panics
-    /// If `script` does, or, in builds with `--cfg tokio_unstable`, anything that runs on a device.
+    /// If `script` does, or anything that runs on a device.
     pub fn run<T: Send + 'static>(
         seed: u64,
         crypto: Crypto,
@@ -61,23 +61,26 @@ impl Sim {
                 // Who waits on one watch channel is woken in an order that tokio draws.
                 #[cfg(tokio_unstable)]
                 runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
-                // What panics in a device is no end of the device, but of the simulation.
-                #[cfg(tokio_unstable)]
-                runtime.unhandled_panic(tokio::runtime::UnhandledPanic::ShutdownRuntime);
                 let runtime = runtime.enable_time().start_paused(true).build();
                 runtime.map(|runtime| {
                     let done = runtime.block_on(async {
                         let sim = Sim::begin(seed, crypto);
                         let watch = sim.watch.clone();
-                        let done = script(sim).await;
+                        // What panics in a device is no end of the device, but of the simulation.
+                        let done = tokio::select! {
+                            biased;
+                            said = panicked() => Err(said),
+                            done = script(sim) => Ok(done),
+                        };
                         watch.end();
-                        let panicked = jobs_panicked();
-                        assert!(panicked == 0, "{panicked} jobs of devices panicked");
                         done
                     });
                     // What still runs is dropped, not waited for.
                     runtime.shutdown_background();
-                    done
+                    match done {
+                        Ok(done) => done,
+                        Err(said) => panic!("what runs on a device panicked: {}", said.join("; ")),
+                    }
                 })
             })
             .map_err(SimError::Thread)?;
@@ -257,7 +260,7 @@ impl Sim {
 
     /// Starts something beside the script. It ends with the simulation.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(future);
+        tokio::spawn(witnessed(future));
     }
 }
 

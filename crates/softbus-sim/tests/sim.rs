@@ -148,7 +148,7 @@ fn an_app_brings_its_own_task_and_it_survives_its_device() {
 
 /// What runs on a device of the simulation.
 #[test]
-#[should_panic(expected = "panicked")]
+#[should_panic(expected = "what runs on a device panicked: on purpose")]
 fn what_panics_in_a_job_of_a_device_is_no_quiet_end() {
     let _ = Sim::run(1, Crypto::Null, async |mut sim: Sim| {
         let device = sim.add(DeviceSpec::plain("phone"));
@@ -159,7 +159,7 @@ fn what_panics_in_a_job_of_a_device_is_no_quiet_end() {
 }
 
 #[test]
-#[should_panic(expected = "panicked")]
+#[should_panic(expected = "what runs on a device panicked: on purpose")]
 fn what_panics_on_a_device_is_no_quiet_end() {
     let _ = Sim::run(1, Crypto::Null, async |sim: Sim| {
         sim.spawn(async { panic!("on purpose") });

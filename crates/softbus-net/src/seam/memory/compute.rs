@@ -5,15 +5,16 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::life::Life;
+use super::panics;
 use crate::seam::{Compute, Lane};
 
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// A job that panics dies alone, as on a real worker; whoever waits for it is told by its dropped channel.
 pub(super) fn run(job: Job) {
-    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
         tracing::error!("a job panicked");
-        PANICKED.set(PANICKED.get() + 1);
+        panics::note(&*panic);
     }
 }
 
@@ -44,17 +45,11 @@ impl Compute for InlineCompute {
 thread_local! {
     static RUNNING: Cell<Option<usize>> = const { Cell::new(None) };
     static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
-    static PANICKED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// When the job that this thread does right now began, if it takes virtual time: it is done at its end.
 pub fn running_since() -> Option<Instant> {
     SINCE.get()
-}
-
-/// How many jobs panicked on this thread.
-pub fn jobs_panicked() -> usize {
-    PANICKED.get()
 }
 
 /// The [number](super::Host::index) of the host whose job this thread does right now: for what a simulation wants to know

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
-use super::lock;
+use super::{lock, panics};
 
 /// One run of a host's program. Everything that belongs to it asks whether it is over, and stands still while the host
 /// sleeps.
@@ -78,7 +78,7 @@ impl Life {
         let mut noted = None;
         let awake = poll_fn(|cx| match self.sleeps(cx, &mut noted) {
             true => Poll::Pending,
-            false => future.as_mut().poll(cx),
+            false => panics::noted(|| future.as_mut().poll(cx)),
         });
         tokio::select! {
             biased;

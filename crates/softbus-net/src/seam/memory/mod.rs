@@ -40,6 +40,7 @@ mod net;
 #[cfg(test)]
 mod network_tests;
 mod pages;
+mod panics;
 mod sensors;
 mod socket;
 mod storage;
@@ -56,12 +57,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use clock::{BEGINNING_MS, VirtualClock};
-pub use compute::{InlineCompute, jobs_panicked, running_host, running_since};
+pub use compute::{InlineCompute, running_host, running_since};
 pub use conditions::{Burst, Conditions};
 pub use discovery::MemoryDiscovery;
 pub use entropy::SeededEntropy;
 pub use nat::Nat;
 pub use net::{MemoryNet, NetStats};
+pub use panics::{panicked, witnessed};
 pub use quinn::udp::EcnCodepoint;
 pub use sensors::FixedSensors;
 pub use socket::{MemoryRuntime, MemorySockets};
