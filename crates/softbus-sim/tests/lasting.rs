@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::runs;
+use common::{assert_held, invariant, runs};
 use softbus_sim::record::{DeviceState, Record};
 
 /// Two devices that talk all the time.
@@ -58,6 +58,20 @@ fn whose_battery_ran_empty_starts_when_it_is_plugged_in() {
     assert!(up.iter().all(|(_, state)| *state == DeviceState::Up), "{states:?}");
     assert!((24..=27).contains(&up[1].0), "{states:?}");
     assert!(off.iter().any(|(at, _)| (8..=11).contains(at)), "{states:?}");
+}
+
+#[test]
+fn a_long_task_that_goes_on_is_no_stuck_one() {
+    let task = |work: &str| {
+        let bounds = "[bounds]\nsettle = \"10s\"\n";
+        format!("{HOME}{bounds}[[task]]\nname = \"film\"\nat = \"5s\"\nfrom = \"phone\"\nwork = \"{work}\"\n")
+    };
+    let (long, short) = (runs(&task("90 Gops"), 1), runs(&task("0.2 Gops"), 1));
+    for record in [&long, &short] {
+        assert_held(record);
+    }
+    let looked = |record| invariant(record, "owner-completes").checked;
+    assert_eq!((looked(&long), looked(&short)), (0, 1));
 }
 
 #[test]

@@ -15,6 +15,9 @@ use crate::record::{
     micros,
 };
 
+/// A task that has taken no step for so long stands still.
+const STANDS_US: u64 = 10_000_000;
+
 impl Director {
     /// Makes the record.
     pub(super) fn record(&mut self) -> Record {
@@ -152,6 +155,15 @@ impl Director {
             deciders.sort();
             deciders.dedup();
             if 2 * deciders.iter().filter(|id| up(id)).count() <= deciders.len() {
+                continue;
+            }
+            // It goes on, and all of it takes longer than it has been quiet.
+            let goes_on = watch.runs(number).last().is_some_and(|run| {
+                let runner = self.sim.devices().get(run.on);
+                let rate = runner.map_or(1, |runner| runner.spec().rate_ops_per_s.max(1));
+                now.saturating_sub(run.to_us) < STANDS_US && spec.ops / rate > quiet_s
+            });
+            if goes_on && status.state == TaskState::Running {
                 continue;
             }
             // What is ordered here does not fail by itself.
