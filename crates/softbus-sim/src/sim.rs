@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use softbus::{Builder, Bus, Presence};
 use softbus_core::WallMs;
-use softbus_net::seam::memory::{SeededEntropy, World, panicked, witnessed};
+use softbus_net::seam::memory::{SeededEntropy, World, panicked, panics, witnessed};
 use softbus_net::seam::{Clock, Entropy};
 use softbus_task::TasksConfig;
 use softbus_trust::circle::{Act, CircleSecret, CircleSet, RecoveryKey, Statement};
@@ -73,7 +73,9 @@ impl Sim {
                             done = script(sim) => Ok(done),
                         };
                         watch.end();
-                        done
+                        // What panicked in the last moment of the script counts, too.
+                        let late = panics();
+                        if late.is_empty() { done } else { Err(late) }
                     });
                     // What still runs is dropped, not waited for.
                     runtime.shutdown_background();

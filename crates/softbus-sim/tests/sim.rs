@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus::{Presence, Step, StepContext, Task, TaskFailure};
+use softbus_net::seam::memory::InlineCompute;
+use softbus_net::seam::{Compute, Lane};
 use softbus_sim::scenario::{Crypto, DeviceSpec};
 use softbus_sim::work::{Work, WorkInput};
 use softbus_sim::{Device, Sim};
@@ -155,6 +157,15 @@ fn what_panics_in_a_job_of_a_device_is_no_quiet_end() {
         sim.start(&device).await.unwrap();
         device.host().spawn(async { panic!("on purpose") });
         tokio::time::sleep(S).await;
+    });
+}
+
+/// However late: here the script ends in the moment in which the job dies.
+#[test]
+#[should_panic(expected = "what runs on a device panicked: on purpose")]
+fn what_panics_at_the_end_is_no_quiet_end() {
+    let _ = Sim::run(1, Crypto::Null, async |_: Sim| {
+        InlineCompute::new().submit(Lane::Work, 1, Box::new(|| panic!("on purpose")));
     });
 }
 

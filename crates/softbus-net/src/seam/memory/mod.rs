@@ -63,7 +63,7 @@ pub use discovery::MemoryDiscovery;
 pub use entropy::SeededEntropy;
 pub use nat::Nat;
 pub use net::{MemoryNet, NetStats};
-pub use panics::{panicked, witnessed};
+pub use panics::{panicked, panics, witnessed};
 pub use quinn::udp::EcnCodepoint;
 pub use sensors::FixedSensors;
 pub use socket::{MemoryRuntime, MemorySockets};

@@ -45,6 +45,11 @@ pub async fn witnessed<F: Future>(future: F) -> F::Output {
     poll_fn(|cx| noted(|| future.as_mut().poll(cx))).await
 }
 
+/// What the panics said of which nobody was told yet.
+pub fn panics() -> Vec<String> {
+    PANICS.with_borrow_mut(|panics| std::mem::take(&mut panics.said))
+}
+
 /// Waits until something panics that runs on this thread for a host, or is [`witnessed`]. Gives what the panics said. One at
 /// a time can wait.
 pub async fn panicked() -> Vec<String> {
