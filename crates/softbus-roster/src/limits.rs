@@ -21,6 +21,16 @@ pub const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 pub const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Least time between two requests to one neighbour, so that a burst of changes travels as one.
 pub const TELL_GAP: Duration = Duration::from_millis(50);
+/// In large circles that time grows by so much per device, as the more there are, the more is told of them, ...
+pub const TELL_GAP_PER_DEVICE: Duration = Duration::from_millis(1);
+/// ... up to this.
+pub const TELL_GAP_MAX: Duration = Duration::from_millis(500);
+
+/// Least time between two requests to one neighbour where so many devices are known.
+pub fn tell_gap(devices: usize) -> Duration {
+    let devices = u32::try_from(devices).unwrap_or(u32::MAX);
+    TELL_GAP_PER_DEVICE.saturating_mul(devices).clamp(TELL_GAP, TELL_GAP_MAX)
+}
 /// Longest wait for the answer to one request.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after a request failed before the next to that neighbour.

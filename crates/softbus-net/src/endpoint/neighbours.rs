@@ -4,56 +4,143 @@ use std::collections::BTreeSet;
 
 use softbus_core::{DeviceId, Hash};
 
-/// With whom to keep a link whether it is used or not: everybody up to the budget; past it the neighbours in
-/// the ring of all ids, so that nobody is cut off, and a share of the others by a hash of the pair. Both
-/// sides of a pair come to the same choice.
+/// Positions of one device that a hash gives.
+const POSITIONS: usize = 4;
+
+/// With whom to keep a link whether it is used or not: everybody up to the budget; past it the two neighbours
+/// in each of several rings, in each of which all devices stand in another order by chance.
+///
+/// The rings take three quarters of the budget, the rest is for links on demand. So nobody has more standing
+/// links than that (or two, if the budget is less than that), nor fewer, but for neighbours that are the same in
+/// two rings; nobody is cut off, as one ring alone connects all; and word reaches all in a number of hops that grows
+/// with the logarithm of theirs, as a union of random rings is an expander (Law and Siu, "Distributed construction
+/// of random expander networks", INFOCOM 2003). Both sides of a pair come to the same choice, and whoever joins or
+/// leaves changes only the choices of its own neighbours.
 pub fn standing(me: DeviceId, trusted: &BTreeSet<DeviceId>, budget: usize) -> BTreeSet<DeviceId> {
     if trusted.len() <= budget {
         return trusted.clone();
     }
+    let rings = (budget * 3 / 8).max(1);
     let mut chosen = BTreeSet::new();
-    let after = trusted.range(me..).next().or_else(|| trusted.first());
-    let before = trusted.range(..me).next_back().or_else(|| trusted.last());
-    chosen.extend(after.into_iter().chain(before).copied());
-    // A quarter of the budget is left free, for the spread of the draw.
-    let share = (budget as u64 * 3 / 4).saturating_mul(1 << 32) / trusted.len() as u64;
-    chosen.extend(trusted.iter().filter(|id| pair_draw(me, **id) < share));
+    for hash in 0..rings.div_ceil(POSITIONS) {
+        let mine = positions(me, hash);
+        let mut sides = [Sides::default(); POSITIONS];
+        for id in trusted {
+            for ((side, mine), theirs) in sides.iter_mut().zip(mine).zip(positions(*id, hash)) {
+                side.see((theirs, *id), (mine, me));
+            }
+        }
+        let used = (rings - hash * POSITIONS).min(POSITIONS);
+        chosen.extend(sides.iter().take(used).flat_map(|side| side.neighbours()));
+    }
     chosen
 }
 
-fn pair_draw(a: DeviceId, b: DeviceId) -> u64 {
-    let (low, high) = if a < b { (a, b) } else { (b, a) };
-    let hash = Hash::derive("softbus neighbours v1", &[low.0, high.0].concat());
-    u64::from(u32::from_le_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]))
+/// Where a device stands in a ring; those of one position stand by their ids.
+type Place = (u64, DeviceId);
+
+/// The places nearest to one's own in a ring.
+#[derive(Clone, Copy, Default)]
+struct Sides {
+    /// The least and the greatest of all, for whoever stands at an end of the numbers.
+    ends: Option<(Place, Place)>,
+    before: Option<Place>,
+    after: Option<Place>,
+}
+
+impl Sides {
+    fn see(&mut self, place: Place, mine: Place) {
+        self.ends =
+            Some(self.ends.map_or((place, place), |(least, most)| (least.min(place), most.max(place))));
+        if place < mine {
+            self.before = self.before.max(Some(place));
+        } else if self.after.is_none_or(|after| place < after) {
+            self.after = Some(place);
+        }
+    }
+
+    fn neighbours(&self) -> impl Iterator<Item = DeviceId> + use<> {
+        let before = self.before.or(self.ends.map(|(_, most)| most));
+        let after = self.after.or(self.ends.map(|(least, _)| least));
+        before.into_iter().chain(after).map(|(_, id)| id)
+    }
+}
+
+/// Where a device stands in the rings `POSITIONS * hash` and those that follow.
+fn positions(id: DeviceId, hash: usize) -> [u64; POSITIONS] {
+    let drawn = Hash::derive("softbus neighbours v2", &[&id.0[..], &[hash as u8]].concat());
+    let (words, _) = drawn.0.as_chunks::<8>();
+    std::array::from_fn(|ring| words.get(ring).copied().map_or(0, u64::from_le_bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn neighbours_are_mutual_few_and_connected() {
-        let all: BTreeSet<DeviceId> = (0..300u32).map(|n| DeviceId(Hash::of(&n.to_le_bytes()).0)).collect();
-        let of = |me: DeviceId| {
-            let mut others = all.clone();
-            others.remove(&me);
-            standing(me, &others, 32)
-        };
+    fn devices(count: u32) -> BTreeSet<DeviceId> {
+        (0..count).map(|n| DeviceId(Hash::of(&n.to_le_bytes()).0)).collect()
+    }
+
+    fn of(me: DeviceId, all: &BTreeSet<DeviceId>, budget: usize) -> BTreeSet<DeviceId> {
+        let mut others = all.clone();
+        others.remove(&me);
+        standing(me, &others, budget)
+    }
+
+    /// Everybody's neighbours, which are mutual, and how many hops from the first device to the last one reached.
+    fn mesh(all: &BTreeSet<DeviceId>, budget: usize) -> (Vec<usize>, usize) {
+        let of: std::collections::BTreeMap<_, _> = all.iter().map(|me| (*me, of(*me, all, budget))).collect();
+        for (me, neighbours) in &of {
+            assert!(!neighbours.contains(me));
+            assert!(neighbours.iter().all(|other| of[other].contains(me)));
+        }
         let mut reached: BTreeSet<DeviceId> = all.iter().take(1).copied().collect();
         let mut edge: Vec<DeviceId> = reached.iter().copied().collect();
-        let mut most = 0;
-        while let Some(me) = edge.pop() {
-            let neighbours = of(me);
-            most = most.max(neighbours.len());
-            for other in neighbours {
-                assert!(of(other).contains(&me));
-                if reached.insert(other) {
-                    edge.push(other);
-                }
+        let mut hops = 0;
+        loop {
+            edge =
+                edge.iter().flat_map(|me| &of[me]).copied().filter(|other| reached.insert(*other)).collect();
+            if edge.is_empty() {
+                break;
             }
+            hops += 1;
         }
         assert_eq!(reached.len(), all.len());
-        assert!((20..=48).contains(&most), "{most}");
+        (of.values().map(BTreeSet::len).collect(), hops)
+    }
+
+    #[test]
+    fn neighbours_are_mutual_few_and_connected() {
+        let (links, hops) = mesh(&devices(300), 32);
+        assert!(links.iter().all(|n| (20..=24).contains(n)), "{links:?}");
+        assert!(hops <= 4, "{hops}");
+        let (links, hops) = mesh(&devices(1000), 8);
+        assert!(links.iter().all(|n| (4..=6).contains(n)), "{links:?}");
+        assert!(hops <= 8, "{hops}");
+    }
+
+    #[test]
+    fn the_least_budget_connects_all() {
+        for budget in 0..=5 {
+            let (links, _) = mesh(&devices(40), budget);
+            assert!(links.iter().all(|n| *n == 2), "{links:?}");
+        }
+        // One more than the budget.
+        for count in 2..9 {
+            mesh(&devices(count), count as usize - 2);
+        }
+    }
+
+    #[test]
+    fn who_joins_changes_only_its_own_neighbours() {
+        let before = devices(200);
+        let new = DeviceId(Hash::of(b"new").0);
+        let mut after = before.clone();
+        after.insert(new);
+        let neighbours = of(new, &after, 32);
+        let changed: BTreeSet<DeviceId> =
+            before.iter().filter(|me| of(**me, &before, 32) != of(**me, &after, 32)).copied().collect();
+        assert_eq!(changed, neighbours);
     }
 
     #[test]

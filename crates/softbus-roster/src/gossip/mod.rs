@@ -356,9 +356,10 @@ impl RosterMachine {
                     self.tell_missing(from, &gossip.digests);
                 }
                 let taken = self.hear(from, gossip, now, wall, &mut actions);
+                let gap = limits::tell_gap(self.trust.devices.len());
                 let (held, peers) = (&self.books, &mut self.peers);
                 if let Some(peer) = peers.get_mut(&from) {
-                    peer.succeeded(now);
+                    peer.succeeded(now, gap);
                     // What was refused or not given is not asked for again, unless there were too many for
                     // one answer.
                     for id in &in_flight.want {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use softbus_core::DeviceId;
-use softbus_core::wire::roster::{Digest, Seen};
+use softbus_core::wire::roster::{Digest, PROFILES, Seen};
 use tokio::time::Instant;
 
 use super::Failure;
@@ -17,8 +17,10 @@ pub(super) struct Peer {
     failures: u32,
     /// No request before this.
     not_before: Option<Instant>,
-    /// News waits until then, so that a burst travels as one; profiles that are wanted do not.
+    /// News waits until then, so that a burst travels as one.
     gap_until: Option<Instant>,
+    /// Profiles that are wanted wait until then, if they are few.
+    want_gap_until: Option<Instant>,
     /// When to compare sums again; `None`: at once.
     pub(super) compare_at: Option<Instant>,
     /// All claims are due, not only those in `claims`.
@@ -67,6 +69,7 @@ impl Peer {
             failures: 0,
             not_before: None,
             gap_until: None,
+            want_gap_until: None,
             compare_at: None,
             claims_due: true,
             claims: BTreeSet::new(),
@@ -109,7 +112,11 @@ impl Peer {
         if self.in_flight.is_some() {
             return None;
         }
-        let gap = if self.want.is_empty() { self.gap_until } else { None };
+        let gap = match self.want.len() {
+            0 => self.gap_until,
+            1..PROFILES => self.want_gap_until,
+            _ => None,
+        };
         Some(self.not_before.max(gap))
     }
 
@@ -139,10 +146,12 @@ impl Peer {
         self.in_flight.take_if(|in_flight| now.saturating_duration_since(in_flight.since) > most)
     }
 
-    pub(super) fn succeeded(&mut self, now: Instant) {
+    /// The next one may follow after `gap`. In a home wanted profiles need not wait at all.
+    pub(super) fn succeeded(&mut self, now: Instant, gap: Duration) {
         self.failures = 0;
         self.not_before = None;
-        self.gap_until = Some(now + limits::TELL_GAP);
+        self.gap_until = Some(now + gap);
+        self.want_gap_until = Some(now + gap.saturating_sub(limits::TELL_GAP));
     }
 
     /// What the request carried is to be told again. Whether it was heard is not known: claims may repeat.
@@ -164,6 +173,33 @@ impl Peer {
         self.now_due |= lost.now;
         if lost.compared {
             self.compare_at = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use softbus_core::Hash;
+
+    use super::*;
+
+    #[test]
+    fn in_a_large_circle_news_travels_in_larger_bursts_and_profiles_in_full_ones_at_once() {
+        let wanted = |n: usize| {
+            let id = DeviceId(Hash::of(&n.to_le_bytes()).0);
+            (id, Digest { id, version: 1, hash: Hash([0; 32]) })
+        };
+        let now = Instant::now();
+        let ms = |ms: u64| now + Duration::from_millis(ms);
+        for (devices, gap, want_gap) in [(3, 50, 0), (300, 300, 250), (1000, 500, 450)] {
+            let mut peer = Peer::new(1);
+            assert!(peer.ready(now));
+            peer.succeeded(now, limits::tell_gap(devices));
+            assert!(!peer.ready(ms(gap - 1)) && peer.ready(ms(gap)));
+            peer.want.extend([wanted(0)]);
+            assert!((want_gap == 0 || !peer.ready(ms(want_gap - 1))) && peer.ready(ms(want_gap)));
+            peer.want.extend((0..PROFILES).map(wanted));
+            assert!(peer.ready(now));
         }
     }
 }

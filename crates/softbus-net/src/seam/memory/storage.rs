@@ -17,7 +17,7 @@ const PENDING_WRITES: usize = 1 << 16;
 /// Past so many bytes of removed blobs the oldest removals become durable by themselves.
 const REMOVED_BYTES: usize = 1 << 20;
 /// Of the database, kept beside it.
-const CACHE_BYTES: usize = 64 << 10;
+const CACHE_BYTES: usize = 16 << 10;
 
 /// What is left of unsynced writes after a power cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

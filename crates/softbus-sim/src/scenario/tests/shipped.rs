@@ -56,7 +56,7 @@ fn they_are_as_large_as_they_say() {
     assert_eq!((rush.devices.len(), rush.tasks.len(), rush.crypto), (200, 2000, Crypto::Null));
     let thousand = load("thousand", 1);
     assert_eq!(thousand.devices.len(), 1000);
-    assert!(thousand.devices.iter().all(|d| d.link_budget == 6));
+    assert!(thousand.devices.iter().all(|d| d.link_budget == 8));
     assert_eq!(load("a-day-at-home", 1).devices.len(), 8);
 }
 
