@@ -3,8 +3,10 @@ their quorum tasks were looked at, of thousand that everybody has its links."""
 import json
 import sys
 
-record = json.load(open(sys.argv[1]))
-name = record["scenario"]
+name = sys.argv[1]
+record = json.load(open(sys.argv[2]))
+if record["scenario"] != name:
+    sys.exit(f"the record is of {record['scenario']}, not of {name}")
 
 if name in ("partition", "lossy-wifi"):
     # All is well again long enough before the end.
@@ -13,7 +15,7 @@ if name in ("partition", "lossy-wifi"):
         sys.exit(f"{name}: quorum-completes was {verdicts['quorum-completes']}")
 if name == "thousand":
     devices = len(record["devices"])
-    end = max(span["to_us"] for span in record["links"])
+    end = record["duration_us"]
     links = [0] * devices
     for span in record["links"]:
         if span["to_us"] == end:

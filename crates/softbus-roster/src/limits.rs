@@ -42,6 +42,13 @@ pub const REFUSED_RETRY_MAX: Duration = Duration::from_secs(60);
 /// After we lost sight of a device ourselves, what others say of it does not count for this long: they are
 /// about to find out, too.
 pub const HOLD_DOWN: Duration = Duration::from_secs(3);
+
+/// That time where so many devices are known: as news travels in bursts there, so do the last words of those who have not
+/// noticed yet.
+pub fn hold_down(devices: usize) -> Duration {
+    let hops = u32::from(softbus_core::wire::roster::CLAIM_HOPS) + 1;
+    HOLD_DOWN.max(Duration::from_secs(1) + tell_gap(devices) * 2 * hops)
+}
 /// A dynamic profile older than this is forgotten.
 pub const DYNAMIC_KEEP: Duration = Duration::from_secs(600);
 /// A relayed dynamic profile that is older than this is not taken in at all: its signature ends then. A device whose

@@ -444,8 +444,11 @@ async fn a_link_that_carries_nothing_but_gossip_comes_to_rest() {
     // Of a circle so large that these two keep no standing link.
     let mut all: Vec<u8> = (1..=12).collect();
     all.sort_by_key(|n| key(*n).id());
+    let trusted = all[1..].iter().map(|n| key(*n).id()).collect();
+    let near = softbus_net::standing(key(all[0]).id(), &trusted, 0);
+    let far = *all[1..].iter().find(|n| !near.contains(&key(**n).id())).unwrap();
     let mut devices = Vec::new();
-    for n in [all[0], all[6]] {
+    for n in [all[0], far] {
         let judge = FixedJudge::new(all.iter().filter(|other| **other != n).map(|other| key(*other).id()));
         judge.set_tag_secret([1; 32]);
         let (host, config) = (world.host(&format!("device-{n}")), RosterConfig::default());

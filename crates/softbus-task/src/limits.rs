@@ -10,7 +10,7 @@ pub const REPORTS: usize = 16;
 /// Messages that may wait for one peer; dropped beyond (the machines repeat what matters).
 pub const PIPE: usize = 256;
 /// Events that a slow subscriber may lag behind before it misses some.
-pub const EVENTS: usize = 1024;
+pub const EVENTS: usize = 256;
 /// Effects of one task that are kept for watchers who may lack them …
 pub const EFFECTS: usize = 256;
 /// … and their bytes.

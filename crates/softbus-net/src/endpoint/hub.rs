@@ -407,6 +407,7 @@ impl Core {
     pub(super) fn refresh_peers(self: &Arc<Self>) {
         let trusted: BTreeSet<DeviceId> =
             self.judge.peers().into_iter().filter(|id| *id != self.me).take(limits::CIRCLE_DEVICES).collect();
+        let standing = standing(self.me, &trusted, self.config.link_budget);
         let mut hub = self.hub();
         if hub.closed {
             return;
@@ -437,7 +438,6 @@ impl Core {
             .chain(hub.strangers.values().map(|stranger| (stranger.id, stranger.address, false)))
             .chain(hub.met.iter().map(|(id, addr)| (*id, *addr, false)))
             .collect();
-        let standing = standing(self.me, &trusted, self.config.link_budget);
         hub.trusted = trusted;
         for (id, addr, is_static) in known {
             if let Some(peer) = hub.peer(self, id) {

@@ -150,6 +150,8 @@ pub struct RosterMachine {
     sequence: u64,
     token: u64,
     sweep_at: Option<Instant>,
+    /// When it was last looked who can be told something.
+    settled_at: Option<Instant>,
     aging: Aging,
     touched: BTreeSet<DeviceId>,
     view: RosterView,
@@ -177,6 +179,7 @@ impl RosterMachine {
             sequence: 0,
             token: 0,
             sweep_at: None,
+            settled_at: None,
             aging: Aging::default(),
             touched: BTreeSet::from([me]),
             view: RosterView::empty(me),
@@ -356,7 +359,9 @@ impl RosterMachine {
                     self.tell_missing(from, &gossip.digests);
                 }
                 let taken = self.hear(from, gossip, now, wall, &mut actions);
-                let gap = limits::tell_gap(self.trust.devices.len());
+                // After a full lot of profiles the next one may follow at once.
+                let full = in_flight.want.len() >= wire::PROFILES;
+                let gap = if full { limits::TELL_GAP } else { limits::tell_gap(self.trust.devices.len()) };
                 let (held, peers) = (&self.books, &mut self.peers);
                 if let Some(peer) = peers.get_mut(&from) {
                     peer.succeeded(now, gap);
@@ -407,10 +412,10 @@ impl RosterMachine {
     pub fn deadline(&self, now: Instant) -> Instant {
         let holds = self.held.values().copied();
         let own = self.books.get(&self.me).is_some_and(|book| book.now.is_some());
-        let peers = self
-            .peers
-            .iter()
-            .filter_map(|(id, peer)| peer.deadline(own && self.trust.tells_now(id), self.tell_every, now));
+        let peers = self.peers.iter().filter_map(|(id, peer)| {
+            let own = own && self.trust.tells_now(id);
+            peer.deadline(own, self.tell_every, now, self.settled_at.unwrap_or(now))
+        });
         holds.chain(peers).chain(self.sweep_at).min().unwrap_or(now)
     }
 
@@ -429,7 +434,7 @@ impl RosterMachine {
             let was = old.is_some_and(|link| link.presence != Presence::Offline && !link.resting);
             let is = new.is_some_and(|link| link.presence != Presence::Offline);
             if was && !is {
-                self.held.insert(id, now + limits::HOLD_DOWN);
+                self.held.insert(id, now + limits::hold_down(self.trust.devices.len()));
             } else if is {
                 self.held.remove(&id);
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use softbus_core::DeviceId;
-use softbus_core::wire::roster::{Digest, PROFILES, Seen};
+use softbus_core::wire::roster::{Digest, Seen};
 use tokio::time::Instant;
 
 use super::Failure;
@@ -19,7 +19,7 @@ pub(super) struct Peer {
     not_before: Option<Instant>,
     /// News waits until then, so that a burst travels as one.
     gap_until: Option<Instant>,
-    /// Profiles that are wanted wait until then, if they are few.
+    /// Profiles that are wanted wait until then.
     want_gap_until: Option<Instant>,
     /// When to compare sums again; `None`: at once.
     pub(super) compare_at: Option<Instant>,
@@ -112,16 +112,19 @@ impl Peer {
         if self.in_flight.is_some() {
             return None;
         }
-        let gap = match self.want.len() {
-            0 => self.gap_until,
-            1..PROFILES => self.want_gap_until,
-            _ => None,
-        };
+        let gap = if self.want.is_empty() { self.gap_until } else { self.want_gap_until };
         Some(self.not_before.max(gap))
     }
 
-    /// When to look again without anything happening. `own`: whether there is a dynamic profile to tell.
-    pub(super) fn deadline(&self, own: bool, tell_every: Duration, now: Instant) -> Option<Instant> {
+    /// When to look again without anything happening. `own`: whether there is a dynamic profile to tell; `settled`: when
+    /// it was last looked what is to be told.
+    pub(super) fn deadline(
+        &self,
+        own: bool,
+        tell_every: Duration,
+        now: Instant,
+        settled: Instant,
+    ) -> Option<Instant> {
         let free = self.free_at()?.unwrap_or(now);
         let something = self.claims_due
             || !self.claims.is_empty()
@@ -132,7 +135,9 @@ impl Peer {
             return Some(free);
         }
         let tell = own.then(|| self.told_now_at.map_or(now, |at| at + tell_every));
-        self.compare_at.into_iter().chain(tell).min().map(|due| due.max(free))
+        // Once, when they may go out: those that do not are under way from somebody else, whose answer is an event.
+        let want = if self.want.is_empty() { None } else { Some(free).filter(|at| *at > settled) };
+        self.compare_at.into_iter().chain(tell).min().map(|due| due.max(free)).into_iter().chain(want).min()
     }
 
     /// The request with this token has ended.
@@ -184,11 +189,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_a_large_circle_news_travels_in_larger_bursts_and_profiles_in_full_ones_at_once() {
-        let wanted = |n: usize| {
-            let id = DeviceId(Hash::of(&n.to_le_bytes()).0);
-            (id, Digest { id, version: 1, hash: Hash([0; 32]) })
-        };
+    fn in_a_large_circle_news_and_profiles_travel_in_larger_bursts() {
+        let id = DeviceId(Hash::of(b"somebody").0);
         let now = Instant::now();
         let ms = |ms: u64| now + Duration::from_millis(ms);
         for (devices, gap, want_gap) in [(3, 50, 0), (300, 300, 250), (1000, 500, 450)] {
@@ -196,10 +198,19 @@ mod tests {
             assert!(peer.ready(now));
             peer.succeeded(now, limits::tell_gap(devices));
             assert!(!peer.ready(ms(gap - 1)) && peer.ready(ms(gap)));
-            peer.want.extend([wanted(0)]);
+            peer.want.insert(id, Digest { id, version: 1, hash: Hash([0; 32]) });
             assert!((want_gap == 0 || !peer.ready(ms(want_gap - 1))) && peer.ready(ms(want_gap)));
-            peer.want.extend((0..PROFILES).map(wanted));
-            assert!(peer.ready(now));
+            // It is looked at again when they may go out, even if that passes meanwhile, and not on and on after that.
+            (peer.claims_due, peer.now_due) = (false, false);
+            peer.compare_at = Some(ms(9000));
+            let looked = |settled: u64, at: u64| {
+                peer.deadline(false, limits::TELL_EVERY, ms(at), ms(settled)).map(|due| due - now)
+            };
+            assert_eq!(looked(want_gap, want_gap), Some(Duration::from_secs(9)));
+            if want_gap > 0 {
+                assert_eq!(looked(want_gap - 1, want_gap - 1), Some(Duration::from_millis(want_gap)));
+                assert!(looked(want_gap - 1, want_gap + 1) <= Some(Duration::from_millis(want_gap + 1)));
+            }
         }
     }
 }

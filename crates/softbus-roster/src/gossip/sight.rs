@@ -1,6 +1,6 @@
 //! Presence: over our own link, or through whom. A claim travels at most [`CLAIM_HOPS`] times and never back
 //! to where it came from, so that two devices cannot keep a third one alive by hearsay; and for
-//! [`HOLD_DOWN`](crate::limits::HOLD_DOWN) after we lost a device ourselves hearsay does not count. A neighbour's word
+//! [`hold_down`](crate::limits::hold_down) after we lost a device ourselves hearsay does not count. A neighbour's word
 //! counts while it is awake: one that sleeps could not take it back.
 
 use softbus_core::DeviceId;

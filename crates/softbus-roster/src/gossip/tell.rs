@@ -18,6 +18,7 @@ impl RosterMachine {
     /// Brings entries, events and claims up to date, then sends to every peer what it should hear.
     pub(super) fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.refresh(Some(now));
+        self.settled_at = Some(now);
         let ready: Vec<_> =
             self.peers.iter().filter(|(_, peer)| peer.ready(now)).map(|(id, _)| *id).collect();
         for to in ready {
