@@ -25,7 +25,9 @@ pub mod choosing {
 pub use checkpoint::SealError;
 pub use driver::{Filling, TaskEvents, TaskHandle, Tasks, TasksConfig};
 pub use error::TaskError;
-pub use native::{Buffer, Estimate, RegistryError, Step, StepContext, Task, TaskFailure, TaskRegistry};
+pub use native::{
+    Buffer, Estimate, Program, RegistryError, Runtime, Step, StepContext, Task, TaskFailure, TaskRegistry,
+};
 pub use softbus_core::wire::task_control::{
     Granted, Move, MoveReason, PolicyKind, Right, TaskSpec, TaskState,
 };

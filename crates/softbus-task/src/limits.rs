@@ -58,6 +58,8 @@ pub const PROOFS: usize = 8;
 pub const ASK_ALL: Duration = Duration::from_secs(2);
 /// What a step should take: the budget follows it.
 pub const STEP: Duration = Duration::from_millis(20);
+/// Longest rest of a task that says it waits, before it is asked again and its checkpoints are looked after.
+pub const WAIT: Duration = Duration::from_millis(100);
 /// Least time between two statuses to one watcher.
 pub const STATUS_GAP: Duration = Duration::from_millis(50);
 /// Least time between two progress events.

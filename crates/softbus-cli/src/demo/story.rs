@@ -480,7 +480,7 @@ fn compute(picture: Vec<u8>) -> Result<Vec<u8>, Failure> {
     loop {
         match task.step(&mut StepContext::detached(u64::MAX)).map_err(|e| wrong(&e))? {
             softbus::Step::Done(picture) => return Ok(picture.0),
-            softbus::Step::More => {}
+            softbus::Step::More | softbus::Step::Wait(_) => {}
         }
     }
 }

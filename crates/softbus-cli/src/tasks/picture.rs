@@ -127,12 +127,12 @@ mod tests {
                 let mut cx = StepContext::detached(budget);
                 match task.step(&mut cx).unwrap() {
                     Step::Done(out) => return (out, steps),
-                    Step::More if moving => {
+                    Step::More | Step::Wait(_) if moving => {
                         // As it travels: written and read.
                         let state = postcard::to_allocvec(task.state()).unwrap();
                         task = Picture::resume(postcard::from_bytes(&state).unwrap()).unwrap();
                     }
-                    Step::More => {}
+                    Step::More | Step::Wait(_) => {}
                 }
             }
         };

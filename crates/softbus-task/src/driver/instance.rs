@@ -324,9 +324,11 @@ impl Instance {
                 self.tell(Report::Started).await;
             }
             let began = Instant::now();
+            let mut wait = Duration::ZERO;
             match self.step().await {
                 None => return Report::Stopped { last: None },
                 Some(ErasedStep::More) => {}
+                Some(ErasedStep::Wait(most)) => wait = most,
                 Some(ErasedStep::Done(output)) => {
                     if let Some(report) = self.end(Ended::Output, output).await {
                         return report;
@@ -342,12 +344,17 @@ impl Instance {
                     return Report::Failed { error: format!("it crashed: {said}") };
                 }
             }
-            self.adjust(began.elapsed());
+            if wait.is_zero() {
+                self.adjust(began.elapsed());
+            }
             self.harvest(false).await;
             if self.is_due() {
                 self.begin_checkpoint().await;
             }
             self.throttle(began.elapsed()).await;
+            if !wait.is_zero() {
+                self.rest(wait.min(limits::WAIT)).await;
+            }
         }
     }
 
@@ -458,7 +465,7 @@ impl Runnable for Over {
         (step, cx.finish())
     }
 
-    fn save(&self, out: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
+    fn save(&mut self, out: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
         out.write_all(&self.1).map_err(|error| crate::TaskFailure::new(error.to_string()))
     }
 }
@@ -471,7 +478,7 @@ impl Runnable for Stillborn {
         (ErasedStep::Failed(self.0.clone()), cx.finish())
     }
 
-    fn save(&self, _: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
+    fn save(&mut self, _: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
         Err(self.0.clone())
     }
 }

@@ -83,6 +83,11 @@ impl StepContext {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// What [`StepContext::stopping`] looks at, for a program that is to be told of it while it runs.
+    pub fn stop_signal(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
     /// Tells how far the task is, 0 to 1, and what it is doing.
     pub fn progress(&mut self, done: f64, text: impl Into<String>) {
         let permille = (done.clamp(0.0, 1.0) * 1000.0) as u16;
@@ -113,6 +118,11 @@ impl StepContext {
             next.ok_or_else(|| crate::TaskFailure::new("there are no numbers left for effects"))?;
         self.report.effects.push(Effect { sequence, bytes });
         Ok(sequence)
+    }
+
+    /// What this step let out, in order: for trying a task without a bus.
+    pub fn emitted(&self) -> impl Iterator<Item = &[u8]> {
+        self.report.effects.iter().map(|effect| effect.bytes.as_slice())
     }
 
     pub(crate) fn finish(mut self) -> StepReport {

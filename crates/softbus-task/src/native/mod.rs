@@ -3,8 +3,10 @@
 mod buffer;
 mod context;
 mod registry;
+mod runtime;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +17,7 @@ pub use context::StepContext;
 pub(crate) use context::{EFFECTS_PER_STEP, Effect, StepReport};
 pub(crate) use registry::{ErasedStep, Runnable, TaskType};
 pub use registry::{RegistryError, TaskRegistry};
+pub use runtime::{Program, Runtime};
 
 /// A program that moves between devices.
 ///
@@ -119,6 +122,8 @@ pub struct Estimate {
 pub enum Step<T> {
     /// There is more to do.
     More,
+    /// There is nothing to do for so long: it is called again then, or sooner.
+    Wait(Duration),
     /// Done, with the output.
     Done(T),
 }

@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use softbus_core::ServiceName;
 
 use super::buffer::{self, Double};
-use super::{Estimate, Step, StepContext, StepReport, Task, TaskFailure};
+use super::{Estimate, Program, Runtime, Step, StepContext, StepReport, Task, TaskFailure};
 use crate::TaskError;
 
 /// The types of task this device can run.
@@ -45,22 +46,38 @@ impl TaskRegistry {
 
     /// Adds `T`, for the state version it writes and the older ones it reads.
     pub fn register<T: Task>(&mut self) -> Result<(), RegistryError> {
-        let current = label(T::NAME, T::STATE_VERSION);
-        if current.parse::<ServiceName>().is_err() || T::NAME.len() > 50 {
+        self.add(T::NAME, T::OLDEST_STATE_VERSION..=T::STATE_VERSION, Arc::new(Native::<T>(PhantomData)))
+    }
+
+    /// Adds a runtime, for the version of states that its programs save and the older ones that it reads.
+    ///
+    /// # Errors
+    /// As [`TaskRegistry::register`].
+    pub fn register_runtime(&mut self, runtime: Arc<dyn Runtime>) -> Result<(), RegistryError> {
+        let (name, versions) = (runtime.name().to_owned(), runtime.oldest_version()..=runtime.version());
+        self.add(&name, versions, Arc::new(OfRuntime(runtime)))
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        versions: RangeInclusive<u16>,
+        factory: Arc<dyn Factory>,
+    ) -> Result<(), RegistryError> {
+        let (oldest, newest) = versions.into_inner();
+        let current = label(name, newest);
+        if current.parse::<ServiceName>().is_err() || name.len() > 50 {
             return Err(RegistryError::Name(current));
         }
-        let oldest = T::OLDEST_STATE_VERSION.clamp(1, T::STATE_VERSION);
-        let mut versions = oldest..=T::STATE_VERSION;
-        if let Some(taken) = versions.clone().map(|v| label(T::NAME, v)).find(|l| self.types.contains_key(l))
-        {
+        let versions = oldest.clamp(1, newest)..=newest;
+        if let Some(taken) = versions.clone().map(|v| label(name, v)).find(|l| self.types.contains_key(l)) {
             return Err(RegistryError::Taken(taken));
         }
-        let factory: Arc<dyn Factory> = Arc::new(Native::<T>(PhantomData));
-        versions.try_for_each(|version| {
+        for version in versions {
             let entry = TaskType { current: current.clone(), factory: factory.clone(), version };
-            self.types.insert(label(T::NAME, version), entry);
-            Ok(())
-        })
+            self.types.insert(label(name, version), entry);
+        }
+        Ok(())
     }
 
     /// Adds `T`, for chains of calls in a builder.
@@ -86,6 +103,7 @@ fn label(name: &str, version: u16) -> String {
 #[derive(Debug)]
 pub(crate) enum ErasedStep {
     More,
+    Wait(Duration),
     Done(Vec<u8>),
     Failed(TaskFailure),
     /// It panicked: the task's crash, not the node's. What it leaves behind must not be used.
@@ -97,7 +115,7 @@ pub(crate) trait Runnable: Send {
     /// Runs one step. Never panics.
     fn step(&mut self, cx: StepContext) -> (ErasedStep, StepReport);
     /// Writes the state. Never panics.
-    fn save(&self, out: &mut dyn io::Write) -> Result<(), TaskFailure>;
+    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure>;
 }
 
 impl TaskType {
@@ -116,7 +134,8 @@ impl TaskType {
         caught(|| self.factory.resume(self.version, state, doubles))
     }
 
-    /// Doubles of the large buffers in a serialised state, for [`TaskType::resume`].
+    /// Whatever takes time and can be done before the state is wanted: doubles of the large buffers in it, for
+    /// [`TaskType::resume`].
     pub fn doubles(&self, state: &[u8]) -> Vec<Double> {
         let found = caught(|| self.factory.layout(self.version, state)).unwrap_or_default();
         found.into_iter().filter_map(|place| Double::of(state, place)).collect()
@@ -191,6 +210,7 @@ impl<T: Task> Runnable for Running<T> {
     fn step(&mut self, mut cx: StepContext) -> (ErasedStep, StepReport) {
         let done = caught(|| match self.0.step(&mut cx) {
             Ok(Step::More) => ErasedStep::More,
+            Ok(Step::Wait(most)) => ErasedStep::Wait(most),
             Ok(Step::Done(output)) => postcard::to_allocvec(&output).map_or_else(
                 |e| ErasedStep::Failed(TaskFailure::new(format!("its output cannot be written: {e}"))),
                 ErasedStep::Done,
@@ -200,12 +220,54 @@ impl<T: Task> Runnable for Running<T> {
         (done.unwrap_or_else(ErasedStep::Crashed), cx.finish())
     }
 
-    fn save(&self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
+    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
         match caught(|| postcard::to_io(self.0.state(), out).map(|_| ())) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(TaskFailure::new(format!("its state cannot be written: {error}"))),
             Err(said) => Err(TaskFailure::new(format!("it panicked while its state was written: {said}"))),
         }
+    }
+}
+
+/// A runtime's programs.
+struct OfRuntime(Arc<dyn Runtime>);
+
+impl Factory for OfRuntime {
+    fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
+        Ok(Box::new(OfProgram(self.0.start(input)?)))
+    }
+
+    fn resume(&self, version: u16, state: &[u8], _: Vec<Double>) -> Result<Box<dyn Runnable>, TaskFailure> {
+        Ok(Box::new(OfProgram(self.0.resume(version, state)?)))
+    }
+
+    fn layout(&self, version: u16, state: &[u8]) -> Vec<Range<usize>> {
+        self.0.prepare(version, state);
+        Vec::new()
+    }
+
+    fn estimate(&self, input: &[u8]) -> Estimate {
+        self.0.estimate(input)
+    }
+}
+
+struct OfProgram(Box<dyn Program>);
+
+impl Runnable for OfProgram {
+    fn step(&mut self, mut cx: StepContext) -> (ErasedStep, StepReport) {
+        let done = caught(|| match self.0.step(&mut cx) {
+            Ok(Step::More) => ErasedStep::More,
+            Ok(Step::Wait(most)) => ErasedStep::Wait(most),
+            Ok(Step::Done(output)) => ErasedStep::Done(output),
+            Err(failure) => ErasedStep::Failed(failure),
+        });
+        (done.unwrap_or_else(ErasedStep::Crashed), cx.finish())
+    }
+
+    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
+        caught(|| self.0.save(out)).unwrap_or_else(|said| {
+            Err(TaskFailure::new(format!("it panicked while its state was written: {said}")))
+        })
     }
 }
 

@@ -60,7 +60,7 @@ impl Instance {
             self.damage = damage;
             snapshot.taint();
         }
-        let program =
+        let mut program =
             std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));
         let tail: Vec<Effect> = self.tail.iter().cloned().collect();
         let size = snapshot.bytes().len() as u64;

@@ -1,0 +1,60 @@
+//! Programs that are no Rust types: a runtime makes them of bytes, and they are stepped, saved and moved like native tasks.
+
+use std::io;
+
+use super::{Estimate, Step, StepContext, TaskFailure};
+
+/// What runs programs of one kind. Registered with [`TaskRegistry::register_runtime`](crate::TaskRegistry::register_runtime);
+/// its tasks are submitted with [`Tasks::submit`](crate::Tasks::submit) under `name/version`.
+pub trait Runtime: Send + Sync + 'static {
+    /// Its name: 1 to 50 letters of `a-z 0-9 - .`.
+    fn name(&self) -> &str;
+
+    /// The version of the states that its programs save; grows with each change of their form.
+    fn version(&self) -> u16;
+
+    /// The oldest version of states that it still reads.
+    fn oldest_version(&self) -> u16 {
+        self.version()
+    }
+
+    /// A program from an input.
+    ///
+    /// # Errors
+    /// The input is none. The task ends as failed.
+    fn start(&self, input: &[u8]) -> Result<Box<dyn Program>, TaskFailure>;
+
+    /// A program from a state that was saved under `version`.
+    ///
+    /// # Errors
+    /// The state is none.
+    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure>;
+
+    /// A state that is about to come here, as far as is known already: whatever takes time can be done beforehand. What it
+    /// will be in the end may differ.
+    fn prepare(&self, version: u16, state: &[u8]) {
+        let _ = (version, state);
+    }
+
+    /// What a program of this input is going to need, for placement. Unknown by default.
+    fn estimate(&self, input: &[u8]) -> Estimate {
+        let _ = input;
+        Estimate::default()
+    }
+}
+
+/// A program of a runtime. As with native tasks its results must depend on its input and state alone, not on how the work
+/// is cut into steps.
+pub trait Program: Send {
+    /// Works until its budget is used up, it waits or it is done.
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    fn step(&mut self, cx: &mut StepContext) -> Result<Step<Vec<u8>>, TaskFailure>;
+
+    /// Writes its state: between two steps.
+    ///
+    /// # Errors
+    /// It could not be written; the program may go on.
+    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure>;
+}

@@ -1,0 +1,378 @@
+//! A program on an engine of wasmtime.
+
+mod image;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use wasmtime::{Extern, Func, Instance, Linker, Memory, Ref, Store, Table, Val};
+
+use super::ask::Ask;
+use super::bindings::Exit;
+use super::fiber::{Left, Shared, Word};
+use super::host::{Host, tell};
+use super::link::Inner;
+use super::ticker::Ticker;
+use super::{Asking, Core, Machine, Ran, Stage, Turn};
+use crate::WasmError;
+use crate::pass::{AGAIN, NOTES, PREFIX};
+use crate::wasi::Wasi;
+
+/// A program that stands still.
+pub(super) struct Body {
+    compiled: Arc<Inner>,
+    store: Store<Host>,
+    instance: Instance,
+    side: Memory,
+    poll: Extern,
+    ask: Extern,
+    stage: Stage,
+    /// Where in the table the functions stand that go on with frames of a site.
+    slots: BTreeMap<u32, u32>,
+    /// Functions that a table may hold, by what the engine calls them.
+    functions: BTreeMap<usize, u32>,
+}
+
+/// How it came to stand still.
+enum End {
+    Done,
+    Unwound,
+    Exited(u32),
+    Trapped(String),
+}
+
+/// A program on a stack of its own.
+type Fiber = Pin<Box<dyn Future<Output = (Box<Body>, End)> + Send>>;
+
+enum Life {
+    Still(Box<Body>),
+    Left(Fiber),
+    Over,
+}
+
+/// A program that runs, or stands still.
+pub(super) struct Fibers {
+    life: Life,
+    shared: Shared,
+    ask: Ask,
+    ticker: Arc<Ticker>,
+}
+
+impl Fibers {
+    pub fn new(body: Body, shared: Shared, ask: Ask, ticker: Arc<Ticker>) -> Self {
+        Self { life: Life::Still(Box::new(body)), shared, ask, ticker }
+    }
+
+    /// Has it run until it leaves, or stands still.
+    fn go(&mut self, mut fiber: Fiber) -> Option<End> {
+        match fiber.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => {
+                self.life = Life::Left(fiber);
+                None
+            }
+            Poll::Ready((body, end)) => {
+                self.life = Life::Still(body);
+                Some(end)
+            }
+        }
+    }
+
+    /// The program, which stands still.
+    fn still(&mut self) -> Result<&mut Body, WasmError> {
+        match &mut self.life {
+            Life::Still(body) => Ok(body),
+            Life::Left(_) | Life::Over => Err(WasmError::Over),
+        }
+    }
+}
+
+/// What comes of something in which the program itself does not run, so that nothing is left.
+fn at_once<T>(future: impl Future<Output = T>) -> Result<T, WasmError> {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => Err(WasmError::Shape("it was left where it cannot be")),
+    }
+}
+
+impl Machine for Fibers {
+    fn run(&mut self, turn: &Turn) -> Ran {
+        let fiber = match std::mem::replace(&mut self.life, Life::Over) {
+            Life::Still(body) => Box::pin(body.go()),
+            Life::Left(fiber) => fiber,
+            Life::Over => return Ran::Trapped(WasmError::Over.to_string()),
+        };
+        self.shared.lock().begin(turn);
+        let ticker = self.ticker.clone();
+        let watch = match turn.asking {
+            Asking::Ticks(ticks) => Some(ticker.watch(&self.ask, ticks, &turn.stop)),
+            Asking::Polls(_) => {
+                self.ask.set(true);
+                None
+            }
+        };
+        let end = self.go(fiber);
+        drop(watch);
+        let (left, polls) = {
+            let talk = self.shared.lock();
+            (talk.left, talk.polls)
+        };
+        let ran = match end {
+            None => match left {
+                Left::Turn => return Ran::Paused { polls },
+                Left::Waits { until } => return Ran::Waits { until },
+            },
+            // Nobody told it to.
+            Some(End::Unwound) => return Ran::Paused { polls },
+            Some(End::Done) => Ran::Exited(0),
+            Some(End::Exited(status)) => Ran::Exited(status),
+            Some(End::Trapped(why)) => Ran::Trapped(why),
+        };
+        self.life = Life::Over;
+        ran
+    }
+
+    fn world(&mut self, look: &mut dyn FnMut(&mut Wasi)) {
+        look(&mut self.shared.lock().world);
+    }
+
+    fn capture(&mut self) -> Result<Core, WasmError> {
+        if let Life::Left(_) = &self.life
+            && let Life::Left(fiber) = std::mem::replace(&mut self.life, Life::Over)
+        {
+            self.shared.lock().word = Word::Unwind;
+            match self.go(fiber) {
+                Some(End::Unwound) => {}
+                // It was asked once, and has no way to ask again before it stands still.
+                None => return Err(WasmError::Engine("it did not stop when it was told to".into())),
+                Some(End::Done | End::Exited(_)) => {
+                    return Err(WasmError::Engine("it ended as it was told to stop".into()));
+                }
+                Some(End::Trapped(why)) => return Err(WasmError::Engine(why)),
+            }
+        }
+        self.still()?.core()
+    }
+
+    fn memory(&mut self, number: usize) -> &[u8] {
+        match &mut self.life {
+            Life::Still(body) => body.bytes(number),
+            Life::Left(_) | Life::Over => &[],
+        }
+    }
+
+    fn restore(&mut self, core: &Core, memories: &[&[u8]]) -> Result<(), WasmError> {
+        let restored = self.still()?.become_what(core, memories);
+        if restored.is_err() {
+            self.life = Life::Over;
+        }
+        restored
+    }
+}
+
+impl Body {
+    pub fn new(
+        compiled: Arc<Inner>,
+        mut store: Store<Host>,
+        linker: &Linker<Host>,
+    ) -> Result<Self, WasmError> {
+        // Nothing of the program runs here: its start function is called later, and can be stopped like all others.
+        let instantiating = linker.instantiate_async(&mut store, &compiled.module);
+        let instance = at_once(instantiating)?.map_err(|error| match store.data_mut().refused.take() {
+            Some(refused) => WasmError::Engine(format!("it wants {refused}")),
+            None => WasmError::engine(error),
+        })?;
+        let own = |store: &mut Store<Host>, name: &str| {
+            instance
+                .get_export(store, &format!("{PREFIX}{name}"))
+                .ok_or(WasmError::Shape("a part of it is missing"))
+        };
+        let side =
+            own(&mut store, "side")?.into_memory().ok_or(WasmError::Shape("a part of it is missing"))?;
+        let of_host =
+            |store: &mut Store<Host>, name: &str| linker.get(store, PREFIX, name).map_err(WasmError::engine);
+        let (poll, ask) = (of_host(&mut store, "poll")?, of_host(&mut store, "ask")?);
+        let exports: Vec<(String, Extern)> = instance
+            .exports(&mut store)
+            .map(|export| (export.name().to_owned(), export.into_extern()))
+            .collect();
+        let mut functions = BTreeMap::new();
+        for (name, export) in exports {
+            let number = name.strip_prefix(PREFIX).and_then(|name| name.strip_prefix('f')).map(str::parse);
+            if let (Some(Ok(number)), Extern::Func(function)) = (number, export) {
+                functions.insert(function.to_raw(&mut store) as usize, number);
+            }
+        }
+        let memory = instance.get_memory(&mut store, "memory");
+        let host = store.data_mut();
+        (host.memory, host.side) = (memory, Some(side));
+        Ok(Self {
+            compiled,
+            store,
+            instance,
+            side,
+            poll,
+            ask,
+            stage: Stage::New,
+            slots: BTreeMap::new(),
+            functions,
+        })
+    }
+
+    /// Runs until it stands still.
+    async fn go(mut self: Box<Self>) -> (Box<Self>, End) {
+        let end = loop {
+            match self.call().await {
+                Ok(()) if self.stage == Stage::Main => break End::Done,
+                Ok(()) => {}
+                Err(end) => break end,
+            }
+        };
+        (self, end)
+    }
+
+    /// The next call of the host's.
+    async fn call(&mut self) -> Result<(), End> {
+        let lost = |error: WasmError| End::Trapped(error.to_string());
+        tell(&mut self.store).map_err(WasmError::engine).map_err(lost)?;
+        let frames = self.frames().map_err(lost)?;
+        let function = if frames.is_empty() {
+            match (self.stage, self.compiled.program.start) {
+                (Stage::New, Some(start)) => {
+                    self.stage = Stage::Start;
+                    self.own_function(&format!("f{start}")).map_err(lost)?
+                }
+                (Stage::New | Stage::Start, _) => {
+                    self.stage = Stage::Main;
+                    let main = self.instance.get_func(&mut self.store, "_start");
+                    main.ok_or_else(|| lost(WasmError::Shape("it exports no `_start`")))?
+                }
+                (Stage::Main, _) => return Ok(()),
+            }
+        } else {
+            self.outermost(frames).map_err(lost)?
+        };
+        let results = function.ty(&self.store).results().len();
+        let mut results = vec![Val::I32(0); results];
+        let called = function.call_async(&mut self.store, &[], &mut results).await;
+        let Err(error) = called else { return Ok(()) };
+        if self.store.has_pending_exception() {
+            self.store.take_pending_exception();
+            return Err(End::Unwound);
+        }
+        Err(match error.downcast_ref::<Exit>() {
+            Some(Exit(status)) => End::Exited(*status),
+            None => End::Trapped(self.trapped(&error)),
+        })
+    }
+
+    /// Why it ended, in words.
+    fn trapped(&mut self, error: &wasmtime::Error) -> String {
+        let mut said = match error.downcast_ref::<wasmtime::Trap>() {
+            Some(trap) => trap.to_string(),
+            None => format!("{error:#}"),
+        };
+        if let Some(refused) = self.store.data_mut().refused.take() {
+            said.push_str(&format!("; before, it was refused {refused}"));
+        }
+        said
+    }
+
+    /// The function that goes on with the outermost frame, and with it all others.
+    fn outermost(&mut self, mut frames: Vec<u8>) -> Result<Func, WasmError> {
+        let words = self.words(&frames)?;
+        let missing =
+            words.iter().map(|(_, site)| *site).filter(|site| !self.slots.contains_key(site)).collect();
+        self.provide(&missing)?;
+        for (word, site) in words {
+            if let (Some(word), Some(slot)) = (frames.get_mut(word..word + 4), self.slots.get(&site)) {
+                word.copy_from_slice(&slot.to_le_bytes());
+            }
+        }
+        let outermost = frames.last_chunk::<4>().map_or(0, |word| u32::from_le_bytes(*word));
+        let first = self.compiled.program.frames as usize;
+        self.side
+            .write(&mut self.store, first, &frames)
+            .map_err(|_| WasmError::State("its frames have no room"))?;
+        // What was called did not happen, and is called anew.
+        let again = self.side.write(&mut self.store, AGAIN as usize, &[0; 4]);
+        again.map_err(|_| WasmError::State("its frames have no room"))?;
+        match self.rests()?.get(&mut self.store, u64::from(outermost)) {
+            Some(Ref::Func(Some(function))) => Ok(function),
+            _ => Err(WasmError::State("nothing goes on with its frames")),
+        }
+    }
+
+    fn rests(&mut self) -> Result<Table, WasmError> {
+        let table = self.instance.get_table(&mut self.store, &format!("{PREFIX}rest"));
+        table.ok_or(WasmError::Shape("a part of it is missing"))
+    }
+
+    /// Makes the functions that go on with frames of these sites.
+    fn provide(&mut self, sites: &std::collections::BTreeSet<u32>) -> Result<(), WasmError> {
+        if sites.is_empty() {
+            return Ok(());
+        }
+        let table = self.rests()?;
+        let first = table.size(&self.store);
+        let number =
+            u32::try_from(first).map_err(|_| WasmError::State("it was stopped at too many places"))?;
+        let module = self.compiled.rest(sites, number)?;
+        let grown = table.grow(&mut self.store, sites.len() as u64, Ref::Func(None));
+        grown.map_err(WasmError::engine)?;
+        let mut imports: Vec<Extern> = Vec::new();
+        for import in module.imports() {
+            imports.push(match import.name() {
+                "poll" => self.poll.clone(),
+                "ask" => self.ask.clone(),
+                own => {
+                    let found = self.instance.get_export(&mut self.store, &format!("{PREFIX}{own}"));
+                    found.ok_or(WasmError::Shape("a part of it is missing"))?
+                }
+            });
+        }
+        let made = Instance::new_async(&mut self.store, &module, &imports);
+        at_once(made)?.map_err(WasmError::engine)?;
+        self.slots.extend(sites.iter().copied().zip(number..));
+        Ok(())
+    }
+
+    fn own_function(&mut self, name: &str) -> Result<Func, WasmError> {
+        let function = self.instance.get_func(&mut self.store, &format!("{PREFIX}{name}"));
+        function.ok_or(WasmError::State("it speaks of a function that it has not"))
+    }
+
+    /// The frames that were saved.
+    fn frames(&mut self) -> Result<Vec<u8>, WasmError> {
+        let top = self.top()?.get(&mut self.store).i32().unwrap_or_default() as u32 as usize;
+        let frames = self.side.data(&self.store).get(self.compiled.program.frames as usize..top);
+        frames.map(<[u8]>::to_vec).ok_or(WasmError::State("its frames end before they begin"))
+    }
+
+    fn top(&mut self) -> Result<wasmtime::Global, WasmError> {
+        let top = self.instance.get_global(&mut self.store, &format!("{PREFIX}top"));
+        top.ok_or(WasmError::Shape("a part of it is missing"))
+    }
+
+    /// Where in the frames the words stand that say of which sites they are, the outermost first.
+    fn words(&self, frames: &[u8]) -> Result<Vec<(usize, u32)>, WasmError> {
+        let mut words = Vec::new();
+        let mut end = frames.len();
+        while end > 0 {
+            let wrong = WasmError::State("its frames do not follow each other");
+            let word = end.checked_sub(4).ok_or(wrong.clone())?;
+            let site = frames.get(word..end).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
+            let site = site.ok_or(wrong.clone())?;
+            words.push((word, site));
+            let (.., bytes) = self.compiled.program.sites.get(site as usize).ok_or(wrong.clone())?;
+            end = end.checked_sub(*bytes as usize).ok_or(wrong)?;
+        }
+        Ok(words)
+    }
+
+    fn notes(&self) -> std::ops::Range<usize> {
+        NOTES as usize..self.compiled.program.frames as usize
+    }
+}

@@ -1,0 +1,139 @@
+//! What runs programs. The only place that knows an engine; the rest of the room speaks of [`Engine`], [`Compiled`] and
+//! [`Machine`].
+//!
+//! A machine runs a program on a stack of its own (a fiber), so that the program can be left in the midst of a call to the
+//! host and gone on with, on whatever thread. Only when its state is asked for does it unwind.
+
+mod ask;
+mod bindings;
+mod fiber;
+mod host;
+mod link;
+mod machine;
+mod ticker;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use bindings::{offers, waits};
+pub use link::Kind;
+pub(crate) use link::Wasmtime;
+pub(crate) use ticker::TICK;
+
+use crate::WasmError;
+use crate::limits::Limits;
+use crate::pass::{AskMemory, Rewritten};
+use crate::wasi::{Now, Wasi};
+
+/// An engine.
+pub(crate) trait Engine: Send + Sync {
+    /// How programs for it are to look whether they are to ask.
+    fn ask_memory(&self) -> AskMemory;
+    /// Compiles a program.
+    fn compile(&self, program: Arc<Rewritten>) -> Result<Arc<dyn Compiled>, WasmError>;
+}
+
+/// A compiled program.
+pub(crate) trait Compiled: Send + Sync {
+    /// A machine for it, with the program before its first instruction.
+    fn machine(
+        &self,
+        world: Wasi,
+        clock: Arc<dyn Now>,
+        limits: &Limits,
+    ) -> Result<Box<dyn Machine>, WasmError>;
+}
+
+/// A program that can run.
+pub(crate) trait Machine: Send {
+    /// Goes on, for as long as the turn says.
+    fn run(&mut self, turn: &Turn) -> Ran;
+    /// Its world, as long as it does not run.
+    fn world(&mut self, look: &mut dyn FnMut(&mut Wasi));
+    /// Unwinds it, and says all that it is but its memories and its world. It can go on afterwards.
+    ///
+    /// # Errors
+    /// It is over, or its frames are larger than they may be.
+    fn capture(&mut self) -> Result<Core, WasmError>;
+    /// One of its memories; after [`Machine::capture`] only.
+    fn memory(&mut self, number: usize) -> &[u8];
+    /// Becomes what was captured, before its first instruction only.
+    ///
+    /// # Errors
+    /// It is nothing that this program can be.
+    fn restore(&mut self, core: &Core, memories: &[&[u8]]) -> Result<(), WasmError>;
+}
+
+/// One turn of a program.
+pub(crate) struct Turn {
+    pub asking: Asking,
+    /// Ends the turn as soon as may be.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// When a program is to look whether its turn is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asking {
+    /// When a clock says so: so many ticks of [`ticker::TICK`] from now.
+    Ticks(u32),
+    /// Each time it can, and its turn ends after so many: the same on each run.
+    Polls(u64),
+}
+
+/// How a turn ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ran {
+    /// The turn is over, the program is not.
+    Paused {
+        /// How often it looked.
+        polls: u64,
+    },
+    /// It waits: until a time of the task, in nanoseconds, or until its pipes change.
+    Waits { until: Option<u64> },
+    /// It ended, with this status.
+    Exited(u32),
+    /// It did what it may not.
+    Trapped(String),
+}
+
+/// All that a program is, beside its memories and its world.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Core {
+    pub stage: Stage,
+    /// Sizes of its memories, in bytes.
+    pub memories: Vec<u64>,
+    /// Bits of its globals, of those that can change.
+    pub globals: Vec<Option<Bits>>,
+    /// Functions in its tables.
+    pub tables: Vec<Vec<Option<u32>>>,
+    /// For each of its segments whether it was dropped.
+    pub notes: Vec<u8>,
+    /// Its stack, the innermost frame first.
+    pub frames: Vec<u8>,
+}
+
+/// The value of a global.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Bits {
+    I32(u32),
+    I64(u64),
+    F32(u32),
+    F64(u64),
+    V128(u128),
+    /// A function, or none.
+    Function(Option<u32>),
+}
+
+/// How far a program is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    /// Before its first instruction.
+    #[default]
+    New,
+    /// In its start function.
+    Start,
+    /// In what it exports.
+    Main,
+}

@@ -1,0 +1,19 @@
+//! Programs of others: WebAssembly that can be stopped in the midst of what it does, moved, and gone on with anywhere.
+//!
+//! A module comes in through [`inspect`]'s checks and the [`pass`], which makes of it one that can save its stack; an
+//! [`engine`] runs it in a [`wasi`] world of its own; [`WasmRuntime`] makes a task of it. What may not enter here: anything
+//! of a device beside its clocks, and anything that knows of epochs, moves or peers.
+
+mod admission;
+pub mod engine;
+mod error;
+pub mod limits;
+pub mod pass;
+mod runtime;
+mod state;
+pub mod wasi;
+
+pub use admission::{Admission, inspect};
+pub use engine::Kind as EngineKind;
+pub use error::WasmError;
+pub use runtime::{Finish, NAME, Printed, SeamClock, Start, Turns, WasmRuntime};

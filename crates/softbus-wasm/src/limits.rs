@@ -1,0 +1,33 @@
+//! Bounds of programs, by name.
+
+use serde::{Deserialize, Serialize};
+
+/// Of a module, in bytes.
+pub const MODULE_BYTES: u64 = 64 << 20;
+/// Of all frames of a program that is stopped, in bytes.
+pub const FRAME_BYTES: usize = 128 << 20;
+/// Of the stack that a running program has, in bytes of address space; only what it uses takes memory.
+pub const STACK_BYTES: usize = 64 << 20;
+/// Of all its tables.
+pub const TABLE_ELEMENTS: usize = 1 << 20;
+/// Memories of one program.
+pub const MEMORIES: usize = 8;
+/// Most bytes of memory that a program may be granted: all that 32 bits can address.
+pub const MEMORY_BYTES: u64 = 1 << 32;
+/// Modules that go on with frames and are kept compiled, of one program.
+pub(crate) const RESTS: usize = 64;
+
+/// What one program was granted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of all its memories together, in bytes.
+    pub memory_bytes: u64,
+    /// Of all its files together, in bytes.
+    pub file_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, file_bytes: 256 << 20 }
+    }
+}

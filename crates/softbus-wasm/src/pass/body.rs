@@ -1,0 +1,145 @@
+//! A function's body as the pass looks at it: operators, how they nest, and what stands on the operand stack where a
+//! frame may have to be saved.
+
+use std::collections::BTreeMap;
+
+use wasmparser::{BlockType, FuncValidator, FunctionBody, Operator, ValType, WasmModuleResources};
+
+use super::Refusal;
+
+/// Most values on the operand stack at a place where a frame may be saved.
+pub(super) const STACK_VALUES: usize = 1000;
+/// Most operators of a function.
+pub(super) const OPERATORS: usize = 1 << 22;
+
+/// A body without its dead code.
+pub(super) struct Body<'a> {
+    /// Types of the parameters, then of the other locals.
+    pub locals: Vec<ValType>,
+    pub params: usize,
+    /// Operators that can be reached; the last one is the function's `end`.
+    pub ops: Vec<Operator<'a>>,
+    /// Of each `block`, `loop`, `if`: where its `end` is, and its `else`.
+    pub blocks: BTreeMap<usize, Block>,
+    /// The operand stack before calls and blocks, bottom first.
+    pub stacks: BTreeMap<usize, Vec<ValType>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    pub end: usize,
+    pub otherwise: Option<usize>,
+    pub ty: BlockType,
+    /// Of the operand stack beneath its parameters.
+    pub base: usize,
+}
+
+impl<'a> Body<'a> {
+    /// Reads and checks a body.
+    pub fn read<T: WasmModuleResources>(
+        body: &FunctionBody<'a>,
+        validator: &mut FuncValidator<T>,
+        params: &[ValType],
+    ) -> Result<Self, Refusal> {
+        let mut locals = params.to_vec();
+        let mut reader = body.get_locals_reader()?;
+        for _ in 0..reader.get_count() {
+            let at = reader.original_position();
+            let (count, ty) = reader.read()?;
+            // Checks the count, too.
+            validator.define_locals(at, count, ty)?;
+            locals.extend(std::iter::repeat_n(ty, count as usize));
+        }
+        let mut read = Self {
+            params: params.len(),
+            locals,
+            ops: Vec::new(),
+            blocks: BTreeMap::new(),
+            stacks: BTreeMap::new(),
+        };
+        let mut open: Vec<usize> = Vec::new();
+        // How many blocks have been opened in dead code.
+        let mut dead: Option<usize> = None;
+        let mut ops = body.get_operators_reader()?;
+        while !ops.eof() {
+            let (op, at) = ops.read_with_offset()?;
+            if read.ops.len() >= OPERATORS {
+                return Err(Refusal::new(format!("it has more than {OPERATORS} operators")));
+            }
+            if let Some(inner) = &mut dead {
+                validator.op(at, &op)?;
+                match op {
+                    Operator::Block { .. }
+                    | Operator::Loop { .. }
+                    | Operator::If { .. }
+                    | Operator::TryTable { .. }
+                    | Operator::Try { .. } => *inner += 1,
+                    Operator::End if *inner > 0 => *inner -= 1,
+                    Operator::End | Operator::Else if *inner == 0 => {
+                        dead = None;
+                        read.close(&op, &mut open);
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            let index = read.ops.len();
+            let snapshot = matches!(
+                op,
+                Operator::Block { .. }
+                    | Operator::Loop { .. }
+                    | Operator::If { .. }
+                    | Operator::Call { .. }
+                    | Operator::CallIndirect { .. }
+            );
+            if snapshot {
+                read.stacks.insert(index, stack(validator)?);
+            }
+            validator.op(at, &op)?;
+            match &op {
+                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+                    let base = validator.get_control_frame(0).map_or(0, |frame| frame.height);
+                    read.blocks.insert(index, Block { end: 0, otherwise: None, ty: *blockty, base });
+                    open.push(index);
+                    read.ops.push(op);
+                }
+                Operator::End | Operator::Else => read.close(&op, &mut open),
+                _ => {
+                    read.ops.push(op);
+                    if validator.get_control_frame(0).is_some_and(|frame| frame.unreachable) {
+                        dead = Some(0);
+                    }
+                }
+            }
+        }
+        ops.finish()?;
+        Ok(read)
+    }
+
+    fn close(&mut self, op: &Operator<'a>, open: &mut Vec<usize>) {
+        let index = self.ops.len();
+        if let Some(block) = open.last().and_then(|at| self.blocks.get_mut(at)) {
+            match op {
+                Operator::Else => block.otherwise = Some(index),
+                _ => block.end = index,
+            }
+        }
+        if matches!(op, Operator::End) {
+            open.pop();
+        }
+        self.ops.push(op.clone());
+    }
+}
+
+fn stack<T: WasmModuleResources>(validator: &FuncValidator<T>) -> Result<Vec<ValType>, Refusal> {
+    let height = validator.operand_stack_height() as usize;
+    if height > STACK_VALUES {
+        return Err(Refusal::new(format!("it has more than {STACK_VALUES} values on its operand stack")));
+    }
+    (0..height)
+        .rev()
+        .map(|depth| {
+            validator.get_operand_type(depth).flatten().ok_or_else(|| Refusal::new("a value without a type"))
+        })
+        .collect()
+}

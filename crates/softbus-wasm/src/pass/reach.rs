@@ -1,0 +1,166 @@
+//! Which functions may be on the stack when a program is stopped, and where they look whether it is to stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wasmparser::Operator;
+
+use super::body::Body;
+use super::frame::Kind;
+
+/// Most operators that run between two looks, as far as they do not lie in a single function without loops.
+const UNSEEN: u64 = 1 << 20;
+
+/// What a function calls.
+#[derive(Default)]
+struct Calls {
+    direct: BTreeSet<u32>,
+    /// By type.
+    indirect: BTreeSet<u32>,
+    loops: bool,
+    ops: u64,
+}
+
+/// Of each function that may be on the stack then: where.
+pub(super) struct Reach {
+    pub places: BTreeMap<u32, BTreeSet<Kind>>,
+    stops: Vec<bool>,
+    /// Types of which a function that may be stopped can be called through a table.
+    types: BTreeSet<u32>,
+}
+
+impl Reach {
+    /// `stopping`: imported functions in which a program may be stopped. `canonical`: one index for equal types.
+    /// `exposed`: functions of which a reference is taken.
+    pub fn of(
+        imports: u32,
+        stopping: &BTreeSet<u32>,
+        bodies: &[Body<'_>],
+        type_of: &[u32],
+        canonical: &[u32],
+        exposed: &BTreeSet<u32>,
+    ) -> Self {
+        let calls: Vec<Calls> = bodies.iter().map(|body| calls(body, canonical)).collect();
+        let mut by_type: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for function in exposed {
+            by_type.entry(canonical[type_of[*function as usize] as usize]).or_default().push(*function);
+        }
+        let callees = |of: &Calls| -> Vec<u32> {
+            let indirect = of.indirect.iter().filter_map(|ty| by_type.get(ty)).flatten().copied();
+            of.direct.iter().copied().chain(indirect).collect()
+        };
+        let graph: Vec<Vec<u32>> = calls.iter().map(callees).collect();
+        let entries = entries(imports, &graph, &calls);
+        let total = imports as usize + bodies.len();
+        let mut stops = vec![false; total];
+        let mut callers: Vec<Vec<u32>> = vec![Vec::new(); total];
+        for (index, to) in (imports..).zip(&graph) {
+            to.iter().for_each(|callee| callers[*callee as usize].push(index));
+        }
+        let own = (imports..).zip(&calls).filter(|(index, calls)| calls.loops || entries.contains(index));
+        let mut new: Vec<u32> = stopping.iter().copied().chain(own.map(|(index, _)| index)).collect();
+        while let Some(function) = new.pop() {
+            if !std::mem::replace(&mut stops[function as usize], true) {
+                new.extend(&callers[function as usize]);
+            }
+        }
+        let types: BTreeSet<u32> = by_type
+            .iter()
+            .filter(|(_, functions)| functions.iter().any(|function| stops[*function as usize]))
+            .map(|(ty, _)| *ty)
+            .collect();
+        let mut reach = Self { places: BTreeMap::new(), stops, types };
+        for (index, body) in (imports..).zip(bodies) {
+            if !reach.stops[index as usize] {
+                continue;
+            }
+            let mut places = BTreeSet::new();
+            if entries.contains(&index) {
+                places.insert(Kind::Entry);
+            }
+            for (at, op) in body.ops.iter().enumerate() {
+                match op {
+                    Operator::Loop { .. } => drop(places.insert(Kind::Loop(at))),
+                    Operator::Call { function_index } if reach.stops[*function_index as usize] => {
+                        places.insert(Kind::Call(at));
+                    }
+                    Operator::CallIndirect { type_index, .. }
+                        if reach.types.contains(&canonical[*type_index as usize]) =>
+                    {
+                        places.insert(Kind::Call(at));
+                    }
+                    _ => {}
+                }
+            }
+            reach.places.insert(index, places);
+        }
+        reach
+    }
+}
+
+fn calls(body: &Body<'_>, canonical: &[u32]) -> Calls {
+    let mut calls = Calls { ops: body.ops.len() as u64, ..Calls::default() };
+    for op in &body.ops {
+        match op {
+            Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                calls.direct.insert(*function_index);
+            }
+            Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
+                calls.indirect.insert(canonical[*type_index as usize]);
+            }
+            Operator::Loop { .. } => calls.loops = true,
+            _ => {}
+        }
+    }
+    calls
+}
+
+/// Functions that look as they begin: one in each circle of calls, and where too much would run between two looks.
+fn entries(imports: u32, graph: &[Vec<u32>], calls: &[Calls]) -> BTreeSet<u32> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        No,
+        Open,
+        Done,
+    }
+    let mut seen = vec![Seen::No; graph.len()];
+    let mut cost = vec![0u64; graph.len()];
+    let mut found = BTreeSet::new();
+    for first in 0..graph.len() {
+        if seen[first] != Seen::No {
+            continue;
+        }
+        seen[first] = Seen::Open;
+        let mut walk = vec![(first, 0)];
+        while let Some((at, next)) = walk.last_mut() {
+            let at = *at;
+            if let Some(callee) = graph[at].get(*next) {
+                *next += 1;
+                let Some(callee) = callee.checked_sub(imports).map(|own| own as usize) else { continue };
+                match seen[callee] {
+                    Seen::No => {
+                        seen[callee] = Seen::Open;
+                        walk.push((callee, 0));
+                    }
+                    // It calls itself in the end.
+                    Seen::Open => drop(found.insert(imports + callee as u32)),
+                    Seen::Done => {}
+                }
+                continue;
+            }
+            seen[at] = Seen::Done;
+            walk.pop();
+            let unseen = graph[at]
+                .iter()
+                .filter_map(|callee| callee.checked_sub(imports))
+                .map(|own| cost[own as usize]);
+            let sum = unseen.fold(calls[at].ops, u64::saturating_add);
+            // Each call may stand in the code as often as it has operators; that is looked over coarsely.
+            cost[at] = if found.contains(&(imports + at as u32)) { 0 } else { sum.saturating_mul(2) };
+            if cost[at] > UNSEEN {
+                found.insert(imports + at as u32);
+                cost[at] = 0;
+            }
+        }
+    }
+    found
+}

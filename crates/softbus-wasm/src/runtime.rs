@@ -1,0 +1,317 @@
+//! WebAssembly programs as tasks.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use softbus_core::Hash;
+use softbus_task::{Estimate, Program, Runtime, Step, StepContext, TaskFailure};
+
+use crate::WasmError;
+use crate::admission::admit;
+use crate::engine::{Asking, Compiled, Engine, Kind, Machine, Ran, TICK, Turn, Wasmtime};
+use crate::limits::Limits;
+use crate::state::{self, Tail, VERSION};
+use crate::wasi::{self, Moment, Now, Stream, Wasi};
+
+/// The name under which these tasks are submitted: `wasm/1`.
+pub const NAME: &str = "wasm";
+/// Compiled programs that are kept.
+const COMPILED: usize = 16;
+/// Bytes of output that leave at once.
+const PRINTED: usize = 192 << 10;
+/// How long a turn lasts, by the clock.
+const TURN: Duration = Duration::from_millis(20);
+/// What a program does between two looks, in operations of the reference kernel; a guess, where turns are counted.
+const POLL_OPS: u64 = 256;
+/// A program that waits for nothing that can come is looked at so often.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What a program is started with.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Start {
+    /// The module: a command of WASI preview 1.
+    pub module: Vec<u8>,
+    /// The program's name as it sees it, and its arguments.
+    pub args: Vec<String>,
+    /// `NAME=value`
+    pub env: Vec<String>,
+    /// All of its standard input.
+    pub stdin: Vec<u8>,
+    /// Files that it finds, by their paths.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What it may have.
+    pub limits: Limits,
+    /// Its random numbers come from this.
+    pub seed: [u8; 32],
+}
+
+/// What a program that ended leaves behind.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Finish {
+    /// Its exit status; 0 is success.
+    pub status: u32,
+    /// The files that it made or changed, by their paths.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// What a program prints, as an effect of its task.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Printed {
+    /// To its standard output.
+    Stdout(Vec<u8>),
+    /// To its standard error.
+    Stderr(Vec<u8>),
+}
+
+/// When turns end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Turns {
+    /// By the clock. What a program prints does not depend on it, but in which pieces.
+    #[default]
+    Timed,
+    /// After so and so many looks: the same on each run, and slower. For simulations.
+    Counted,
+}
+
+/// Runs WebAssembly programs.
+pub struct WasmRuntime {
+    engine: Wasmtime,
+    clock: Arc<dyn Now>,
+    turns: Turns,
+    /// The one used last at the end.
+    compiled: Mutex<Vec<(Hash, Arc<Ready>)>>,
+}
+
+/// A compiled program, and the module that it was.
+struct Ready {
+    source: Arc<[u8]>,
+    compiled: Arc<dyn Compiled>,
+}
+
+impl WasmRuntime {
+    /// On an engine, with a device's clocks.
+    ///
+    /// # Errors
+    /// The engine does not run on this machine.
+    pub fn new(kind: Kind, clock: Arc<dyn Now>, turns: Turns) -> Result<Self, WasmError> {
+        Ok(Self { engine: Wasmtime::new(kind)?, clock, turns, compiled: Mutex::default() })
+    }
+
+    /// The program of a module, compiled.
+    fn ready(&self, module: &[u8]) -> Result<Arc<Ready>, WasmError> {
+        let hash = Hash(*blake3::hash(module).as_bytes());
+        let find = || {
+            let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = all.iter().position(|(held, _)| *held == hash)?;
+            let found = all.remove(at);
+            let ready = found.1.clone();
+            all.push(found);
+            Some(ready)
+        };
+        if let Some(ready) = find() {
+            return Ok(ready);
+        }
+        // Not while others wait: at worst it is done twice.
+        let admitted = admit(module.into(), self.engine.ask_memory())?;
+        let compiled = self.engine.compile(admitted.program)?;
+        tracing::info!(
+            module = %hash,
+            bytes = admitted.admission.module_bytes,
+            rewritten = admitted.admission.rewritten_bytes,
+            sites = admitted.admission.sites,
+            "a module was compiled"
+        );
+        let ready = Arc::new(Ready { source: admitted.source, compiled });
+        let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= COMPILED {
+            all.remove(0);
+        }
+        all.push((hash, ready.clone()));
+        Ok(ready)
+    }
+
+    fn begin(&self, start: &Start) -> Result<Running, WasmError> {
+        let ready = self.ready(&start.module)?;
+        let world = world(start).map_err(WasmError::Shape)?;
+        let inputs =
+            start.files.iter().map(|(path, bytes)| (named(path), Hash(*blake3::hash(bytes).as_bytes())));
+        let inputs = inputs.collect();
+        let machine = ready.compiled.machine(world, self.clock.clone(), &start.limits)?;
+        Ok(Running {
+            ready,
+            machine,
+            limits: start.limits.clone(),
+            inputs,
+            clock: self.clock.clone(),
+            turns: self.turns,
+        })
+    }
+
+    fn go_on(&self, saved: &[u8]) -> Result<Running, WasmError> {
+        let saved = state::read(saved)?;
+        let ready = self.ready(saved.module)?;
+        let Tail { limits, inputs, core, world } = saved.tail;
+        let mut machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
+        machine.restore(&core, &saved.memories)?;
+        Ok(Running { ready, machine, limits, inputs, clock: self.clock.clone(), turns: self.turns })
+    }
+}
+
+fn named(path: &str) -> String {
+    path.trim_start_matches('/').to_owned()
+}
+
+/// The world that a program begins in.
+fn world(start: &Start) -> Result<Wasi, &'static str> {
+    let mut world = Wasi::new(&wasi::Start {
+        args: start.args.clone(),
+        env: start.env.clone(),
+        seed: start.seed,
+        file_bytes: start.limits.file_bytes,
+    })
+    .map_err(|_| "its arguments and its environment are too long, or hold a zero byte")?;
+    for (path, bytes) in &start.files {
+        let put = world.put_file(path, bytes);
+        put.map_err(|_| "one of its files has a path that cannot be, or there is no room for it")?;
+    }
+    if world.feed(&start.stdin) < start.stdin.len() {
+        return Err("its standard input is longer than 1 MiB: give it as a file");
+    }
+    world.feed_end();
+    Ok(world)
+}
+
+impl Runtime for WasmRuntime {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn version(&self) -> u16 {
+        VERSION
+    }
+
+    fn start(&self, input: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+        let start: Start = postcard::from_bytes(input)
+            .map_err(|_| TaskFailure::new("the input is none of a WebAssembly program"))?;
+        Ok(Box::new(self.begin(&start)?))
+    }
+
+    fn resume(&self, _: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+        Ok(Box::new(self.go_on(state)?))
+    }
+
+    fn prepare(&self, _: u16, state: &[u8]) {
+        // What is wrong with it is said when it is to run.
+        let _ = state::module(state).and_then(|module| self.ready(module));
+    }
+
+    fn estimate(&self, input: &[u8]) -> Estimate {
+        let Ok(start) = postcard::from_bytes::<Start>(input) else { return Estimate::default() };
+        let files: usize = start.files.iter().map(|(_, bytes)| bytes.len()).sum();
+        let memory_bytes = start.limits.memory_bytes + 4 * start.module.len() as u64 + files as u64;
+        Estimate { memory_bytes, ..Estimate::default() }
+    }
+}
+
+/// A program at work.
+struct Running {
+    ready: Arc<Ready>,
+    machine: Box<dyn Machine>,
+    limits: Limits,
+    inputs: BTreeMap<String, Hash>,
+    clock: Arc<dyn Now>,
+    turns: Turns,
+}
+
+impl Running {
+    /// Lets out what it has printed; whether that was anything.
+    fn print(&mut self, cx: &mut StepContext) -> Result<bool, TaskFailure> {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        self.machine.world(&mut |world| {
+            out = world.drain(Stream::Stdout);
+            err = world.drain(Stream::Stderr);
+        });
+        let out_pieces = out.chunks(PRINTED).map(|piece| Printed::Stdout(piece.to_vec()));
+        let err_pieces = err.chunks(PRINTED).map(|piece| Printed::Stderr(piece.to_vec()));
+        for piece in out_pieces.chain(err_pieces) {
+            cx.emit(postcard::to_allocvec(&piece)?)?;
+        }
+        Ok(!(out.is_empty() && err.is_empty()))
+    }
+
+    fn finish(&mut self, status: u32) -> Result<Vec<u8>, TaskFailure> {
+        let mut finish = Finish { status, files: Vec::new() };
+        let inputs = &self.inputs;
+        self.machine.world(&mut |world| {
+            let files = world.files().into_iter();
+            let made = files.filter(|(path, bytes)| {
+                inputs.get(path).is_none_or(|hash| hash.0 != *blake3::hash(bytes).as_bytes())
+            });
+            finish.files = made.map(|(path, bytes)| (path, bytes.to_vec())).collect();
+        });
+        Ok(postcard::to_allocvec(&finish)?)
+    }
+}
+
+impl Program for Running {
+    fn step(&mut self, cx: &mut StepContext) -> Result<Step<Vec<u8>>, TaskFailure> {
+        let asking = match self.turns {
+            Turns::Timed => Asking::Ticks((TURN.as_millis() / TICK.as_millis()) as u32),
+            Turns::Counted => Asking::Polls((cx.budget_ops() / POLL_OPS).max(1)),
+        };
+        let ran = self.machine.run(&Turn { asking, stop: cx.stop_signal() });
+        let printed = self.print(cx)?;
+        Ok(match ran {
+            Ran::Paused { polls } => {
+                cx.spend(match self.turns {
+                    Turns::Timed => cx.budget_ops(),
+                    Turns::Counted => polls.saturating_mul(POLL_OPS).min(cx.budget_ops()),
+                });
+                Step::More
+            }
+            // Perhaps for room to print.
+            Ran::Waits { .. } if printed => Step::More,
+            Ran::Waits { until } => {
+                let (now, mut left) = (self.clock.now(), None);
+                self.machine.world(&mut |world| left = until.map(|until| world.left_until(now, until)));
+                match left {
+                    Some(0) => Step::More,
+                    Some(left) => Step::Wait(Duration::from_nanos(left)),
+                    None => Step::Wait(IDLE),
+                }
+            }
+            Ran::Exited(status) => Step::Done(self.finish(status)?),
+            Ran::Trapped(why) => return Err(TaskFailure::new(why)),
+        })
+    }
+
+    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
+        let core = self.machine.capture()?;
+        state::write_head(out, &self.ready.source)?;
+        for number in 0..core.memories.len() {
+            out.write_all(self.machine.memory(number))?;
+        }
+        let (limits, inputs) = (self.limits.clone(), self.inputs.clone());
+        let mut tail = Some((limits, inputs, core));
+        let mut written = Ok(());
+        self.machine.world(&mut |world| {
+            if let Some((limits, inputs, core)) = tail.take() {
+                written = state::write_tail(out, &Tail { limits, inputs, core, world: &*world });
+            }
+        });
+        written.map_err(TaskFailure::new)
+    }
+}
+
+/// The clocks of a device, as programs see them.
+pub struct SeamClock(pub Arc<dyn softbus_net::seam::Clock>);
+
+impl Now for SeamClock {
+    fn now(&self) -> Moment {
+        let ns = |ms: u64| ms.saturating_mul(1_000_000);
+        Moment { monotonic: ns(self.0.boot().0), wall: ns(self.0.wall().0) }
+    }
+}

@@ -1,0 +1,112 @@
+//! The saved form of a program: the same bytes whichever engine ran it.
+//!
+//! ```text
+//! "sbwasm", version u16, length of the module u64      little-endian, as all
+//! the module as it came, then zeros up to the next 64 KiB
+//! its memories, one after the other                    each a whole number of 64 KiB
+//! what else it is (postcard), and its length u64
+//! ```
+//!
+//! What is large stands at multiples of 64 KiB, the size of a checkpoint's chunks: so a page that did not change is in a
+//! chunk that did not, and is neither written nor sent again.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use softbus_core::Hash;
+
+use crate::WasmError;
+use crate::engine::Core;
+use crate::limits::{self, Limits};
+use crate::wasi::Wasi;
+
+/// Of this form.
+pub(crate) const VERSION: u16 = 1;
+const MAGIC: &[u8; 6] = b"sbwasm";
+const HEAD: usize = 16;
+const PAGE: usize = 1 << 16;
+
+/// All but the module and the memories.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Tail<W> {
+    pub limits: Limits,
+    /// The files that it was started with, and what was in them.
+    pub inputs: BTreeMap<String, Hash>,
+    pub core: Core,
+    pub world: W,
+}
+
+/// A saved program, taken apart.
+pub(crate) struct Saved<'s> {
+    pub module: &'s [u8],
+    pub memories: Vec<&'s [u8]>,
+    pub tail: Tail<Wasi>,
+}
+
+/// Writes everything up to the memories.
+pub(crate) fn write_head(out: &mut dyn io::Write, module: &[u8]) -> io::Result<()> {
+    out.write_all(MAGIC)?;
+    out.write_all(&VERSION.to_le_bytes())?;
+    out.write_all(&(module.len() as u64).to_le_bytes())?;
+    out.write_all(module)?;
+    let over = (HEAD + module.len()) % PAGE;
+    if over > 0 { out.write_all(&[0; PAGE][over..]) } else { Ok(()) }
+}
+
+/// Writes what comes behind the memories.
+pub(crate) fn write_tail(out: &mut dyn io::Write, tail: &Tail<&Wasi>) -> Result<(), String> {
+    let bytes = postcard::to_allocvec(tail).map_err(|error| error.to_string())?;
+    out.write_all(&bytes).map_err(|error| error.to_string())?;
+    out.write_all(&(bytes.len() as u64).to_le_bytes()).map_err(|error| error.to_string())
+}
+
+/// The module in the begin of a saved program, of which the rest may not be there yet.
+pub(crate) fn module(state: &[u8]) -> Result<&[u8], WasmError> {
+    let short = WasmError::State("it ends before its module does");
+    let (head, rest) = state.split_at_checked(HEAD).ok_or(short.clone())?;
+    let (magic, rest_of_head) = head.split_at(MAGIC.len());
+    let (version, len) = rest_of_head.split_at(2);
+    if magic != MAGIC {
+        return Err(WasmError::State("it is no saved program"));
+    }
+    if version != VERSION.to_le_bytes() {
+        return Err(WasmError::State("it was saved in another form"));
+    }
+    let len = u64::from_le_bytes(len.try_into().map_err(|_| short.clone())?);
+    if len > limits::MODULE_BYTES {
+        return Err(WasmError::Limit {
+            what: "the size of the module in bytes",
+            is: len,
+            most: limits::MODULE_BYTES,
+        });
+    }
+    rest.get(..len as usize).ok_or(short)
+}
+
+/// Takes a saved program apart.
+pub(crate) fn read(state: &[u8]) -> Result<Saved<'_>, WasmError> {
+    let module = module(state)?;
+    let short = WasmError::State("it ends too soon");
+    let memories = (HEAD + module.len()).next_multiple_of(PAGE);
+    let (rest, len) = state.split_last_chunk::<8>().ok_or(short.clone())?;
+    let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| short.clone())?;
+    let begins = rest.len().checked_sub(len).filter(|begins| *begins >= memories).ok_or(short.clone())?;
+    let (tail, left) = postcard::take_from_bytes::<Tail<Wasi>>(&rest[begins..])
+        .map_err(|_| WasmError::State("what it says of itself cannot be read"))?;
+    if !left.is_empty() {
+        return Err(WasmError::State("there is more of it than it says"));
+    }
+    let mut between = rest.get(memories..begins).ok_or(short.clone())?;
+    let mut pages = Vec::new();
+    for len in &tail.core.memories {
+        let len = usize::try_from(*len).map_err(|_| short.clone())?;
+        let (memory, rest) = between.split_at_checked(len).ok_or(short.clone())?;
+        pages.push(memory);
+        between = rest;
+    }
+    if !between.is_empty() {
+        return Err(WasmError::State("there is more of it than it says"));
+    }
+    Ok(Saved { module, memories: pages, tail })
+}
