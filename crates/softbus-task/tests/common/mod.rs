@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::DeviceId;
+use softbus_net::seam::Seam;
 use softbus_net::seam::memory::{Host, VirtualCompute, World};
 use softbus_net::seam::store::Store;
 use softbus_net::testing::FixedJudge;
 use softbus_net::{Net, NetConfig, Presence, Router};
 use softbus_roster::{Declared, Roster, RosterConfig};
 use softbus_task::{
-    Buffer, Estimate, Step, StepContext, SubmitOptions, Task, TaskFailure, TaskHandle, TaskRegistry,
+    Buffer, Estimate, Runtime, Step, StepContext, SubmitOptions, Task, TaskFailure, TaskHandle, TaskRegistry,
     TaskState, TaskStatus, Tasks, TasksConfig,
 };
 use softbus_trust::{DeviceKey, Role};
@@ -29,6 +30,8 @@ pub const FAST: u64 = 10_000_000;
 thread_local! {
     /// Live links that each device of this test keeps.
     pub static LINK_BUDGET: Cell<usize> = const { Cell::new(32) };
+    /// Makes the runtime that each device of this test has beside its native tasks.
+    pub static RUNTIME: Cell<Option<fn(&Seam) -> Arc<dyn Runtime>>> = const { Cell::new(None) };
 }
 
 /// Mixes numbers for a while; carries ballast of which it changes one byte per turn.
@@ -264,7 +267,10 @@ pub async fn start(world: &World, name: &str, rate: u64, all: &[String], config:
     let roster_config = RosterConfig { declared, ..RosterConfig::default() };
     let roster =
         Roster::start(net.clone(), judge.clone(), store.clone(), own.clone(), roster_config).await.unwrap();
-    let registry = TaskRegistry::new().with::<Grind>().unwrap();
+    let mut registry = TaskRegistry::new().with::<Grind>().unwrap();
+    if let Some(make) = RUNTIME.get() {
+        registry.register_runtime(make(&seam)).unwrap();
+    }
     let tasks = Tasks::start(
         net.clone(),
         roster.clone(),
