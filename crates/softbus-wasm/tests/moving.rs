@@ -33,11 +33,7 @@ fn runtime(seam: &Seam) -> Arc<dyn Runtime> {
 
 fn render() -> Start {
     let args = ["render", "96", "60", "400"];
-    Start {
-        module: RENDER.into(),
-        args: args.iter().map(|a| (*a).to_owned()).collect(),
-        ..Start::default()
-    }
+    Start { module: RENDER.into(), args: args.iter().map(|a| (*a).to_owned()).collect(), ..Start::default() }
 }
 
 /// What it prints and makes if nobody disturbs it.

@@ -28,6 +28,8 @@ pub struct Builder {
     roster: RosterConfig,
     tasks: TasksConfig,
     registry: TaskRegistry,
+    #[cfg(feature = "wasm")]
+    wasm: Option<(softbus_wasm::EngineKind, softbus_wasm::Turns)>,
     hide_name: bool,
     hide_kind: bool,
     wrong: Option<Error>,
@@ -42,6 +44,8 @@ impl Builder {
             roster: RosterConfig::default(),
             tasks: TasksConfig::default(),
             registry: TaskRegistry::default(),
+            #[cfg(feature = "wasm")]
+            wasm: None,
             hide_name: false,
             hide_kind: false,
             wrong: None,
@@ -165,6 +169,14 @@ impl Builder {
         self
     }
 
+    /// Has this device run WebAssembly programs: tasks of type `wasm/1`, which begin with a
+    /// [`Start`](softbus_wasm::Start) and end with a [`Finish`](softbus_wasm::Finish).
+    #[cfg(feature = "wasm")]
+    pub fn wasm(mut self, engine: softbus_wasm::EngineKind, turns: softbus_wasm::Turns) -> Self {
+        self.wasm = Some((engine, turns));
+        self
+    }
+
     /// Settings of the task room.
     pub fn tasks(mut self, config: TasksConfig) -> Self {
         self.tasks = config;
@@ -177,8 +189,8 @@ impl Builder {
     /// # Errors
     /// What the builder was told wrong ([`Error::Config`]); a data folder in use, unsafe or full; a damaged or lost key;
     /// a damaged database; a port that is taken.
-    pub async fn start(self) -> Result<Bus, Error> {
-        if let Some(wrong) = self.wrong {
+    pub async fn start(mut self) -> Result<Bus, Error> {
+        if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
         }
         if self.roster.declared.name.as_ref().is_some_and(|name| {
@@ -196,6 +208,14 @@ impl Builder {
                 return Err(Error::Config("say where the device keeps its data: `data_dir`".into()));
             }
         };
+        #[cfg(feature = "wasm")]
+        if let Some((engine, turns)) = self.wasm {
+            let clock = Arc::new(softbus_wasm::SeamClock(seam.clock.clone()));
+            let runtime = softbus_wasm::WasmRuntime::new(engine, clock, turns)
+                .map_err(|error| Error::Config(error.to_string()))?;
+            let registered = self.registry.register_runtime(Arc::new(runtime));
+            registered.map_err(|error| Error::Config(error.to_string()))?;
+        }
         let hardware = self.roster.declared.hardware(seam.sensors.hardware());
         let mut net_config = self.net;
         net_config.name = (!self.hide_name).then(|| hardware.name.clone());

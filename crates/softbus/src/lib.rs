@@ -52,6 +52,8 @@ pub use softbus_placement::{self as placement, Decision, Work};
 pub use softbus_roster::{self as roster, Declared, RosterEntry, RosterView};
 pub use softbus_task::{self as task, Step, StepContext, SubmitOptions, Task, TaskFailure, TaskStatus};
 pub use softbus_trust::{self as trust, PairingState, Role};
+#[cfg(feature = "wasm")]
+pub use softbus_wasm as wasm;
 
 /// The program in the README is one that compiles.
 #[cfg(doctest)]

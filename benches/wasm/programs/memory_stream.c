@@ -1,0 +1,15 @@
+#include "programs.h"
+static uint32_t a[1 << 21], b[1 << 21];
+uint32_t run(void) {
+    size_t n = sizeof a / sizeof *a;
+    for (size_t i = 0; i < n; i++) a[i] = (uint32_t)i * 2654435761u;
+    for (int round = 0; round < 40; round++) {
+        uint32_t add = (uint32_t)round;
+        for (size_t i = 0; i < n; i++) {
+            LOOK();
+            b[i] = a[i] + add;
+            a[i] = b[i] ^ (a[i] >> 3);
+        }
+    }
+    return a[n / 2] + b[n / 3];
+}
