@@ -31,9 +31,8 @@ async fn main() -> anyhow::Result<()> {
     while let Some(event) = events.next().await {
         match event {
             TaskEvent::Effect { bytes, .. } => {
-                if let Printed::Stdout(text) = postcard::from_bytes(&bytes)? {
-                    print!("{}", String::from_utf8_lossy(&text));
-                }
+                let printed: Printed = postcard::from_bytes(&bytes)?;
+                print!("{}", String::from_utf8_lossy(&printed.bytes));
                 if !std::mem::replace(&mut moved, true) {
                     let here = task.status().await?.runner;
                     let there = if here == Some(tv.id()) { phone.id() } else { tv.id() };

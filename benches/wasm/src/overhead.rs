@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use serde::Serialize;
 use softbus_wasm::pass::{AskMemory, rewrite};
@@ -39,17 +39,17 @@ struct Line {
     asyncify_code: f64,
 }
 
-fn engine() -> Result<Engine> {
+fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true);
     config.wasm_function_references(true).wasm_branch_hinting(true);
     config.wasm_threads(true).shared_memory(true);
     config.cranelift_nan_canonicalization(true);
     config.max_wasm_stack(4 << 20).async_stack_size(8 << 20);
-    Ok(Engine::new(&config)?)
+    Engine::new(&config)
 }
 
-fn run(engine: &Engine, module: &Module) -> Result<(u32, f64)> {
+fn run(engine: &Engine, module: &Module) -> wasmtime::Result<(u32, f64)> {
     let mut store = Store::new(engine, ());
     let mut linker = Linker::new(engine);
     linker.func_wrap("softbus:", "poll", || 0i32)?;
@@ -62,6 +62,10 @@ fn run(engine: &Engine, module: &Module) -> Result<(u32, f64)> {
     Ok((result, began.elapsed().as_secs_f64() * 1e3))
 }
 
+fn said(error: wasmtime::Error) -> anyhow::Error {
+    anyhow!("{error:?}")
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -69,7 +73,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let engine = engine()?;
+    let engine = engine().map_err(said)?;
     let mut names: Vec<String> = std::fs::read_dir(&args.programs)
         .with_context(|| format!("no programs in {}: run build.sh", args.programs.display()))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -85,12 +89,12 @@ fn main() -> Result<()> {
         let rewritten = rewrite(plain.clone().into(), &|_, _| false, AskMemory::Shared)?.module;
         let modules = [plain, rewritten, asyncify];
         let modules: Vec<Module> =
-            modules.iter().map(|bytes| Module::new(&engine, bytes)).collect::<wasmtime::Result<_>>()?;
+            modules.iter().map(|bytes| Module::new(&engine, bytes)).collect::<wasmtime::Result<_>>().map_err(said)?;
         let mut times = [const { Vec::new() }; 3];
         for round in 0..=args.rounds {
             let mut results = Vec::new();
             for (times, module) in times.iter_mut().zip(&modules) {
-                let (result, ms) = run(&engine, module)?;
+                let (result, ms) = run(&engine, module).map_err(said)?;
                 results.push(result);
                 // The first is for warming up.
                 if round > 0 {

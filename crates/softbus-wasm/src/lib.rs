@@ -7,6 +7,7 @@
 mod admission;
 pub mod engine;
 mod error;
+pub mod harness;
 pub mod limits;
 pub mod pass;
 mod runtime;

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 pub const MODULE_BYTES: u64 = 64 << 20;
 /// Of all frames of a program that is stopped, in bytes.
 pub const FRAME_BYTES: usize = 128 << 20;
+/// Of all files that a program leaves behind, names included.
+pub const RESULT_BYTES: u64 = 256 << 20;
+/// What the engine may take beside, to unwind a program.
+pub(crate) const ENGINE_BYTES: usize = 16 << 20;
 /// Of the stack that a running program has, in bytes of address space; only what it uses takes memory.
 pub const STACK_BYTES: usize = 64 << 20;
 /// Of all its tables.
@@ -24,6 +28,16 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Of all its files together, in bytes.
     pub file_bytes: u64,
+}
+
+impl Limits {
+    /// Not more than there can be.
+    pub(crate) fn clamped(&self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.min(MEMORY_BYTES),
+            file_bytes: self.file_bytes.min(crate::wasi::limits::FILE_BYTES),
+        }
+    }
 }
 
 impl Default for Limits {

@@ -12,7 +12,7 @@ use softbus_task::{Estimate, Program, Runtime, Step, StepContext, TaskFailure};
 use crate::WasmError;
 use crate::admission::admit;
 use crate::engine::{Asking, Compiled, Engine, Kind, Machine, Ran, TICK, Turn, Wasmtime};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::state::{self, Tail, VERSION};
 use crate::wasi::{self, Moment, Now, Stream, Wasi};
 
@@ -59,11 +59,14 @@ pub struct Finish {
 
 /// What a program prints, as an effect of its task.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Printed {
-    /// To its standard output.
-    Stdout(Vec<u8>),
-    /// To its standard error.
-    Stderr(Vec<u8>),
+pub struct Printed {
+    /// To its standard error; else to its standard output.
+    pub to_stderr: bool,
+    /// How many bytes it had printed there before. In which pieces it prints may differ from run to run, so after a fail-over
+    /// a piece may begin before the end of what is known, or after it: this says so.
+    pub at: u64,
+    /// What it prints.
+    pub bytes: Vec<u8>,
 }
 
 /// When turns end.
@@ -139,21 +142,16 @@ impl WasmRuntime {
         let inputs =
             start.files.iter().map(|(path, bytes)| (named(path), Hash(*blake3::hash(bytes).as_bytes())));
         let inputs = inputs.collect();
-        let machine = ready.compiled.machine(world, self.clock.clone(), &start.limits)?;
-        Ok(Running {
-            ready,
-            machine,
-            limits: start.limits.clone(),
-            inputs,
-            clock: self.clock.clone(),
-            turns: self.turns,
-        })
+        let limits = start.limits.clamped();
+        let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
+        Ok(Running { ready, machine, limits, inputs, clock: self.clock.clone(), turns: self.turns })
     }
 
     fn go_on(&self, saved: &[u8]) -> Result<Running, WasmError> {
         let saved = state::read(saved)?;
         let ready = self.ready(saved.module)?;
         let Tail { limits, inputs, core, world } = saved.tail;
+        let limits = limits.clamped();
         let mut machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
         machine.restore(&core, &saved.memories)?;
         Ok(Running { ready, machine, limits, inputs, clock: self.clock.clone(), turns: self.turns })
@@ -165,7 +163,7 @@ fn named(path: &str) -> String {
 }
 
 /// The world that a program begins in.
-fn world(start: &Start) -> Result<Wasi, &'static str> {
+pub(crate) fn world(start: &Start) -> Result<Wasi, &'static str> {
     let mut world = Wasi::new(&wasi::Start {
         args: start.args.clone(),
         env: start.env.clone(),
@@ -211,7 +209,8 @@ impl Runtime for WasmRuntime {
     fn estimate(&self, input: &[u8]) -> Estimate {
         let Ok(start) = postcard::from_bytes::<Start>(input) else { return Estimate::default() };
         let files: usize = start.files.iter().map(|(_, bytes)| bytes.len()).sum();
-        let memory_bytes = start.limits.memory_bytes + 4 * start.module.len() as u64 + files as u64;
+        let beside = 4 * start.module.len() as u64 + files as u64;
+        let memory_bytes = start.limits.clamped().memory_bytes.saturating_add(beside);
         Estimate { memory_bytes, ..Estimate::default() }
     }
 }
@@ -229,29 +228,46 @@ struct Running {
 impl Running {
     /// Lets out what it has printed; whether that was anything.
     fn print(&mut self, cx: &mut StepContext) -> Result<bool, TaskFailure> {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut pieces = Vec::new();
         self.machine.world(&mut |world| {
-            out = world.drain(Stream::Stdout);
-            err = world.drain(Stream::Stderr);
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                let bytes = world.drain(stream);
+                let mut at = world.printed(stream).saturating_sub(bytes.len() as u64);
+                for piece in bytes.chunks(PRINTED) {
+                    pieces.push(Printed { to_stderr: stream == Stream::Stderr, at, bytes: piece.to_vec() });
+                    at += piece.len() as u64;
+                }
+            }
         });
-        let out_pieces = out.chunks(PRINTED).map(|piece| Printed::Stdout(piece.to_vec()));
-        let err_pieces = err.chunks(PRINTED).map(|piece| Printed::Stderr(piece.to_vec()));
-        for piece in out_pieces.chain(err_pieces) {
-            cx.emit(postcard::to_allocvec(&piece)?)?;
+        for piece in &pieces {
+            cx.emit(postcard::to_allocvec(piece)?)?;
         }
-        Ok(!(out.is_empty() && err.is_empty()))
+        Ok(!pieces.is_empty())
     }
 
     fn finish(&mut self, status: u32) -> Result<Vec<u8>, TaskFailure> {
         let mut finish = Finish { status, files: Vec::new() };
         let inputs = &self.inputs;
+        let mut left = limits::RESULT_BYTES;
         self.machine.world(&mut |world| {
             let files = world.files().into_iter();
             let made = files.filter(|(path, bytes)| {
                 inputs.get(path).is_none_or(|hash| hash.0 != *blake3::hash(bytes).as_bytes())
             });
-            finish.files = made.map(|(path, bytes)| (path, bytes.to_vec())).collect();
+            for (path, bytes) in made {
+                left = left.saturating_sub((path.len() + bytes.len()) as u64);
+                if left == 0 {
+                    break;
+                }
+                finish.files.push((path, bytes.to_vec()));
+            }
         });
+        if left == 0 {
+            return Err(TaskFailure::new(format!(
+                "the files that it leaves are larger than {} MiB",
+                limits::RESULT_BYTES >> 20
+            )));
+        }
         Ok(postcard::to_allocvec(&finish)?)
     }
 }
@@ -272,9 +288,9 @@ impl Program for Running {
                 });
                 Step::More
             }
-            // Perhaps for room to print.
-            Ran::Waits { .. } if printed => Step::More,
-            Ran::Waits { until } => {
+            // Perhaps for room to print; and what it did before is something.
+            Ran::Waits { still, .. } if printed || !still => Step::More,
+            Ran::Waits { until, .. } => {
                 let (now, mut left) = (self.clock.now(), None);
                 self.machine.world(&mut |world| left = until.map(|until| world.left_until(now, until)));
                 match left {
@@ -285,11 +301,15 @@ impl Program for Running {
             }
             Ran::Exited(status) => Step::Done(self.finish(status)?),
             Ran::Trapped(why) => return Err(TaskFailure::new(why)),
+            Ran::Broken(why) => return Err(TaskFailure::lost(why)),
         })
     }
 
     fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
         let core = self.machine.capture()?;
+        let now = self.clock.now();
+        // The time until here has passed for it.
+        self.machine.world(&mut |world| world.passes(now));
         state::write_head(out, &self.ready.source)?;
         for number in 0..core.memories.len() {
             out.write_all(self.machine.memory(number))?;

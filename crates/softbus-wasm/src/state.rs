@@ -97,6 +97,10 @@ pub(crate) fn read(state: &[u8]) -> Result<Saved<'_>, WasmError> {
     if !left.is_empty() {
         return Err(WasmError::State("there is more of it than it says"));
     }
+    let Tail { limits, inputs, core, world } = tail;
+    let world =
+        world.sound().map_err(|_| WasmError::State("its files and descriptors do not fit together"))?;
+    let tail = Tail { limits, inputs, core, world };
     let mut between = rest.get(memories..begins).ok_or(short.clone())?;
     let mut pages = Vec::new();
     for len in &tail.core.memories {

@@ -55,10 +55,10 @@ fn undisturbed(start: &Start) -> (String, Finish) {
 }
 
 fn text(printed: &[u8]) -> String {
-    match postcard::from_bytes(printed).unwrap() {
-        Printed::Stdout(bytes) => String::from_utf8(bytes).unwrap(),
-        Printed::Stderr(bytes) => panic!("it complains: {}", String::from_utf8_lossy(&bytes)),
-    }
+    let Printed { to_stderr, bytes, .. } = postcard::from_bytes(printed).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(!to_stderr, "it complains: {text}");
+    text
 }
 
 /// All that it printed, once it has ended; each piece comes once.

@@ -45,7 +45,6 @@ struct Came {
     failure: Option<String>,
     moves: usize,
     naps: usize,
-    /// The state it had last, which an undisturbed run has, too.
     last: Vec<u8>,
 }
 
@@ -71,10 +70,10 @@ fn run(
         let mut cx = StepContext::detached(budget());
         let step = program.step(&mut cx);
         for printed in cx.emitted() {
-            match postcard::from_bytes(printed).unwrap() {
-                Printed::Stdout(bytes) => came.stdout.push_str(&String::from_utf8(bytes).unwrap()),
-                Printed::Stderr(bytes) => came.stderr.push_str(&String::from_utf8(bytes).unwrap()),
-            }
+            let Printed { to_stderr, at, bytes } = postcard::from_bytes(printed).unwrap();
+            let stream = if to_stderr { &mut came.stderr } else { &mut came.stdout };
+            assert_eq!(at, stream.len() as u64);
+            stream.push_str(&String::from_utf8(bytes).unwrap());
         }
         match step {
             Ok(Step::More) => {}
@@ -196,4 +195,97 @@ fn programs_do_not_notice_that_they_are_moved() {
         assert!(moved.moves > 8, "{name}: {} moves", moved.moves);
         assert_eq!(ended(&moved), ended(&still), "{name}");
     }
+}
+
+#[test]
+fn a_program_that_has_taken_all_its_memory_is_saved_all_the_same() {
+    let world = World::new(Turns::Counted);
+    let greedy = r#"(module (memory (export "memory") 1)
+        (func $down (param i32) (result i32) (local $i i32)
+          (if (i32.eqz (local.get 0)) (then (return (i32.const 0))))
+          (i32.add (i32.const 1) (call $down (i32.sub (local.get 0) (i32.const 1)))))
+        (func (export "_start") (local $i i32)
+          (loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+          (loop $l
+            (if (i32.ne (call $down (i32.const 300)) (i32.const 300)) (then unreachable))
+            (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 40))))))"#;
+    let mut start = start(&wat::parse_str(greedy).unwrap(), &["greedy"]);
+    start.limits.memory_bytes = 4 << 20;
+    let mut budget = drawn(3);
+    let came = run(&world, &start, &mut || 256 * (1 + budget() % 500), &mut || true);
+    assert_eq!(came.failure, None);
+    assert_eq!(came.finish.map(|finish| finish.status), Some(0));
+    assert!(came.moves > 20, "{} moves", came.moves);
+    assert!(came.last.len() < (4 << 20) + (1 << 18), "it got more than it was granted: {}", came.last.len());
+}
+
+#[test]
+fn what_a_program_may_not_do_ends_it_and_nothing_else() {
+    let world = World::new(Turns::Timed);
+    let ends = |body: &str| {
+        let module = format!(
+            r#"(module (memory (export "memory") 1) (func $f {body}) (func (export "_start") (call $f)))"#
+        );
+        run(&world, &start(&wat::parse_str(module).unwrap(), &["bad"]), &mut || 1000, &mut || false)
+    };
+    for (body, said) in [
+        ("unreachable", "unreachable"),
+        ("(drop (i32.load (i32.const -1)))", "out of bounds"),
+        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", "divide by zero"),
+        ("(call $f)", "stack"),
+    ] {
+        let failure = ends(body).failure.unwrap();
+        assert!(failure.contains(said), "{body}: {failure}");
+    }
+    for (module, said) in [
+        ("(module (import \"env\" \"open\" (func)) (func (export \"_start\")))", "imports `env.open`"),
+        ("(module (func (export \"main\")))", "no function `_start`"),
+        ("(module (memory 1 1 shared) (func (export \"_start\")))", "threads"),
+    ] {
+        let came = run(&world, &start(&wat::parse_str(module).unwrap(), &[]), &mut || 1, &mut || false);
+        assert!(came.failure.as_ref().is_some_and(|failure| failure.contains(said)), "{:?}", came.failure);
+    }
+    let came = run(&world, &start(b"no module", &[]), &mut || 1, &mut || false);
+    assert!(came.failure.is_some_and(|failure| failure.contains("no valid module")));
+}
+
+/// Six functions that call each other a thousand times each, without a loop: they work for years between two looks, if no
+/// more is counted than what they call.
+#[test]
+fn calls_without_loops_can_be_stopped() {
+    let calls = |callee: usize| format!("(call $f{callee})").repeat(1000);
+    let functions: String = (0..6).map(|n| format!("(func $f{n} {})", calls(n + 1))).collect();
+    let module = format!(r#"(module {functions} (func $f6) (func (export "_start") (call $f0)))"#);
+    let admission = softbus_wasm::inspect(&wat::parse_str(module).unwrap()).unwrap();
+    assert!(admission.stoppable >= 3, "{admission:?}");
+}
+
+#[test]
+fn a_saved_program_that_was_changed_is_refused_or_ends_itself() {
+    let world = World::new(Turns::Counted);
+    let mut program = world.engines[0].start(&postcard::to_allocvec(&words()).unwrap()).unwrap();
+    program.step(&mut StepContext::detached(256 * 3000)).unwrap();
+    let mut saved = Vec::new();
+    program.save(&mut saved).unwrap();
+    let refuses = |state: &[u8]| world.engines[0].resume(1, state).err().map(|failure| failure.to_string());
+    assert_eq!(refuses(&saved), None);
+    assert!(refuses(&saved[..saved.len() - 1]).is_some());
+    assert!(refuses(&saved[..20]).is_some());
+    let mut number = drawn(9);
+    let mut other = 0;
+    for _ in 0..200 {
+        let mut changed = saved.clone();
+        // Behind the memories: what is in them is the program's own matter.
+        let at = saved.len() - 1 - (number() % 400) as usize;
+        changed[at] ^= 1 << (number() % 8);
+        let Ok(mut program) = world.engines[0].resume(1, &changed) else { continue };
+        other += 1;
+        for _ in 0..20 {
+            if !matches!(program.step(&mut StepContext::detached(256 * 500)), Ok(Step::More | Step::Wait(_)))
+            {
+                break;
+            }
+        }
+    }
+    assert!(other < 200, "all were taken");
 }

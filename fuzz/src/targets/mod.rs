@@ -7,6 +7,7 @@ mod program;
 mod roster;
 mod task;
 mod trust;
+mod wasm;
 mod wire;
 mod work;
 
@@ -98,6 +99,10 @@ pub const TARGETS: &[Target] = &[
     work::PRIMES_STATE,
     work::CHECKSUM_INPUT,
     work::CHECKSUM_STATE,
+    // wasm
+    wasm::MODULE,
+    wasm::WORLD,
+    wasm::STATE,
 ];
 
 /// The moment at which harnesses live.

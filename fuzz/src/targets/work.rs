@@ -30,7 +30,7 @@ fn state<T: Task>(bytes: &[u8]) -> bool {
 fn work<T: Task>(mut task: T) {
     for _ in 0..STEPS {
         match task.step(&mut StepContext::detached(1)) {
-            Ok(Step::More) => {}
+            Ok(Step::More | Step::Wait(_)) => {}
             Ok(Step::Done(_)) | Err(_) => return,
         }
         let saved = postcard::to_allocvec(task.state()).unwrap_or_default();

@@ -372,7 +372,8 @@ impl Instance {
         });
         let (program, (step, report)) = job.await?;
         self.program = program;
-        self.stepped = true;
+        // A step that only waited changed nothing.
+        self.stepped |= !matches!(step, ErasedStep::Wait(_)) || !report.effects.is_empty();
         self.meta.ops_done = self.meta.ops_done.saturating_add(report.spent_ops);
         if let Some((permille, text)) = report.progress {
             self.meta.progress_permille = permille;

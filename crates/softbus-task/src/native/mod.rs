@@ -130,23 +130,37 @@ pub enum Step<T> {
 
 /// Why a task cannot go on, in its own words. The task ends as failed; nobody tries again.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TaskFailure(String);
+pub struct TaskFailure {
+    why: String,
+    lost: bool,
+}
 
 impl TaskFailure {
     /// With a text for people; at most 2 KiB of it travel.
     pub fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+        Self { why: why.into(), lost: false }
+    }
+
+    /// It is not the task's own word: what ran it cannot go on, as after a crash. It is tried again from its last checkpoint,
+    /// here or elsewhere.
+    pub fn lost(why: impl Into<String>) -> Self {
+        Self { why: why.into(), lost: true }
+    }
+
+    /// Whether it was made by [`TaskFailure::lost`].
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 }
 
 impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
 impl<E: std::error::Error> From<E> for TaskFailure {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }

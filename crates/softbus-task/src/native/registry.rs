@@ -215,6 +215,7 @@ impl<T: Task> Runnable for Running<T> {
                 |e| ErasedStep::Failed(TaskFailure::new(format!("its output cannot be written: {e}"))),
                 ErasedStep::Done,
             ),
+            Err(failure) if failure.is_lost() => ErasedStep::Crashed(failure.to_string()),
             Err(failure) => ErasedStep::Failed(failure),
         });
         (done.unwrap_or_else(ErasedStep::Crashed), cx.finish())
@@ -259,6 +260,7 @@ impl Runnable for OfProgram {
             Ok(Step::More) => ErasedStep::More,
             Ok(Step::Wait(most)) => ErasedStep::Wait(most),
             Ok(Step::Done(output)) => ErasedStep::Done(output),
+            Err(failure) if failure.is_lost() => ErasedStep::Crashed(failure.to_string()),
             Err(failure) => ErasedStep::Failed(failure),
         });
         (done.unwrap_or_else(ErasedStep::Crashed), cx.finish())

@@ -59,8 +59,10 @@ impl Ask {
     /// A word of its own for a program, and the memory in which it stands.
     pub fn new(program: &mut Store<Host>, writer: Option<&Module>) -> Result<(Self, Extern), WasmError> {
         let Some(writer) = writer else {
-            let memory =
-                Memory::new(&mut *program, MemoryType::new(1, Some(1))).map_err(WasmError::engine)?;
+            program.data_mut().host_grows = true;
+            let memory = Memory::new(&mut *program, MemoryType::new(1, Some(1)));
+            program.data_mut().host_grows = false;
+            let memory = memory.map_err(WasmError::engine)?;
             let wish = Arc::<AtomicBool>::default();
             program.data_mut().ask = Some((memory, wish.clone()));
             program.set_epoch_deadline(1);

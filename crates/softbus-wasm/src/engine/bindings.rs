@@ -70,12 +70,14 @@ async fn waiting(
     work: impl Fn(&mut Wasi, &mut Guest<'_>, Moment) -> Outcome,
 ) -> wasmtime::Result<u32> {
     let shared = caller.data().shared.clone();
+    let mut still = false;
     loop {
         let until = match call(&mut caller, &work) {
             Outcome::Wait { until } => until,
             outcome => return number(outcome),
         };
-        let word = shared.leave(Left::Waits { until }).await;
+        let word = shared.leave(Left::Waits { until, still }).await;
+        still = true;
         tell(&mut caller)?;
         if word == Word::Unwind {
             // It has not happened: the program saves its frames, and calls anew.

@@ -30,8 +30,8 @@ pub(super) struct Talk {
 pub(super) enum Left {
     /// Its turn was over.
     Turn,
-    /// It waits.
-    Waits { until: Option<u64> },
+    /// It waits; `still`: in the same call as before.
+    Waits { until: Option<u64>, still: bool },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::{AsContextMut, Memory, ResourceLimiter};
 
-use super::fiber::Shared;
+use super::fiber::{Shared, Word};
 use crate::limits::{self, Limits};
 use crate::pass;
+
+/// Of the memory for frames as it is made.
+const SIDE_BYTES: usize = 1 << 16;
 
 /// Of one program.
 pub(super) struct Host {
@@ -21,22 +24,27 @@ pub(super) struct Host {
     pub ask: Option<(Memory, Arc<AtomicBool>)>,
     limits: Limits,
     memory_bytes: usize,
+    /// Of its frames, and what the engine needs of its own to unwind it.
+    frame_bytes: usize,
     table_elements: usize,
+    /// What grows now is the host's doing, for going on with frames.
+    pub host_grows: bool,
     /// What was refused it last.
     pub refused: Option<String>,
 }
 
 impl Host {
     pub fn new(shared: Shared, limits: &Limits) -> Self {
-        let limits = limits.clone();
         Self {
             shared,
             memory: None,
             side: None,
             ask: None,
-            limits,
+            limits: limits.clone(),
             memory_bytes: 0,
+            frame_bytes: 0,
             table_elements: 0,
+            host_grows: false,
             refused: None,
         }
     }
@@ -51,26 +59,47 @@ pub(super) fn tell(mut store: impl AsContextMut<Data = Host>) -> wasmtime::Resul
 }
 
 impl ResourceLimiter for Host {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        // Its frames come on top.
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        // While it unwinds nothing of its own runs, and it needs room for that whatever it has taken before.
+        if self.host_grows || self.shared.lock().word == Word::Unwind {
+            self.frame_bytes = self.frame_bytes.saturating_add(more);
+            return Ok(self.frame_bytes <= limits::FRAME_BYTES + limits::ENGINE_BYTES);
+        }
         let most = usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX);
-        let fits = total <= most.saturating_add(limits::FRAME_BYTES);
+        let total = self.memory_bytes.saturating_add(more);
+        // The first page of the memory for frames is made with it.
+        let with_frames = most.saturating_add(SIDE_BYTES);
+        let fits = total <= with_frames && maximum.is_none_or(|maximum| desired <= maximum);
         if fits {
             self.memory_bytes = total;
-        } else {
+        } else if total > with_frames {
             self.refused = Some(format!("more memory than the {} MiB it was granted", most >> 20));
         }
         Ok(fits)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if self.host_grows {
+            return Ok(true);
+        }
         let total = self.table_elements.saturating_add(desired.saturating_sub(current));
-        let fits = total <= limits::TABLE_ELEMENTS;
+        let most = limits::TABLE_ELEMENTS;
+        let fits = total <= most && maximum.is_none_or(|maximum| desired <= maximum);
         if fits {
             self.table_elements = total;
-        } else {
-            self.refused = Some(format!("tables of more than {} elements", limits::TABLE_ELEMENTS));
+        } else if total > most {
+            self.refused = Some(format!("tables of more than {most} elements"));
         }
         Ok(fits)
     }

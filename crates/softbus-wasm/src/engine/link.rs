@@ -48,6 +48,8 @@ impl Wasmtime {
             // What it computes is the same on each machine.
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true)
+            // A trap is told in a few words, however deep it happened.
+            .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16))
             .max_wasm_stack(limits::STACK_BYTES)
             .async_stack_size(limits::STACK_BYTES + (1 << 20));
         match kind {

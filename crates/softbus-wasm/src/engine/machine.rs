@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use wasmtime::{Extern, Func, Instance, Linker, Memory, Ref, Store, Table, Val};
+use wasmtime::{AsContextMut, Extern, Func, Instance, Linker, Memory, Ref, RootScope, Store, Table, Val};
 
 use super::ask::Ask;
 use super::bindings::Exit;
@@ -42,7 +42,12 @@ enum End {
     Unwound,
     Exited(u32),
     Trapped(String),
+    /// The host's fault.
+    Broken(String),
 }
+
+/// Times that a program which unwinds may be left.
+const TIDYING: usize = 1000;
 
 /// A program on a stack of its own.
 type Fiber = Pin<Box<dyn Future<Output = (Box<Body>, End)> + Send>>;
@@ -102,7 +107,7 @@ impl Machine for Fibers {
         let fiber = match std::mem::replace(&mut self.life, Life::Over) {
             Life::Still(body) => Box::pin(body.go()),
             Life::Left(fiber) => fiber,
-            Life::Over => return Ran::Trapped(WasmError::Over.to_string()),
+            Life::Over => return Ran::Broken(WasmError::Over.to_string()),
         };
         self.shared.lock().begin(turn);
         let ticker = self.ticker.clone();
@@ -122,13 +127,14 @@ impl Machine for Fibers {
         let ran = match end {
             None => match left {
                 Left::Turn => return Ran::Paused { polls },
-                Left::Waits { until } => return Ran::Waits { until },
+                Left::Waits { until, still } => return Ran::Waits { until, still },
             },
             // Nobody told it to.
             Some(End::Unwound) => return Ran::Paused { polls },
             Some(End::Done) => Ran::Exited(0),
             Some(End::Exited(status)) => Ran::Exited(status),
             Some(End::Trapped(why)) => Ran::Trapped(why),
+            Some(End::Broken(why)) => Ran::Broken(why),
         };
         self.life = Life::Over;
         ran
@@ -143,14 +149,26 @@ impl Machine for Fibers {
             && let Life::Left(fiber) = std::mem::replace(&mut self.life, Life::Over)
         {
             self.shared.lock().word = Word::Unwind;
-            match self.go(fiber) {
-                Some(End::Unwound) => {}
-                // It was asked once, and has no way to ask again before it stands still.
-                None => return Err(WasmError::Engine("it did not stop when it was told to".into())),
-                Some(End::Done | End::Exited(_)) => {
-                    return Err(WasmError::Engine("it ended as it was told to stop".into()));
+            let mut end = self.go(fiber);
+            // The engine may have it wait, to tidy up its own memory in between.
+            for _ in 0..TIDYING {
+                match std::mem::replace(&mut self.life, Life::Over) {
+                    Life::Left(fiber) => end = self.go(fiber),
+                    still => {
+                        self.life = still;
+                        break;
+                    }
                 }
-                Some(End::Trapped(why)) => return Err(WasmError::Engine(why)),
+            }
+            if !matches!(end, Some(End::Unwound)) {
+                // Of what it was a part is lost: it must not seem that it goes on from here, or has ended.
+                self.life = Life::Over;
+                return Err(WasmError::Engine(match end {
+                    Some(End::Trapped(why) | End::Broken(why)) => {
+                        format!("its frames cannot be saved: {why}")
+                    }
+                    _ => "it did not stop when it was told to".into(),
+                }));
             }
         }
         self.still()?.core()
@@ -235,7 +253,7 @@ impl Body {
 
     /// The next call of the host's.
     async fn call(&mut self) -> Result<(), End> {
-        let lost = |error: WasmError| End::Trapped(error.to_string());
+        let lost = |error: WasmError| End::Broken(error.to_string());
         tell(&mut self.store).map_err(WasmError::engine).map_err(lost)?;
         let frames = self.frames().map_err(lost)?;
         let function = if frames.is_empty() {
@@ -259,7 +277,8 @@ impl Body {
         let called = function.call_async(&mut self.store, &[], &mut results).await;
         let Err(error) = called else { return Ok(()) };
         if self.store.has_pending_exception() {
-            self.store.take_pending_exception();
+            // Within a scope, so that the exception does not stay.
+            RootScope::new(&mut self.store).as_context_mut().take_pending_exception();
             return Err(End::Unwound);
         }
         Err(match error.downcast_ref::<Exit>() {
@@ -320,7 +339,9 @@ impl Body {
         let number =
             u32::try_from(first).map_err(|_| WasmError::State("it was stopped at too many places"))?;
         let module = self.compiled.rest(sites, number)?;
+        self.store.data_mut().host_grows = true;
         let grown = table.grow(&mut self.store, sites.len() as u64, Ref::Func(None));
+        self.store.data_mut().host_grows = false;
         grown.map_err(WasmError::engine)?;
         let mut imports: Vec<Extern> = Vec::new();
         for import in module.imports() {

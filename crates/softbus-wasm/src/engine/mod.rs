@@ -91,11 +91,17 @@ pub(crate) enum Ran {
         polls: u64,
     },
     /// It waits: until a time of the task, in nanoseconds, or until its pipes change.
-    Waits { until: Option<u64> },
+    Waits {
+        until: Option<u64>,
+        /// It has done nothing since it was left so before.
+        still: bool,
+    },
     /// It ended, with this status.
     Exited(u32),
     /// It did what it may not.
     Trapped(String),
+    /// It cannot go on here, and it is not its fault.
+    Broken(String),
 }
 
 /// All that a program is, beside its memories and its world.

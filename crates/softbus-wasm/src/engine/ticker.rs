@@ -48,6 +48,7 @@ impl Ticker {
         let number = turns.next;
         turns.next += 1;
         ask.set(false);
+        let idle = turns.running.is_empty();
         turns.running.insert(number, Watched { ask: ask.clone(), left: ticks.max(1), stop: stop.clone() });
         if !turns.has_thread {
             let ticker = Arc::downgrade(self);
@@ -59,7 +60,10 @@ impl Ticker {
             }
         }
         drop(turns);
-        self.more.notify_one();
+        // A tick that goes on is not cut short, else many turns would make time go faster.
+        if idle {
+            self.more.notify_one();
+        }
         Watch { ticker: self, number }
     }
 }
@@ -77,7 +81,11 @@ fn tick(ticker: &Weak<Ticker>) {
         let turns = ticker.turns.lock().unwrap_or_else(PoisonError::into_inner);
         // Not for ever: nobody may be left to wake it.
         let wait = if turns.running.is_empty() { Duration::from_secs(1) } else { TICK };
-        let (mut turns, _) = ticker.more.wait_timeout(turns, wait).unwrap_or_else(PoisonError::into_inner);
+        let (mut turns, waited) =
+            ticker.more.wait_timeout(turns, wait).unwrap_or_else(PoisonError::into_inner);
+        if !waited.timed_out() {
+            continue;
+        }
         for watched in turns.running.values_mut() {
             watched.left = watched.left.saturating_sub(1);
             if watched.left == 0 || watched.stop.load(Ordering::Relaxed) {

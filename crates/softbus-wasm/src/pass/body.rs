@@ -12,6 +12,29 @@ pub(super) const STACK_VALUES: usize = 1000;
 /// Most operators of a function.
 pub(super) const OPERATORS: usize = 1 << 22;
 
+/// What all functions of a module may have together, so that it cannot make the device run out of memory or time.
+pub(super) struct Budget {
+    operators: usize,
+    locals: usize,
+    stack: usize,
+}
+
+impl Budget {
+    pub fn new() -> Self {
+        Self { operators: 1 << 24, locals: 1 << 24, stack: 1 << 25 }
+    }
+
+    fn take(left: &mut usize, wanted: usize, what: &str) -> Result<(), Refusal> {
+        *left = left
+            .checked_sub(wanted)
+            .ok_or_else(|| Refusal::new(format!("the module has too many {what}")))?;
+        Ok(())
+    }
+}
+
+/// Loops that may stand in each other.
+const NESTED_LOOPS: usize = 100;
+
 /// A body without its dead code.
 pub(super) struct Body<'a> {
     /// Types of the parameters, then of the other locals.
@@ -40,7 +63,9 @@ impl<'a> Body<'a> {
         body: &FunctionBody<'a>,
         validator: &mut FuncValidator<T>,
         params: &[ValType],
+        budget: &mut Budget,
     ) -> Result<Self, Refusal> {
+        Budget::take(&mut budget.locals, params.len(), "locals")?;
         let mut locals = params.to_vec();
         let mut reader = body.get_locals_reader()?;
         for _ in 0..reader.get_count() {
@@ -48,6 +73,7 @@ impl<'a> Body<'a> {
             let (count, ty) = reader.read()?;
             // Checks the count, too.
             validator.define_locals(at, count, ty)?;
+            Budget::take(&mut budget.locals, count as usize, "locals")?;
             locals.extend(std::iter::repeat_n(ty, count as usize));
         }
         let mut read = Self {
@@ -58,6 +84,7 @@ impl<'a> Body<'a> {
             stacks: BTreeMap::new(),
         };
         let mut open: Vec<usize> = Vec::new();
+        let mut loops = 0usize;
         // How many blocks have been opened in dead code.
         let mut dead: Option<usize> = None;
         let mut ops = body.get_operators_reader()?;
@@ -66,6 +93,7 @@ impl<'a> Body<'a> {
             if read.ops.len() >= OPERATORS {
                 return Err(Refusal::new(format!("it has more than {OPERATORS} operators")));
             }
+            Budget::take(&mut budget.operators, 1, "operators")?;
             if let Some(inner) = &mut dead {
                 validator.op(at, &op)?;
                 match op {
@@ -77,7 +105,7 @@ impl<'a> Body<'a> {
                     Operator::End if *inner > 0 => *inner -= 1,
                     Operator::End | Operator::Else if *inner == 0 => {
                         dead = None;
-                        read.close(&op, &mut open);
+                        loops -= usize::from(read.close(&op, &mut open));
                     }
                     _ => {}
                 }
@@ -93,7 +121,9 @@ impl<'a> Body<'a> {
                     | Operator::CallIndirect { .. }
             );
             if snapshot {
-                read.stacks.insert(index, stack(validator)?);
+                let values = stack(validator)?;
+                Budget::take(&mut budget.stack, values.len() + 1, "values on operand stacks")?;
+                read.stacks.insert(index, values);
             }
             validator.op(at, &op)?;
             match &op {
@@ -101,9 +131,17 @@ impl<'a> Body<'a> {
                     let base = validator.get_control_frame(0).map_or(0, |frame| frame.height);
                     read.blocks.insert(index, Block { end: 0, otherwise: None, ty: *blockty, base });
                     open.push(index);
+                    if let Operator::Loop { .. } = op {
+                        loops += 1;
+                        if loops > NESTED_LOOPS {
+                            return Err(Refusal::new(format!(
+                                "it has more than {NESTED_LOOPS} loops in each other"
+                            )));
+                        }
+                    }
                     read.ops.push(op);
                 }
-                Operator::End | Operator::Else => read.close(&op, &mut open),
+                Operator::End | Operator::Else => loops -= usize::from(read.close(&op, &mut open)),
                 _ => {
                     read.ops.push(op);
                     if validator.get_control_frame(0).is_some_and(|frame| frame.unreachable) {
@@ -116,7 +154,8 @@ impl<'a> Body<'a> {
         Ok(read)
     }
 
-    fn close(&mut self, op: &Operator<'a>, open: &mut Vec<usize>) {
+    /// Whether a loop ends.
+    fn close(&mut self, op: &Operator<'a>, open: &mut Vec<usize>) -> bool {
         let index = self.ops.len();
         if let Some(block) = open.last().and_then(|at| self.blocks.get_mut(at)) {
             match op {
@@ -124,10 +163,9 @@ impl<'a> Body<'a> {
                 _ => block.end = index,
             }
         }
-        if matches!(op, Operator::End) {
-            open.pop();
-        }
+        let closed = if matches!(op, Operator::End) { open.pop() } else { None };
         self.ops.push(op.clone());
+        closed.is_some_and(|at| matches!(self.ops[at], Operator::Loop { .. }))
     }
 }
 

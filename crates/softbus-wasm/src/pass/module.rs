@@ -18,7 +18,7 @@ use wasmparser::{
 };
 
 use super::Refusal;
-use super::body::Body;
+use super::body::{Body, Budget};
 use super::emit::{Code, Emit, NOTES, Own};
 use super::frame::Frames;
 use super::indices::{Base, Helper, Program, Types};
@@ -27,6 +27,12 @@ use super::reach::Reach;
 
 /// Names that begin with this are the pass's.
 pub const PREFIX: &str = "softbus:";
+/// Of a function as it is written anew, and of all of them. What goes on with a frame is a few times larger than its
+/// function, and engines take no function above 7 MiB.
+const FUNCTION_BYTES: usize = 2 << 20;
+const CODE_BYTES: usize = 128 << 20;
+/// Data and element segments that a module may have: the notes on them have room in one page.
+const SEGMENTS: u32 = 32_768;
 /// Pages of the memory for frames at first, and at most.
 pub(super) const SIDE_PAGES: (u64, u64) = (1, 1 << 11);
 
@@ -94,7 +100,8 @@ impl Rewritten {
             features: features(),
         };
         let mut checker = to_validate.into_validator(FuncValidatorAllocations::default());
-        Body::read(&FunctionBody::new(reader), &mut checker, &self.program.signature(function).0)
+        let params = self.program.signature(function).0;
+        Body::read(&FunctionBody::new(reader), &mut checker, &params, &mut Budget::new())
     }
 }
 
@@ -141,6 +148,7 @@ fn take_apart<'a>(bytes: &'a [u8], stopping: &dyn Fn(&str, &str) -> bool) -> Res
     let mut validator = Validator::new_with_features(features());
     let mut allocations = FuncValidatorAllocations::default();
     let mut codes = Vec::new();
+    let mut budget = Budget::new();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
         if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
@@ -261,7 +269,7 @@ fn take_apart<'a>(bytes: &'a [u8], stopping: &dyn Fn(&str, &str) -> bool) -> Res
         parts.ranges.push(body.range());
         let mut checker = function.into_validator(allocations);
         let params = parts.program.signature(index).0;
-        let read = Body::read(&body, &mut checker, &params);
+        let read = Body::read(&body, &mut checker, &params, &mut budget);
         let read = read.map_err(|refusal| refusal.within(|| name(&parts.names, index)))?;
         for op in &read.ops {
             if let Operator::RefFunc { function_index } = op {
@@ -309,6 +317,9 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
             }
         }
     }
+    if parts.segments.0.saturating_add(parts.segments.1) > SEGMENTS {
+        return Err(Refusal::new(format!("it has more than {SEGMENTS} segments")));
+    }
     let program = Arc::new(std::mem::take(&mut parts.program));
     let count = program.functions.len() as u32;
     let first_stand_in = count + 1;
@@ -336,6 +347,7 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
     let mut sites = Vec::new();
     let mut functions = BTreeMap::new();
     let mut codes: Vec<Code> = Vec::new();
+    let mut written = 0usize;
     let mut called = parts.exposed.clone();
     called.extend(parts.start);
     let bodies = std::mem::take(&mut parts.bodies).into_iter().zip(std::mem::take(&mut parts.ranges));
@@ -369,6 +381,13 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
                 })
             }
         };
+        let code = code.and_then(|code| {
+            written = written.saturating_add(code.bytes.len());
+            if code.bytes.len() > FUNCTION_BYTES || written > CODE_BYTES {
+                return Err(Refusal::new("it becomes too large when it is made one that can be stopped"));
+            }
+            Ok(code)
+        });
         codes.push(code.map_err(|refusal| refusal.within(|| name(&parts.names, index)))?);
     }
     let drops = program.helpers.iter().filter_map(|(helper, number)| {

@@ -10,12 +10,15 @@ use super::frame::Kind;
 /// Most operators that run between two looks, as far as they do not lie in a single function without loops.
 const UNSEEN: u64 = 1 << 20;
 
-/// What a function calls.
+/// What an operator counts that works on as much as it likes.
+const BULK_OPS: u64 = 1 << 16;
+
+/// What a function calls, and at how many places.
 #[derive(Default)]
 struct Calls {
-    direct: BTreeSet<u32>,
+    direct: BTreeMap<u32, u64>,
     /// By type.
-    indirect: BTreeSet<u32>,
+    indirect: BTreeMap<u32, u64>,
     loops: bool,
     ops: u64,
 }
@@ -44,17 +47,18 @@ impl Reach {
         for function in exposed {
             by_type.entry(canonical[type_of[*function as usize] as usize]).or_default().push(*function);
         }
-        let callees = |of: &Calls| -> Vec<u32> {
-            let indirect = of.indirect.iter().filter_map(|ty| by_type.get(ty)).flatten().copied();
-            of.direct.iter().copied().chain(indirect).collect()
+        let callees = |of: &Calls| -> Vec<(u32, u64)> {
+            let indirect = of.indirect.iter().filter_map(|(ty, times)| Some((by_type.get(ty)?, *times)));
+            let indirect = indirect.flat_map(|(all, times)| all.iter().map(move |callee| (*callee, times)));
+            of.direct.iter().map(|(callee, times)| (*callee, *times)).chain(indirect).collect()
         };
-        let graph: Vec<Vec<u32>> = calls.iter().map(callees).collect();
+        let graph: Vec<Vec<(u32, u64)>> = calls.iter().map(callees).collect();
         let entries = entries(imports, &graph, &calls);
         let total = imports as usize + bodies.len();
         let mut stops = vec![false; total];
         let mut callers: Vec<Vec<u32>> = vec![Vec::new(); total];
         for (index, to) in (imports..).zip(&graph) {
-            to.iter().for_each(|callee| callers[*callee as usize].push(index));
+            to.iter().for_each(|(callee, _)| callers[*callee as usize].push(index));
         }
         let own = (imports..).zip(&calls).filter(|(index, calls)| calls.loops || entries.contains(index));
         let mut new: Vec<u32> = stopping.iter().copied().chain(own.map(|(index, _)| index)).collect();
@@ -102,12 +106,20 @@ fn calls(body: &Body<'_>, canonical: &[u32]) -> Calls {
     for op in &body.ops {
         match op {
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                calls.direct.insert(*function_index);
+                *calls.direct.entry(*function_index).or_default() += 1;
             }
             Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
-                calls.indirect.insert(canonical[*type_index as usize]);
+                *calls.indirect.entry(canonical[*type_index as usize]).or_default() += 1;
             }
             Operator::Loop { .. } => calls.loops = true,
+            Operator::MemoryFill { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::MemoryGrow { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. }
+            | Operator::TableGrow { .. } => calls.ops += BULK_OPS,
             _ => {}
         }
     }
@@ -115,7 +127,7 @@ fn calls(body: &Body<'_>, canonical: &[u32]) -> Calls {
 }
 
 /// Functions that look as they begin: one in each circle of calls, and where too much would run between two looks.
-fn entries(imports: u32, graph: &[Vec<u32>], calls: &[Calls]) -> BTreeSet<u32> {
+fn entries(imports: u32, graph: &[Vec<(u32, u64)>], calls: &[Calls]) -> BTreeSet<u32> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
         No,
@@ -133,7 +145,7 @@ fn entries(imports: u32, graph: &[Vec<u32>], calls: &[Calls]) -> BTreeSet<u32> {
         let mut walk = vec![(first, 0)];
         while let Some((at, next)) = walk.last_mut() {
             let at = *at;
-            if let Some(callee) = graph[at].get(*next) {
+            if let Some((callee, _)) = graph[at].get(*next) {
                 *next += 1;
                 let Some(callee) = callee.checked_sub(imports).map(|own| own as usize) else { continue };
                 match seen[callee] {
@@ -151,11 +163,10 @@ fn entries(imports: u32, graph: &[Vec<u32>], calls: &[Calls]) -> BTreeSet<u32> {
             walk.pop();
             let unseen = graph[at]
                 .iter()
-                .filter_map(|callee| callee.checked_sub(imports))
-                .map(|own| cost[own as usize]);
+                .filter_map(|(callee, times)| Some((callee.checked_sub(imports)?, times)))
+                .map(|(own, times)| cost[own as usize].saturating_mul(*times));
             let sum = unseen.fold(calls[at].ops, u64::saturating_add);
-            // Each call may stand in the code as often as it has operators; that is looked over coarsely.
-            cost[at] = if found.contains(&(imports + at as u32)) { 0 } else { sum.saturating_mul(2) };
+            cost[at] = if found.contains(&(imports + at as u32)) { 0 } else { sum };
             if cost[at] > UNSEEN {
                 found.insert(imports + at as u32);
                 cost[at] = 0;

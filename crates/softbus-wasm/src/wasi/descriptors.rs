@@ -87,6 +87,13 @@ impl Pipe {
         if self.closed { 0 } else { limits::PIPE_BYTES - self.waiting.len() }
     }
 
+    /// Whether one that was read is one that calls made.
+    pub fn is_sound(&self) -> bool {
+        self.waiting.len() <= limits::PIPE_BYTES
+            && self.total < 1 << 62
+            && self.total >= self.waiting.len() as u64
+    }
+
     pub fn len(&self) -> usize {
         self.waiting.len()
     }

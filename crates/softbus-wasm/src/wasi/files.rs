@@ -304,7 +304,11 @@ impl Wasi {
                     *offset = self.tree.file(*node)?.len() as u64;
                 }
                 for (at, len) in pieces {
-                    self.tree.write(*node, *offset, guest.get(at, len)?, wall)?;
+                    match self.tree.write(*node, *offset, guest.get(at, len)?, wall) {
+                        // What is written is said.
+                        Err(_) if total > 0 => break,
+                        written => written?,
+                    }
                     *offset += u64::from(len);
                     total += len;
                 }

@@ -224,6 +224,25 @@ impl Wasi {
         result.into()
     }
 
+    /// Whether a world that was read is one that calls made.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn sound(self) -> Result<Self, Errno> {
+        let mut held = BTreeMap::new();
+        for node in self.open.values().filter_map(Descriptor::node) {
+            *held.entry(node).or_insert(0u32) += 1;
+        }
+        let pipes = [&self.stdin, &self.stdout, &self.stderr].into_iter().all(Pipe::is_sound);
+        let sound = pipes && self.open.len() <= limits::DESCRIPTORS && self.tree.is_sound(&held);
+        if sound { Ok(self) } else { Err(Errno::Invalid) }
+    }
+
+    /// The time until now has passed for the program.
+    pub fn passes(&mut self, now: Moment) {
+        self.clock.at(now);
+    }
+
     /// For how long the program has still to wait until a time of its own, in nanoseconds.
     pub fn left_until(&mut self, now: Moment, until: u64) -> u64 {
         until.saturating_sub(self.clock.at(now).0)

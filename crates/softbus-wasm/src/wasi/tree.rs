@@ -22,6 +22,8 @@ pub struct Tree {
     /// Bytes in all files.
     used: u64,
     most: u64,
+    /// Names in all directories.
+    names: usize,
 }
 
 /// A file or a directory.
@@ -70,7 +72,7 @@ impl Tree {
             held: 0,
             times: [0; 3],
         };
-        Self { nodes: BTreeMap::from([(ROOT, root)]), next: 2, used: 0, most }
+        Self { nodes: BTreeMap::from([(ROOT, root)]), next: 2, used: 0, most, names: 0 }
     }
 
     pub fn node(&self, id: NodeId) -> Result<&Node, Errno> {
@@ -186,7 +188,8 @@ impl Tree {
         node.times[1..].fill(now);
         match &mut node.body {
             Body::Directory { entries, .. } => {
-                entries.insert(name.to_owned(), Entry { node: id, number });
+                let replaced = entries.insert(name.to_owned(), Entry { node: id, number });
+                self.names += usize::from(replaced.is_none());
                 Ok(())
             }
             Body::File(_) => Err(Errno::NotDirectory),
@@ -198,7 +201,8 @@ impl Tree {
         node.times[1..].fill(now);
         match &mut node.body {
             Body::Directory { entries, .. } => {
-                entries.remove(name);
+                let removed = entries.remove(name);
+                self.names -= usize::from(removed.is_some());
                 Ok(())
             }
             Body::File(_) => Err(Errno::NotDirectory),
@@ -233,6 +237,9 @@ impl Tree {
         }
         if to.must_be_directory {
             return Err(Errno::NoEntry);
+        }
+        if self.names >= limits::NODES {
+            return Err(Errno::NoSpace);
         }
         let node = self.node_mut(id)?;
         node.links = node.links.checked_add(1).ok_or(Errno::NoSpace)?;
@@ -312,6 +319,10 @@ impl Tree {
         if let Body::File(bytes) = &mut node.body {
             bytes.try_reserve(len.saturating_sub(bytes.len())).map_err(|_| Errno::NoSpace)?;
             bytes.resize(len, 0);
+            // What it does not count any more it does not keep.
+            if bytes.capacity() / 4 > len.max(1 << 12) {
+                bytes.shrink_to(len);
+            }
         }
         self.used = used + len as u64;
         Ok(())
@@ -319,6 +330,9 @@ impl Tree {
 
     /// Writes into a file, which grows as needed.
     pub fn write(&mut self, id: NodeId, at: u64, from: &[u8], now: u64) -> Result<(), Errno> {
+        if from.is_empty() {
+            return self.file(id).map(drop);
+        }
         let end = at.checked_add(from.len() as u64).ok_or(Errno::FileTooBig)?;
         if end > self.file(id)?.len() as u64 {
             self.resize(id, end, now)?;
@@ -330,6 +344,76 @@ impl Tree {
             bytes[at..at + from.len()].copy_from_slice(from);
         }
         Ok(())
+    }
+}
+
+/// What a saved tree must be, to be one that calls made.
+impl Tree {
+    pub(super) fn is_sound(&self, held: &BTreeMap<NodeId, u32>) -> bool {
+        const NUMBERS: u64 = 1 << 62;
+        if self.nodes.len() > limits::NODES + 1 || self.next > NUMBERS || self.most > limits::FILE_BYTES {
+            return false;
+        }
+        let (mut used, mut names) = (0u64, 0);
+        let mut links: BTreeMap<NodeId, u32> = BTreeMap::from([(ROOT, 1)]);
+        for (id, node) in &self.nodes {
+            if id.0 >= self.next || node.held != held.get(id).copied().unwrap_or_default() {
+                return false;
+            }
+            match &node.body {
+                Body::File(bytes) => used += bytes.len() as u64,
+                Body::Directory { entries, .. } => {
+                    names += entries.len();
+                    for (name, entry) in entries {
+                        let Some(below) = self.nodes.get(&entry.node) else { return false };
+                        let proper =
+                            !name.is_empty() && name.len() <= limits::NAME_BYTES && !name.contains('/');
+                        let ours = match below.body {
+                            Body::Directory { parent, .. } => parent == *id,
+                            Body::File(_) => true,
+                        };
+                        if !proper || !ours || entry.number >= self.next {
+                            return false;
+                        }
+                        *links.entry(entry.node).or_default() += 1;
+                    }
+                }
+            }
+        }
+        let counted = |id: &NodeId| links.get(id).copied().unwrap_or_default();
+        let linked = self.nodes.iter().all(|(id, node)| {
+            let directory = matches!(node.body, Body::Directory { .. });
+            node.links == counted(id) && !(directory && node.links > 1)
+        });
+        let root = matches!(self.nodes.get(&ROOT).map(|node| &node.body), Some(Body::Directory { parent, .. }) if *parent == ROOT);
+        root && linked
+            && used == self.used
+            && names == self.names
+            && names <= limits::NODES
+            && self.is_a_tree()
+    }
+
+    /// Whether all directories that have a name lead to the root.
+    fn is_a_tree(&self) -> bool {
+        let mut known = std::collections::BTreeSet::from([ROOT]);
+        for (id, node) in &self.nodes {
+            let (mut way, mut at) = (Vec::new(), *id);
+            if node.links == 0 || matches!(node.body, Body::File(_)) {
+                continue;
+            }
+            while !known.contains(&at) {
+                way.push(at);
+                let Some(Node { body: Body::Directory { parent, .. }, .. }) = self.nodes.get(&at) else {
+                    return false;
+                };
+                at = *parent;
+                if way.len() > self.nodes.len() {
+                    return false;
+                }
+            }
+            known.extend(way);
+        }
+        true
     }
 }
 

@@ -152,7 +152,10 @@ impl Body {
         let top = first + core.frames.len();
         let more = (top.div_ceil(1 << 16) as u64).saturating_sub(self.side.size(&self.store));
         let no_room = |_| WasmError::State("its frames have no room");
-        self.side.grow(&mut self.store, more).map_err(no_room)?;
+        self.store.data_mut().host_grows = true;
+        let grown = self.side.grow(&mut self.store, more);
+        self.store.data_mut().host_grows = false;
+        grown.map_err(no_room)?;
         self.side
             .write(&mut self.store, first, &core.frames)
             .map_err(|_| WasmError::State("its frames have no room"))?;
