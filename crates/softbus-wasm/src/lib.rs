@@ -1,11 +1,11 @@
 //! Programs of others: WebAssembly that can be stopped in the midst of what it does, moved, and gone on with anywhere.
 //!
 //! A module comes in through [`inspect`]'s checks and the [`pass`], which makes of it one that can save its stack; an
-//! [`engine`] runs it in a [`wasi`] world of its own; [`WasmRuntime`] makes a task of it. What may not enter here: anything
+//! engine runs it in a [`wasi`] world of its own; [`WasmRuntime`] makes a task of it. What may not enter here: anything
 //! of a device beside its clocks, and anything that knows of epochs, moves or peers.
 
 mod admission;
-pub mod engine;
+mod engine;
 mod error;
 pub mod harness;
 pub mod limits;

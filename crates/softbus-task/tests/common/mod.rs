@@ -21,6 +21,9 @@ use softbus_task::{
 use softbus_trust::{DeviceKey, Role};
 use tokio::time::timeout;
 
+/// Makes a runtime for a device.
+pub type MakeRuntime = fn(&Seam) -> Arc<dyn Runtime>;
+
 pub const PORT: u16 = 4000;
 /// Speed of a slow device's cores, in operations per second.
 pub const SLOW: u64 = 2_000_000;
@@ -31,7 +34,7 @@ thread_local! {
     /// Live links that each device of this test keeps.
     pub static LINK_BUDGET: Cell<usize> = const { Cell::new(32) };
     /// Makes the runtime that each device of this test has beside its native tasks.
-    pub static RUNTIME: Cell<Option<fn(&Seam) -> Arc<dyn Runtime>>> = const { Cell::new(None) };
+    pub static RUNTIME: Cell<Option<MakeRuntime>> = const { Cell::new(None) };
 }
 
 /// Mixes numbers for a while; carries ballast of which it changes one byte per turn.
