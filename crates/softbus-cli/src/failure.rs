@@ -73,12 +73,15 @@ pub struct Failure {
     /// What the reader can do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
+    /// The exit status of a program that was run: passed on as the exit code of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exited: Option<u32>,
 }
 
 impl Failure {
     /// A failure of a kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), advice: None }
+        Self { kind, message: message.into(), advice: None, exited: None }
     }
 
     /// Of no particular kind.
@@ -111,6 +114,21 @@ impl Failure {
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
+    }
+
+    /// A program that was run ended with a status that is not 0.
+    #[must_use]
+    pub fn exited(mut self, status: u32) -> Self {
+        self.exited = Some(status);
+        self
+    }
+
+    /// The exit code of the program: of its kind, or of the program that was run. What has no room in a byte is 255.
+    pub fn exit_code(&self) -> u8 {
+        match self.exited {
+            Some(status) => u8::try_from(status).unwrap_or(u8::MAX),
+            None => self.kind.exit_code(),
+        }
     }
 
     /// Puts what was being done in front of the message.
@@ -179,6 +197,13 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), Kind::ALL.len());
         assert!(!codes.contains(&0));
+    }
+
+    #[test]
+    fn the_status_of_a_program_is_passed_on() {
+        let ended = |status| Failure::failed("it ended").exited(status).exit_code();
+        assert_eq!([ended(3), ended(255), ended(256), ended(u32::MAX)], [3, 255, 255, 255]);
+        assert_eq!(Failure::usage("x").exit_code(), 2);
     }
 
     #[test]

@@ -48,6 +48,16 @@ pub struct Start {
     pub seed: [u8; 32],
 }
 
+impl Start {
+    /// Whether a program can start with it; of the module see [`inspect`](crate::inspect).
+    ///
+    /// # Errors
+    /// What is too much, or cannot be.
+    pub fn check(&self) -> Result<(), WasmError> {
+        world(self).map(|_| ()).map_err(WasmError::Shape)
+    }
+}
+
 /// What a program that ended leaves behind.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finish {
@@ -55,6 +65,9 @@ pub struct Finish {
     pub status: u32,
     /// The files that it made or changed, by their paths.
     pub files: Vec<(String, Vec<u8>)>,
+    /// How many bytes it printed in all, to its standard output and to its standard error: whoever showed them as they came
+    /// knows by this whether any are missing.
+    pub printed: [u64; 2],
 }
 
 /// What a program prints, as an effect of its task.
@@ -246,10 +259,11 @@ impl Running {
     }
 
     fn finish(&mut self, status: u32) -> Result<Vec<u8>, TaskFailure> {
-        let mut finish = Finish { status, files: Vec::new() };
+        let mut finish = Finish { status, files: Vec::new(), printed: [0; 2] };
         let inputs = &self.inputs;
         let mut left = limits::RESULT_BYTES;
         self.machine.world(&mut |world| {
+            finish.printed = [Stream::Stdout, Stream::Stderr].map(|stream| world.printed(stream));
             let files = world.files().into_iter();
             let made = files.filter(|(path, bytes)| {
                 inputs.get(path).is_none_or(|hash| hash.0 != *blake3::hash(bytes).as_bytes())

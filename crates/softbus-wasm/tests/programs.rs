@@ -10,6 +10,8 @@ use softbus_wasm::{EngineKind, Finish, Printed, Start, Turns, WasmRuntime};
 
 const WORDS: &[u8] = include_bytes!("../../../examples/guests/built/words.wasm");
 const RENDER: &[u8] = include_bytes!("../../../examples/guests/built/render.wasm");
+/// Compiled by AssemblyScript: with a collector, function values and objects.
+const RAYS: &[u8] = include_bytes!("../../../examples/guests/built/rays.wasm");
 const CLOCK: &[u8] = include_bytes!("../../../examples/guests/built/clock.wasm");
 
 /// A clock that the test moves.
@@ -139,6 +141,10 @@ fn render() -> Start {
     start(RENDER, &["render", "64", "40", "60"])
 }
 
+fn rays() -> Start {
+    start(RAYS, &["rays", "24", "10", "4"])
+}
+
 fn clock() -> Start {
     start(CLOCK, &["clock", "5"])
 }
@@ -176,6 +182,10 @@ fn programs_run() {
     let came = still(&start(RENDER, &["render", "0"]));
     assert_eq!(came.finish.unwrap().status, 64);
 
+    let came = still(&rays());
+    // As another engine has it.
+    assert!(came.stdout.ends_with("\n2674 rays, brightness 0.23124226048593347\n"), "{}", came.stdout);
+
     let came = still(&clock());
     assert_eq!(came.stdout, "tick 0\ntick 1\ntick 2\ntick 3\ntick 4\n");
     assert!(came.naps >= 5, "it waits: {}", came.naps);
@@ -184,9 +194,12 @@ fn programs_run() {
 #[test]
 fn programs_do_not_notice_that_they_are_moved() {
     let world = World::new(Turns::Counted);
-    for (name, start, most_polls) in
-        [("words", words(), 900), ("render", render(), 300), ("clock", clock(), 4)]
-    {
+    for (name, start, most_polls) in [
+        ("words", words(), 900),
+        ("render", render(), 300),
+        ("rays", start(RAYS, &["rays", "6", "3", "1"]), 200),
+        ("clock", clock(), 4),
+    ] {
         let still = run(&world, &start, &mut || 256 * 1000, &mut || false);
         assert_eq!(still.finish.as_ref().map(|finish| finish.status), Some(0), "{name}: {still:?}");
         let (mut budget, mut moves) = (drawn(11), drawn(17));

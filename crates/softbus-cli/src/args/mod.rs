@@ -15,8 +15,8 @@ pub use parse::{parse_bytes, parse_expiry, parse_ops, parse_span};
 pub use people::{CircleCommand, KeyCommand, PairArgs, RuleCommand};
 pub use sim::{SimCheckArgs, SimCommand, SimRunArgs};
 pub use work::{
-    AdoptArgs, InjectArgs, MoveArgs, PlaceArgs, PolicyName, ResultArgs, RunArgs, SleepArgs, TasksArgs,
-    WorkArgs,
+    AdoptArgs, InjectArgs, MoveArgs, PlaceArgs, PolicyName, ProgramArgs, ResultArgs, RunArgs, SleepArgs,
+    TasksArgs, WorkArgs,
 };
 
 use crate::config::{self, Interfaces, Peer};
@@ -119,7 +119,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<KeyCommand>,
     },
-    /// Start a task; the bus chooses the best device and says why
+    /// Start a task or a WebAssembly program; the bus chooses the best device and says why
     Run(RunArgs),
     /// Tasks: what runs where
     #[command(visible_alias = "task")]

@@ -109,11 +109,14 @@ pub struct WorkArgs {
   softbus run primes/1 --on tv
   softbus run picture/1 --input holiday.jpg --needs gpu --not phone
   softbus run primes/1 --share tablet:see,move
+  softbus run render.wasm --arg 1200 --arg 800 --out pictures
+  softbus run words.wasm --in book.txt --arg book.txt --on best --policy quorum
 
-Ctrl-C during --wait leaves the task running; `softbus cancel` ends it.")]
+A program (WebAssembly, WASI preview 1) is waited for: what it prints is shown as it comes, and its exit status becomes
+that of this command. Ctrl-C leaves a task running; `softbus cancel` ends it.")]
 pub struct RunArgs {
-    /// Type of the task, such as picture/1; `softbus status` lists those of this node
-    #[arg(value_name = "TYPE")]
+    /// Type of the task, such as picture/1 (`softbus status` lists those of this node); or a program: a file PROGRAM.wasm
+    #[arg(value_name = "TYPE|PROGRAM.wasm")]
     pub task_type: String,
     /// What it is and needs
     #[command(flatten)]
@@ -127,8 +130,8 @@ pub struct RunArgs {
     /// How many devices keep its checkpoints beside the one that runs it (quorum: at least 2)
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(0..=8))]
     pub holders: Option<u8>,
-    /// Start on this device, if it can
-    #[arg(long, value_name = "DEVICE")]
+    /// Start on this device, if it can; `best`, the default: where it does best
+    #[arg(long, value_name = "DEVICE|best")]
     pub on: Option<String>,
     /// The bus does not move it by itself
     #[arg(long)]
@@ -139,9 +142,52 @@ pub struct RunArgs {
     /// Wait until it is done, with a progress bar
     #[arg(long)]
     pub wait: bool,
-    /// Write its result to this file (implies --wait); `-` is standard output
-    #[arg(long, value_name = "FILE")]
+    /// Write its result to this file (implies --wait); `-` is standard output. Of a program: into this folder, the files that
+    /// it leaves
+    #[arg(long, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
+    /// What a program starts with
+    #[command(flatten)]
+    pub program: ProgramArgs,
+}
+
+/// What a program starts with.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Programs")]
+pub struct ProgramArgs {
+    /// An argument; may be given more than once
+    #[arg(long = "arg", value_name = "TEXT", allow_hyphen_values = true)]
+    pub args: Vec<String>,
+    /// A variable of its environment; it has no others
+    #[arg(long, value_name = "NAME=VALUE", value_parser = super::parse::parse_param)]
+    pub env: Vec<(String, String)>,
+    /// A file or folder that it finds, under its own name or the one given; it sees nothing else of this device
+    #[arg(long = "in", value_name = "[NAME=]FILE")]
+    pub inputs: Vec<PathBuf>,
+    /// Its standard input, up to 1 MiB; `-` is that of this command
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
+    /// Memory that it may have [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub mem: Option<u64>,
+    /// Do not wait for it: print the id of its task alone. What it prints meanwhile is not kept
+    #[arg(long, conflicts_with_all = ["wait", "out"])]
+    pub detach: bool,
+}
+
+impl ProgramArgs {
+    /// One of those that were given.
+    pub fn given(&self) -> Option<&'static str> {
+        let all = [
+            ("--arg", !self.args.is_empty()),
+            ("--env", !self.env.is_empty()),
+            ("--in", !self.inputs.is_empty()),
+            ("--stdin", self.stdin.is_some()),
+            ("--mem", self.mem.is_some()),
+            ("--detach", self.detach),
+        ];
+        all.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
 }
 
 /// Options of `tasks`.
@@ -196,12 +242,13 @@ pub struct AdoptArgs {
 /// Options of `result`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
-  softbus result 3f2a --out done.png")]
+  softbus result 3f2a --out done.png
+  softbus result 3f2a --out pictures    of a program: the files that it left, into a folder")]
 pub struct ResultArgs {
     /// Id (or its beginning) or name of the task
     pub task: String,
-    /// Where to; `-` is standard output
-    #[arg(long, short, value_name = "FILE")]
+    /// Where to; `-` is standard output. Of a program: a folder
+    #[arg(long, short, value_name = "FILE|DIR")]
     pub out: PathBuf,
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod devices;
 pub(crate) mod key;
 mod pair;
 mod place;
+mod program;
 mod prompt;
 mod run;
 mod status;
@@ -94,7 +95,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             out.failure(&failure);
-            ExitCode::from(failure.kind.exit_code())
+            ExitCode::from(failure.exit_code())
         }
     }
 }

@@ -15,16 +15,14 @@ use crate::output::{Bar, Paint, clean, clean_lines, writable};
 
 /// Submits a task and, if asked, waits for it.
 pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
-    let policy = match (args.policy, args.holders) {
-        (PolicyName::Owner, _) => PolicyKind::Owner,
-        (PolicyName::Quorum, k) => match k.unwrap_or(2) {
-            k @ (0 | 1) => {
-                return Err(Failure::usage(format!("--policy quorum needs at least 2 holders, not {k}"))
-                    .advise("with fewer no majority is left when one device is lost: --holders 2"));
-            }
-            k => PolicyKind::Quorum { k },
-        },
-    };
+    let policy = policy(&args)?;
+    if let Some(program) = super::program::named(&args.task_type)? {
+        return super::program::run(cx, program, policy, args).await;
+    }
+    if let Some(option) = args.program.given() {
+        let wrong = format!("{option} is for programs, and {} is a task type", clean(&args.task_type));
+        return Err(Failure::usage(wrong).advise("a program is a file: softbus run PROGRAM.wasm"));
+    }
     if let Some(out) = &args.out {
         writable("--out", out)?;
     }
@@ -34,7 +32,7 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         work,
         policy,
         replicas: args.holders,
-        start_on: args.on,
+        start_on: start_on(args.on),
         stay: args.stay,
         name: args.name.or(named),
         share: args.share,
@@ -61,6 +59,22 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         None if cx.out.json => cx.out.json(&task),
         None => cx.out.line(format!("done; its result: softbus result {} --out FILE", short(&task))),
     }
+}
+
+fn policy(args: &RunArgs) -> Result<PolicyKind, Failure> {
+    match (args.policy, args.holders) {
+        (PolicyName::Owner, _) => Ok(PolicyKind::Owner),
+        (PolicyName::Quorum, k) => match k.unwrap_or(2) {
+            k @ (0 | 1) => Err(Failure::usage(format!("--policy quorum needs at least 2 holders, not {k}"))
+                .advise("with fewer no majority is left when one device is lost: --holders 2")),
+            k => Ok(PolicyKind::Quorum { k }),
+        },
+    }
+}
+
+/// `best` is what the bus does anyhow.
+pub(super) fn start_on(on: Option<String>) -> Option<String> {
+    on.filter(|on| on != "best")
 }
 
 /// Shown while the node gets an input and finds a place for it.
@@ -90,7 +104,7 @@ pub(super) fn work_request(task_type: String, args: WorkArgs) -> Result<(WorkReq
     Ok((work, input))
 }
 
-fn name_of(path: &Path) -> Option<String> {
+pub(super) fn name_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().into_owned();
     crate::config::parse_name(&name).ok()
 }
@@ -105,7 +119,7 @@ fn collect_params(given: Vec<(String, String)>) -> Result<BTreeMap<String, Strin
     Ok(params)
 }
 
-fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     let what = || format!("input {}", path.display());
     let meta = std::fs::metadata(path).map_err(|e| Failure::io(what(), &e))?;
     if meta.is_dir() {
@@ -123,7 +137,7 @@ fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn short(task: &TaskView) -> String {
+pub(super) fn short(task: &TaskView) -> String {
     task.id.to_string()[..8].to_string()
 }
 
@@ -136,7 +150,7 @@ fn tell(cx: &Context, submitted: &SubmittedView) -> Result<(), Failure> {
     cx.out.line(submitted.task.id.to_string())
 }
 
-fn note(cx: &Context, submitted: &SubmittedView) {
+pub(super) fn note(cx: &Context, submitted: &SubmittedView) {
     let task = &submitted.task;
     let place = submitted.placement.as_ref().filter(|p| p.chosen.is_some());
     let on = match place {

@@ -8,7 +8,7 @@ use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use softbus_core::{TaskId, WallMs};
 
 use super::run::new_moves;
-use super::{Context, unexpected};
+use super::{Context, program, unexpected};
 use crate::args::{AdoptArgs, MoveArgs, ResultArgs, TasksArgs};
 use crate::clock::wall;
 use crate::control::{Event, MoveView, Request, Response, Step, TaskView, task_state_text};
@@ -306,7 +306,10 @@ pub(super) async fn cancel(cx: Context, task: String) -> Result<(), Failure> {
 
 /// Fetches a result.
 pub(super) async fn result(cx: Context, args: ResultArgs) -> Result<(), Failure> {
-    writable("--out", &args.out)?;
+    // A folder is where the files of a program go: which of both it is, the task says.
+    if !args.out.is_dir() {
+        writable("--out", &args.out)?;
+    }
     write_result(&cx, &args.task, &args.out).await
 }
 
@@ -317,6 +320,10 @@ pub(super) async fn write_result(cx: &Context, task: &str, out: &Path) -> Result
     drop(bar);
     let reply = answer?;
     let Response::Result(view) = reply.response else { return Err(unexpected(&reply.response)) };
+    if program::is_one(&view.task_type) {
+        return program::write_result(cx, &view, &reply.body, out);
+    }
+    writable("--out", out)?;
     write_file(out, &reply.body)?;
     let size = reply.body.len();
     if is_stdout(out) {

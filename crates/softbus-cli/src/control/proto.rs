@@ -212,6 +212,11 @@ pub enum Request {
     },
     /// Submits a task; its input is the body.
     Run(TaskRequest),
+    /// Submits a WebAssembly program as a task and follows it: events [`Event::Submitted`], then [`Event::Task`] as it
+    /// changes and [`Event::Printed`] as it prints. The answer is a [`Response::Result`]; closing the connection leaves the
+    /// task running. The body is the program with all that it starts with, as its task has it (`softbus_wasm::Start` in
+    /// postcard); a seed of zeros stands for one that the node draws. The type is `wasm/1`.
+    RunProgram(TaskRequest),
     /// All tasks, or one.
     Tasks {
         /// Which.
@@ -293,7 +298,9 @@ impl Request {
     pub(super) fn time_limit(&self) -> Option<Duration> {
         const LONG: Duration = Duration::from_secs(24 * 3600);
         match self {
-            Self::WatchDevices {} | Self::WatchTasks { .. } | Self::Preview { .. } => Some(LONG),
+            Self::WatchDevices {} | Self::WatchTasks { .. } | Self::Preview { .. } | Self::RunProgram(_) => {
+                Some(LONG)
+            }
             Self::OpenPairing(_) | Self::Pair { .. } | Self::PairByLink { .. } => {
                 Some(Duration::from_secs(300))
             }
@@ -413,6 +420,10 @@ pub enum Event {
     Pairing(PairingView),
     /// A task, as it is now.
     Task(Box<TaskView>),
+    /// Of [`Request::RunProgram`]: the task began.
+    Submitted(Box<SubmittedView>),
+    /// Of [`Request::RunProgram`]: the program printed something.
+    Printed(PrintedView),
     /// A circle was founded on the way: its recovery words, as [`Response::Founded`] has them.
     Founded(FoundedView),
 }
@@ -455,7 +466,8 @@ pub enum Response {
         /// The move.
         moved: Box<MoveView>,
     },
-    /// Of [`Request::Result`]; the body is the result.
+    /// Of [`Request::Result`]; the body is the result. Of [`Request::RunProgram`], whose task may have no result: then the
+    /// body is empty.
     Result(Box<TaskView>),
     /// Of [`Request::Preview`]; the body is the preview.
     Preview(Box<PreviewView>),

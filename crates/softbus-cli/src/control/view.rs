@@ -463,6 +463,61 @@ pub struct SubmittedView {
     /// A wish that was not met, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unmet: Option<String>,
+    /// What the program became, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub admission: Option<AdmissionView>,
+}
+
+/// A WebAssembly program that was let in: what that took, and what the program was granted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AdmissionView {
+    /// Names the module: BLAKE3 of its bytes.
+    pub module: Hash,
+    /// Of the module, in bytes.
+    pub module_bytes: u64,
+    /// Of the module that can be stopped, in bytes.
+    pub rewritten_bytes: u64,
+    /// How long it took to check and rewrite it. Each device that runs it compiles it for itself.
+    pub admitted_ms: u64,
+    /// Functions that it has.
+    pub functions: usize,
+    /// Functions in which it can be stopped.
+    pub stoppable: usize,
+    /// Places at which it can be stopped.
+    pub sites: usize,
+    /// Memory that it was granted.
+    pub memory_bytes: u64,
+    /// Files that it may have, all together, in bytes.
+    pub file_bytes: u64,
+    /// Files that it was given.
+    pub files: usize,
+}
+
+/// Something that a program printed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PrintedView {
+    /// To its standard error, else to its standard output.
+    pub to_stderr: bool,
+    /// How many bytes it had printed there before. After a fail-over it may begin before the end of what came already, or,
+    /// where some was lost on the way, after it.
+    pub at: u64,
+    /// What it printed; base64 (RFC 4648) on the wire.
+    #[serde(with = "base64")]
+    pub bytes: Vec<u8>,
+}
+
+mod base64 {
+    use data_encoding::BASE64;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
 }
 
 /// A decision of placement.

@@ -12,6 +12,7 @@ use softbus::core::WallMs;
 use softbus::net::seam::real::SeamError;
 use softbus::roster::Declared;
 use softbus::task::TasksConfig;
+use softbus::wasm::{EngineKind, Turns};
 use softbus::{Bind, Bus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Instrument as _;
@@ -191,7 +192,8 @@ async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
         .tasks(tasks)
         .task::<Picture>()
         .task::<Primes>()
-        .task::<Checksum>();
+        .task::<Checksum>()
+        .wasm(EngineKind::here(), Turns::Timed);
     for peer in &config.peers {
         builder = builder.static_peer(peer.id, peer.address);
     }

@@ -6,6 +6,8 @@ mod human;
 mod progress;
 mod screen;
 mod table;
+mod tame;
+mod tree;
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
@@ -20,6 +22,8 @@ pub use human::{
 pub use progress::Bar;
 pub use screen::Screen;
 pub use table::Table;
+pub use tame::Tame;
+pub use tree::write_tree;
 
 use crate::failure::Failure;
 
@@ -185,7 +189,7 @@ impl Out {
     pub fn failure(&self, failure: &Failure) {
         let mut stderr = std::io::stderr().lock();
         if self.json {
-            let text = serde_json::json!({ "error": failure, "exit_code": failure.kind.exit_code() });
+            let text = serde_json::json!({ "error": failure, "exit_code": failure.exit_code() });
             let _ = writeln!(stderr, "{text}");
             return;
         }

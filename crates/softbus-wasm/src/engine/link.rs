@@ -25,6 +25,19 @@ pub enum Kind {
     Pulley,
 }
 
+impl Kind {
+    /// The fastest of those that there are for this processor.
+    pub fn here() -> Self {
+        let code = cfg!(any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64",
+            target_arch = "s390x"
+        ));
+        if code { Self::Cranelift } else { Self::Pulley }
+    }
+}
+
 /// An engine, and what all its programs share.
 pub(crate) struct Wasmtime {
     engine: wasmtime::Engine,

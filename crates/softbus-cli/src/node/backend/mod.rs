@@ -4,6 +4,7 @@ mod devices;
 mod errors;
 mod nearby;
 mod people;
+mod program;
 mod resolve;
 mod status;
 mod work;
@@ -109,6 +110,7 @@ impl Backend {
             Request::Pair { with, pin, terms } => self.pair(&with, &pin, terms, &events).await?,
             Request::PairByLink { link, terms } => self.pair_by_link(&link, terms, &events).await?,
             Request::Run(task) => self.run(task, body).await?,
+            Request::RunProgram(task) => return self.run_program(task, body, &events).await,
             Request::Tasks { task } => Response::Tasks(self.tasks(task).await?),
             Request::WatchTasks { task } => self.watch_tasks(task, &events).await?,
             Request::Move { task, device, reason } => self.move_task(&task, device, reason).await?,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use softbus::core::{CircleId, DeviceId, Hash, Labels, TaskId};
 use softbus::placement::Verdict;
-use softbus::task::{Buffer, Granted, Move, MoveReason, PlacementHints, Right, TaskEvent, TaskState};
+use softbus::task::{
+    Buffer, Granted, Move, MoveReason, PlacementHints, Right, TaskEvent, TaskEvents, TaskState,
+};
 use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
 
-use super::{Backend, bus_failure, named, resolve};
+use super::{Backend, bus_failure, named, program, resolve};
 use crate::config::{Need, parse_need};
 use crate::control::{
     Answer, Body, Event, Events, ForkView, MoveView, PlaceRequest, PlacementView, PreviewView, Response,
@@ -31,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longest wait for the word why a task was placed where it is.
 const PLACED: Duration = Duration::from_millis(500);
 
-fn failed(error: softbus::task::TaskError) -> Failure {
+pub(super) fn failed(error: softbus::task::TaskError) -> Failure {
     bus_failure(Error::from(error))
 }
 
@@ -81,7 +83,7 @@ impl Backend {
 
     /// Refuses a type that no device (of the circle meant) is known to run, in more useful words than that each one cannot
     /// take it.
-    fn known_type(&self, kind: &str, circle: Option<CircleId>) -> Result<(), Failure> {
+    pub(super) fn known_type(&self, kind: &str, circle: Option<CircleId>) -> Result<(), Failure> {
         let circles = self.bus.circles().circles();
         let circle = circle.and_then(|id| circles.circles.get(&id));
         let devices = self.bus.devices();
@@ -131,12 +133,28 @@ impl Backend {
         Ok(SubmitOptions { qos, hints, circle, ..SubmitOptions::default() })
     }
 
-    pub(super) async fn run(&self, request: TaskRequest, file: Body) -> Result<Response, Failure> {
+    pub(super) async fn run(&self, mut request: TaskRequest, file: Body) -> Result<Response, Failure> {
         let kind = named(&request.work.task_type)?.to_string();
+        if kind.split('/').next() == Some(softbus::wasm::NAME) {
+            return Err(Failure::usage(format!("{kind} is the type of programs, which are given as files"))
+                .advise("softbus run PROGRAM.wasm"));
+        }
         self.known_type(&kind, self.circle(request.work.circle.as_deref())?)?;
+        let input = self.input(&kind, std::mem::take(&mut request.work.params), file).await?;
+        let submitted = self.submit(&kind, request, input, self.bus.tasks().events()).await?;
+        Ok(Response::Submitted(Box::new(submitted)))
+    }
+
+    /// Submits a task and tells where it starts and why. `events` were subscribed to before.
+    pub(super) async fn submit(
+        &self,
+        kind: &str,
+        request: TaskRequest,
+        input: Vec<u8>,
+        mut events: TaskEvents,
+    ) -> Result<SubmittedView, Failure> {
         let start_on = request.start_on.as_deref().map(|d| self.member(d)).transpose()?;
         let mut options = self.wishes(&request.work)?;
-        let input = self.input(&kind, request.work.params, file).await?;
         if request.share.len() > DEVICES {
             return Err(Failure::usage(format!("at most {DEVICES} devices can be named with --share")));
         }
@@ -155,10 +173,9 @@ impl Backend {
         (options.hints.start_on, options.hints.stay) = (start_on, request.stay);
         // Kept for the question why the task does not start where it was wished.
         let wish = start_on.map(|wished| (wished, input.clone(), options.clone()));
-        let mut events = self.bus.tasks().events();
-        let handle = self.bus.tasks().submit(&kind, input, options).await.map_err(failed)?;
+        let handle = self.bus.tasks().submit(kind, input, options).await.map_err(failed)?;
         let id = handle.id();
-        tracing::info!(task = %id, %kind, "submitted");
+        tracing::info!(task = %id, kind, "submitted");
         let placed = async {
             loop {
                 match events.next().await? {
@@ -174,7 +191,7 @@ impl Backend {
         let started = placed.as_ref().map(|(on, _)| *on).or(status.runner);
         let unmet = match (wish, started) {
             (Some((wished, input, options)), Some(on)) if on != wished => {
-                Some(self.why_not(&kind, input, options, wished).await)
+                Some(self.why_not(kind, input, options, wished).await)
             }
             _ => None,
         };
@@ -187,7 +204,7 @@ impl Backend {
         });
         let unmet: Vec<String> = unmet.into_iter().chain(shortfall(request.replicas, &status)).collect();
         let unmet = (!unmet.is_empty()).then(|| unmet.join("; "));
-        Ok(Response::Submitted(Box::new(SubmittedView { task: view(&status, &names), placement, unmet })))
+        Ok(SubmittedView { task: view(&status, &names), placement, unmet, admission: None })
     }
 
     /// Why a task does not start on the device that was wished for.
@@ -330,9 +347,9 @@ impl Backend {
         let id = self.task(task).await?;
         let bytes = self.bus.tasks().result(id).await.map_err(failed)?;
         let status = self.one(id).await?;
-        // The program's own tasks make a file; what others make is given as it is.
+        // The node's own tasks make a file; what others make is given as it is.
         let body = match postcard::take_from_bytes::<Buffer>(&bytes) {
-            Ok((file, [])) => file.0,
+            Ok((file, [])) if !program::is_one(&status.task_type) => file.0,
             _ => bytes,
         };
         Ok(Answer { response: Response::Result(Box::new(status)), body })
@@ -413,7 +430,7 @@ fn bounded(params: BTreeMap<String, String>) -> Result<BTreeMap<String, String>,
     Ok(params)
 }
 
-fn view(status: &TaskStatus, names: &Labels) -> TaskView {
+pub(super) fn view(status: &TaskStatus, names: &Labels) -> TaskView {
     TaskView {
         id: status.id,
         task_type: status.kind.clone(),

@@ -1,0 +1,77 @@
+//! Files of a program's choosing, put into a folder of a person's choosing.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::write_file;
+use crate::failure::{Failure, Kind};
+
+/// Writes files into a folder, which is made if it is not there, each whole or not at all.
+///
+/// # Errors
+/// A path leads out of the folder, by itself or by a link that is there; or a file cannot be written.
+pub fn write_tree(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    let failed = |e: &std::io::Error| Failure::io(format!("folder {}", folder.display()), e);
+    fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+    let whole = folder.canonicalize().map_err(|e| failed(&e))?;
+    for (path, content) in files {
+        let file = place(&whole, path)?;
+        write_file(&file, content)?;
+    }
+    Ok(())
+}
+
+/// Where a file is to be put; the folders on the way are made.
+fn place(whole: &Path, path: &str) -> Result<PathBuf, Failure> {
+    let refused = || {
+        Failure::new(
+            Kind::Refused,
+            format!("a file of the program would lie outside of {}: {path}", whole.display()),
+        )
+    };
+    let mut at = whole.to_path_buf();
+    let mut parts = Path::new(path).components().peekable();
+    if parts.peek().is_none() {
+        return Err(refused());
+    }
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { return Err(refused()) };
+        at.push(name);
+        // What is there may be a link that leads elsewhere.
+        if at.symlink_metadata().is_ok() {
+            let leads = at.canonicalize().map_err(|_| refused())?;
+            if !leads.starts_with(whole) {
+                return Err(refused());
+            }
+        } else if parts.peek().is_some() {
+            fs::create_dir(&at).map_err(|e| Failure::io(format!("folder {}", at.display()), &e))?;
+        }
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_stay_within_their_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("new/out");
+        let write = |path: &str| write_tree(&out, &[(path.into(), b"x".to_vec())]);
+        for fine in ["a", "b/c/d", "b/e", "a"] {
+            write(fine).unwrap();
+            assert_eq!(fs::read(out.join(fine)).unwrap(), b"x");
+        }
+        std::os::unix::fs::symlink(dir.path(), out.join("away")).unwrap();
+        std::os::unix::fs::symlink("../../gone", out.join("gone")).unwrap();
+        std::os::unix::fs::symlink("b", out.join("inside")).unwrap();
+        write("inside/f").unwrap();
+        for wrong in ["", "/a", "../a", "b/../../x", "away/x", "away", "gone", ".", "b/.."] {
+            assert_eq!(write(wrong).unwrap_err().kind, Kind::Refused, "{wrong}");
+        }
+        let mut beside: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        beside.sort();
+        assert_eq!(beside, ["new"]);
+    }
+}
