@@ -1,11 +1,13 @@
 //! Some devices of one circle, in this process.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use softbus::{Bind, Bus, PairOptions, PairingState, Presence};
 
+use crate::program::Watched;
 use crate::task::Churn;
 
 /// Starts so many devices in folders below `folder`. They know each other's addresses: nothing is announced.
@@ -19,6 +21,7 @@ pub async fn start(folder: &Path, count: usize) -> anyhow::Result<Vec<Bus>> {
             .bind(Bind::Loopback)
             .discovery(false)
             .task::<Churn>()
+            .runtime(Arc::new(Watched::new()?))
             .start()
             .await?;
         match devices.first() {

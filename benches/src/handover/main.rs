@@ -5,6 +5,7 @@
 //! the last step ended on one and when the first began on the other. What each figure contains: `README.md`.
 
 mod home;
+mod program;
 mod task;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ use task::{Churn, Cut, Size, watch};
 /// Measures the downtime of hand-overs.
 #[derive(Parser)]
 struct Args {
+    /// What is moved
+    #[arg(long, value_enum, default_value = "native")]
+    kind: Kind,
     /// Moves of each case
     #[arg(long, default_value_t = 200)]
     moves: usize,
@@ -51,6 +55,16 @@ struct Args {
     /// What the library logs, to standard error: `softbus_task=debug`
     #[arg(long)]
     log: Option<String>,
+}
+
+/// What is moved.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Debug)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    /// A task of the library's own kind, which knows how to save itself
+    Native,
+    /// A WebAssembly program, which knows nothing of it
+    Wasm,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Debug)]
@@ -95,6 +109,7 @@ impl Case {
 #[derive(Serialize)]
 struct Report {
     machine: Machine,
+    kind: Kind,
     /// File system of `--dir`.
     memory: &'static str,
     state_bytes: u64,
@@ -137,6 +152,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut report = Report {
         machine: Machine::look(),
+        kind: args.kind,
         memory,
         state_bytes: args.state_mib << 20,
         hot_bytes: args.hot_kib << 10,
@@ -175,7 +191,13 @@ async fn measure(case: Case, folder: &Path, args: &Args) -> anyhow::Result<Row> 
         ..SubmitOptions::default()
     };
     watch().take();
-    let task = devices[0].submit::<Churn>(&size, options).await?;
+    let task = match args.kind {
+        Kind::Native => devices[0].submit::<Churn>(&size, options).await?,
+        Kind::Wasm => {
+            let start = postcard::to_allocvec(&program::churn(&size)?)?;
+            devices[0].tasks().submit("wasm/1", start, options).await?
+        }
+    };
     let mut status = task.watch().await?;
     let first = status.wait_for(|s| s.checkpoint > 0 && s.runner == Some(devices[0].id()));
     tokio::time::timeout(Duration::from_secs(60), first).await.context("no first checkpoint")??;
@@ -229,7 +251,8 @@ fn file_system(folder: &Path) -> anyhow::Result<&'static str> {
 fn print(report: &Report) {
     println!("{}", report.machine);
     println!(
-        "state {} MiB, of which {} KiB in {} piece(s) change in each step; memory is {}",
+        "{}; state {} MiB, of which {} KiB in {} piece(s) change in each step; memory is {}",
+        if report.kind == Kind::Wasm { "a WebAssembly program" } else { "a native task" },
         report.state_bytes >> 20,
         report.hot_bytes >> 10,
         report.pieces,

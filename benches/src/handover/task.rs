@@ -35,7 +35,7 @@ pub struct State {
 }
 
 /// Where in a page the task writes, and how large a page is.
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 impl Task for Churn {
     const NAME: &'static str = "churn";
@@ -108,9 +108,9 @@ pub struct Cut {
 pub struct Watch {
     instances: u64,
     running: u64,
-    stepped: Option<Instant>,
-    saved: Option<Instant>,
-    resumed: Option<Instant>,
+    pub stepped: Option<Instant>,
+    pub saved: Option<Instant>,
+    pub resumed: Option<Instant>,
     cuts: Vec<Cut>,
 }
 
@@ -150,12 +150,12 @@ impl Watch {
         self.cuts.len()
     }
 
-    fn next_instance(&mut self) -> u64 {
+    pub fn next_instance(&mut self) -> u64 {
         self.instances += 1;
         self.instances
     }
 
-    fn stepping(&mut self, instance: u64) {
+    pub fn stepping(&mut self, instance: u64) {
         let before = std::mem::replace(&mut self.running, instance);
         if before == instance || before == 0 {
             return;

@@ -169,6 +169,14 @@ impl Builder {
         self
     }
 
+    /// Has this device run the programs of a runtime, as tasks of its name.
+    pub fn runtime(mut self, runtime: Arc<dyn softbus_task::Runtime>) -> Self {
+        if let Err(error) = self.registry.register_runtime(runtime) {
+            self.wrong.get_or_insert(Error::Config(error.to_string()));
+        }
+        self
+    }
+
     /// Has this device run WebAssembly programs: tasks of type `wasm/1`, which begin with a
     /// [`Start`](softbus_wasm::Start) and end with a [`Finish`](softbus_wasm::Finish).
     #[cfg(feature = "wasm")]
