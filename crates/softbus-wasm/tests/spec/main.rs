@@ -1,6 +1,6 @@
 //! The official test scripts of WebAssembly: what the pass makes of their modules does what they did, and what the scripts
 //! expect, with nobody asking, with programs that ask wherever they can, and with programs stopped again and again.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "../common/mod.rs"]
 mod common;
