@@ -12,8 +12,9 @@ use wasmtime::{
 use crate::common::ask;
 use crate::values::{Seen, seen};
 
-/// Most times that a program is stopped in one call.
+/// Most times that a program is stopped in one call, and that it asks in one.
 const STOPS: u32 = 20;
+const ASKS: u32 = 10_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -48,8 +49,8 @@ pub struct Host {
     /// Times it was asked, and said stop.
     pub asked: u64,
     pub stopped: u64,
-    /// Times it may still say stop in this call.
-    left: u32,
+    /// Times it may still say stop in this call, and may still be asked.
+    left: (u32, u32),
     /// Another module may be between a program's frames.
     linked: bool,
 }
@@ -58,9 +59,10 @@ impl Host {
     /// Whether a program that could be stopped here is to be.
     fn stops(&mut self) -> bool {
         self.asked += 1;
-        let stops = self.mode == Mode::Stopping && !self.linked && self.asked % 2 == 1 && self.left > 0;
+        self.left.1 = self.left.1.checked_sub(1).expect("it comes to an end");
+        let stops = self.mode == Mode::Stopping && !self.linked && self.asked % 2 == 1 && self.left.0 > 0;
         if stops {
-            self.left -= 1;
+            self.left.0 -= 1;
             self.stopped += 1;
         }
         stops
@@ -148,7 +150,8 @@ pub struct World {
 
 impl World {
     pub fn new(engine: &Engine, mode: Mode) -> Self {
-        let host = Host { mode, printed: Vec::new(), asked: 0, stopped: 0, left: 0, linked: false };
+        let host =
+            Host { mode, printed: Vec::new(), asked: 0, stopped: 0, left: (STOPS, ASKS), linked: false };
         let mut store = Store::new(engine, host);
         let mut linker = Linker::new(engine);
         linker.allow_shadowing(true);
@@ -209,7 +212,7 @@ impl World {
         let function = self.made[at].instance.get_func(&mut self.store, name).unwrap();
         let mut results: Vec<Val> =
             function.ty(&self.store).results().map(|ty| Val::default_for_ty(&ty).unwrap()).collect();
-        self.store.data_mut().left = STOPS;
+        self.store.data_mut().left = (STOPS, ASKS);
         let mut called = function.call(&mut self.store, params, &mut results);
         while called.is_err() && self.store.has_pending_exception() {
             self.store.take_pending_exception();
