@@ -183,4 +183,7 @@ fn what_cannot_be_stopped_is_refused_with_its_name() {
     assert!(atomic.contains("threads"), "{atomic}");
     let throws = refused(r#"(module (tag $t) (func $thrower (export "run") (throw $t)))"#);
     assert!(throws.contains("exceptions"), "{throws}");
+    // A memory's limit in more bytes than 32 bits may have.
+    let long = refused(r#"(module binary "\00asm\01\00\00\00" "\05\08\01\00\82\80\80\80\80\00")"#);
+    assert!(long.contains("too long"), "{long}");
 }

@@ -143,13 +143,20 @@ fn features() -> WasmFeatures {
         | WasmFeatures::RELAXED_SIMD
 }
 
+/// Reads modules as they are checked.
+fn parser() -> Parser {
+    let mut parser = Parser::new(0);
+    parser.set_features(features());
+    parser
+}
+
 fn take_apart<'a>(bytes: &'a [u8], stopping: &dyn Fn(&str, &str) -> bool) -> Result<Parts<'a>, Refusal> {
     let mut parts = Parts::default();
     let mut validator = Validator::new_with_features(features());
     let mut allocations = FuncValidatorAllocations::default();
     let mut codes = Vec::new();
     let mut budget = Budget::new();
-    for payload in Parser::new(0).parse_all(bytes) {
+    for payload in parser().parse_all(bytes) {
         let payload = payload?;
         if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
             codes.push((function, body));
@@ -428,7 +435,7 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
     let mut elements = ElementSection::new();
     let mut data_count = None;
     let mut data = DataSection::new();
-    for payload in Parser::new(0).parse_all(bytes) {
+    for payload in parser().parse_all(bytes) {
         match payload? {
             Payload::TypeSection(section) => base.parse_type_section(&mut types, section)?,
             Payload::ImportSection(section) => base.parse_import_section(&mut import_section, section)?,

@@ -39,18 +39,18 @@ pub fn engine_with(pulley: bool, stack: usize) -> Engine {
     Engine::new(&config).unwrap()
 }
 
-/// The memory through which programs are told to ask, always.
-fn ask(engine: &Engine, store: &mut Store<Host>) -> Extern {
+/// The memory through which programs are told to ask: its word says whether they are to.
+pub fn ask<T>(engine: &Engine, store: &mut Store<T>, word: u32) -> Extern {
     if engine.is_pulley() {
         let memory = Memory::new(&mut *store, MemoryType::new(1, Some(1))).unwrap();
-        memory.write(store, 0, &1u32.to_le_bytes()).unwrap();
+        memory.write(store, 0, &word.to_le_bytes()).unwrap();
         return memory.into();
     }
     let memory = SharedMemory::new(engine, MemoryType::shared(1, 1)).unwrap();
-    let set = wat::parse_str(
+    let set = wat::parse_str(format!(
         r#"(module (import "softbus:" "ask" (memory 1 1 shared))
-            (func $set i32.const 0 i32.const 1 i32.atomic.store) (start $set))"#,
-    );
+            (func $set i32.const 0 i32.const {word} i32.atomic.store) (start $set))"#
+    ));
     let module = Module::new(engine, set.unwrap()).unwrap();
     Instance::new(Store::new(engine, ()), &module, &[memory.clone().into()]).unwrap();
     memory.into()
@@ -58,7 +58,7 @@ fn ask(engine: &Engine, store: &mut Store<Host>) -> Extern {
 
 pub fn linker(engine: &Engine, store: &mut Store<Host>) -> Linker<Host> {
     let mut linker = Linker::new(engine);
-    let memory = ask(engine, store);
+    let memory = ask(engine, store, 1);
     linker.define(store, "softbus:", "ask", memory).unwrap();
     linker
         .func_wrap("softbus:", "poll", |mut caller: Caller<'_, Host>| -> i32 {
