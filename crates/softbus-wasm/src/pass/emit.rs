@@ -21,7 +21,8 @@
 //! ```
 //!
 //! So no call stands in a loop that is for asking only: around it everything would have to be kept as calls keep it. It costs that
-//! a program which asked and is not to stop goes on in the function that goes on with the frame, as it would elsewhere.
+//! a program which asked and is not to stop goes on in the function that goes on with the frame, as it would elsewhere. Where that
+//! function would be a large one the program asks in the loop, with nothing saved, and saves its frame if it is to stop.
 
 use std::borrow::Cow;
 
@@ -36,8 +37,8 @@ use super::module::AskMemory;
 
 /// Where things of the pass's own stand in a module.
 pub(super) struct Own {
-    /// Function `(i32) -> i32`: asks the host, for a site at which the frame is saved. 1 to stop; else there is now a function
-    /// that goes on with it.
+    /// Function `(i32) -> i32`: asks the host, for a site at which the frame is saved, or [`UNSAVED`]. 1 to stop; else there is now
+    /// a function that goes on with it.
     pub poll: u32,
     /// Function `(i32) -> i32`: room for a frame, and where it begins.
     pub reserve: u32,
@@ -58,6 +59,8 @@ pub(super) struct Own {
     pub frames: u32,
 }
 
+/// Stands for a site where the program asks with nothing saved: nothing is needed to go on.
+pub const UNSAVED: u32 = u32::MAX;
 /// Word of the host's memory that is not zero if the program is to ask.
 pub(crate) const ASK: u64 = 0;
 /// Word of the side memory that is not zero after a call out that has not happened: the program is to stop, and call anew.
@@ -181,7 +184,7 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
     }
 
     fn begin(&mut self) -> Result<(), Refusal> {
-        if self.frames.sites.iter().any(|site| !matches!(site.kind, Kind::Call(_))) {
+        if self.frames.sites.iter().any(|site| site.saved_first) {
             self.block(BlockType::Result(Val::I32));
             self.asked = Some(self.depth);
         }
@@ -220,11 +223,12 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
             self.put(Instruction::I32Const((self.first_site + number as u32) as i32));
             self.put(store(ValType::I32, u64::from(site.bytes) - 4, side));
             match (site.kind, self.asked) {
-                (Kind::Entry | Kind::Loop(_), Some(asked)) => {
+                (Kind::Call(_), _) => self.put(Instruction::ThrowRef),
+                (Kind::Entry | Kind::Loop(_), Some(asked)) if site.saved_first => {
                     self.put(Instruction::I32Const((self.first_site + number as u32) as i32));
                     self.put(Instruction::Br(self.depth - asked));
                 }
-                _ => self.put(Instruction::ThrowRef),
+                (Kind::Entry | Kind::Loop(_), _) => self.put(Instruction::Throw(tag)),
             }
         }
         if self.asked.is_some() {
@@ -359,7 +363,7 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
     /// Leaves for a site if the host wants to be asked.
     fn ask(&mut self, site: usize) {
         let own = self.indices.own();
-        let (ask, asked) = (own.ask, own.asked);
+        let (ask, asked, poll) = (own.ask, own.asked, own.poll);
         self.put(Instruction::I32Const(0));
         self.put(match asked {
             // Atomic, for what another thread writes: of two loads that are not an engine may leave one out, and in a loop that
@@ -368,7 +372,16 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
             AskMemory::Plain => load(ValType::I32, ASK, ask),
         });
         self.unlikely.push(self.bytes.len());
+        if self.frames.sites[site].saved_first {
+            self.put(Instruction::BrIf(self.depth - self.sites[site]));
+            return;
+        }
+        self.put(Instruction::If(BlockType::Empty));
+        self.depth += 1;
+        self.put(Instruction::I32Const(UNSAVED as i32));
+        self.put(Instruction::Call(poll));
         self.put(Instruction::BrIf(self.depth - self.sites[site]));
+        self.end();
     }
 
     fn range(&mut self, from: usize, to: usize) -> Result<(), Refusal> {

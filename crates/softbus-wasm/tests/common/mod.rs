@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use softbus_wasm::pass::{AskMemory, Rewritten, rewrite};
+use softbus_wasm::pass::{AskMemory, Rewritten, UNSAVED, rewrite};
 use wasmtime::{
     AsContextMut, Caller, Config, Engine, Extern, Func, Global, Instance, Linker, Memory, MemoryType, Module,
     Ref, SharedMemory, Store, Table, Val,
@@ -118,7 +118,7 @@ pub fn linker(engine: &Engine, store: &mut Store<Host>) -> Linker<Host> {
             if host.asked == host.stop_at {
                 return 1;
             }
-            provide(&mut caller, [site]);
+            provide(&mut caller, Some(site).filter(|site| *site != UNSAVED));
             0
         })
         .unwrap();

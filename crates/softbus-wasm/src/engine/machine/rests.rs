@@ -8,7 +8,7 @@ use wasmtime::{AsContextMut, Caller, Extern, Instance, Module, StoreContextMut};
 use super::super::fiber::Left;
 use super::super::host::Host;
 use crate::WasmError;
-use crate::pass::PREFIX;
+use crate::pass::{PREFIX, UNSAVED};
 
 /// What a program has of them, and what they are linked to.
 pub(in super::super) struct Rests {
@@ -31,9 +31,9 @@ pub(super) fn missing(host: &Host, sites: impl IntoIterator<Item = u32>) -> BTre
     sites.into_iter().filter(|site| !has(site)).collect()
 }
 
-/// Sees to it that there is one for this site, from within a call of the program's.
+/// Sees to it that there is one for this site, if a frame is saved there, from within a call of the program's.
 pub(in super::super) async fn provide(caller: &mut Caller<'_, Host>, site: u32) -> Result<(), WasmError> {
-    let sites = missing(caller.data(), [site]);
+    let sites = missing(caller.data(), Some(site).filter(|site| *site != UNSAVED));
     if sites.is_empty() {
         return Ok(());
     }
