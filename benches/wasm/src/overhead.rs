@@ -52,7 +52,7 @@ fn engine() -> wasmtime::Result<Engine> {
 fn run(engine: &Engine, module: &Module) -> wasmtime::Result<(u32, f64)> {
     let mut store = Store::new(engine, ());
     let mut linker = Linker::new(engine);
-    linker.func_wrap("softbus:", "poll", || 0i32)?;
+    linker.func_wrap("softbus:", "poll", |_: i32| 0i32)?;
     linker.func_wrap("host", "poll", || ())?;
     linker.define(&store, "softbus:", "ask", SharedMemory::new(engine, MemoryType::shared(1, 1))?)?;
     let instance = linker.instantiate(&mut store, module)?;

@@ -28,7 +28,7 @@ pub fn module(bytes: &[u8]) -> bool {
     let step = rewritten.sites.len().div_ceil(SITES).max(1);
     for site in (0..rewritten.sites.len() as u32).step_by(step) {
         let rest =
-            rewritten.rest(&BTreeSet::from([site]), 0).map(|rest| valid(&rest).err().map(|e| e.to_string()));
+            rewritten.rest(&BTreeSet::from([site])).map(|rest| valid(&rest).err().map(|e| e.to_string()));
         assert_eq!(rest, Ok(None), "what goes on at site {site} is no module");
     }
     true

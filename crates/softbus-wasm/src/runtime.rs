@@ -22,8 +22,10 @@ pub const NAME: &str = "wasm";
 const COMPILED: usize = 16;
 /// Bytes of output that leave at once.
 const PRINTED: usize = 192 << 10;
-/// How long a turn lasts, by the clock.
+/// How long a turn lasts, by the clock. At its end it may take a while to make what goes on there: then the next is twice as
+/// long, up to the second, so that a program which comes to ever new places spends its time otherwise.
 const TURN: Duration = Duration::from_millis(20);
+const LONG_TURN: Duration = Duration::from_millis(250);
 /// What a program does between two looks, in operations of the reference kernel; a guess, where turns are counted.
 const POLL_OPS: u64 = 256;
 /// A program that waits for nothing that can come is looked at so often.
@@ -157,7 +159,8 @@ impl WasmRuntime {
         let inputs = inputs.collect();
         let limits = start.limits.clamped();
         let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
-        Ok(Running { ready, machine, limits, inputs, clock: self.clock.clone(), turns: self.turns })
+        let clock = self.clock.clone();
+        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN })
     }
 
     fn go_on(&self, saved: &[u8]) -> Result<Running, WasmError> {
@@ -167,7 +170,8 @@ impl WasmRuntime {
         let limits = limits.clamped();
         let mut machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
         machine.restore(&core, &saved.memories)?;
-        Ok(Running { ready, machine, limits, inputs, clock: self.clock.clone(), turns: self.turns })
+        let clock = self.clock.clone();
+        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN })
     }
 }
 
@@ -236,6 +240,8 @@ struct Running {
     inputs: BTreeMap<String, Hash>,
     clock: Arc<dyn Now>,
     turns: Turns,
+    /// How long the next turn lasts, by the clock.
+    turn: Duration,
 }
 
 impl Running {
@@ -289,13 +295,14 @@ impl Running {
 impl Program for Running {
     fn step(&mut self, cx: &mut StepContext) -> Result<Step<Vec<u8>>, TaskFailure> {
         let asking = match self.turns {
-            Turns::Timed => Asking::Ticks((TURN.as_millis() / TICK.as_millis()) as u32),
+            Turns::Timed => Asking::Ticks((self.turn.as_millis() / TICK.as_millis()) as u32),
             Turns::Counted => Asking::Polls((cx.budget_ops() / POLL_OPS).max(1)),
         };
         let ran = self.machine.run(&Turn { asking, stop: cx.stop_signal() });
         let printed = self.print(cx)?;
         Ok(match ran {
-            Ran::Paused { polls } => {
+            Ran::Paused { polls, compiled } => {
+                self.turn = if compiled == 0 { TURN } else { (self.turn * 2).min(LONG_TURN) };
                 cx.spend(match self.turns {
                     Turns::Timed => cx.budget_ops(),
                     Turns::Counted => polls.saturating_mul(POLL_OPS).min(cx.budget_ops()),

@@ -138,6 +138,53 @@ fn everything_else() {
     );
 }
 
+/// It does not look as it begins, as each of its loops looks before it calls.
+#[test]
+fn recursion_from_a_loop() {
+    check(
+        r#"(module (import "host" "log" (func $log (param i64)))
+            (type $f (func (param i32) (result i64)))
+            (table 2 2 funcref) (elem (i32.const 0) func $place $through)
+            (func $through (type $f) (i64.add (i64.const 1) (call $place (local.get 0))))
+            (func $place (type $f) (local $i i32) (local $sum i64)
+              (if (i32.eqz (local.get 0)) (then (return (i64.const 1))))
+              (loop $l
+                (i64.const 7)
+                (call_indirect (type $f) (i32.sub (local.get 0) (i32.const 1)) (i32.and (local.get $i) (i32.const 1)))
+                (local.set $sum (i64.add (local.get $sum) (i64.mul)))
+                (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+              (call $log (local.get $sum))
+              (local.get $sum))
+            (func (export "run") (result i64) (call $place (i32.const 4))))"#,
+    );
+}
+
+/// What goes on in it is large: so it asks with nothing saved; the function that it calls does not.
+#[test]
+fn a_large_function() {
+    let large =
+        "(local.set $sum (i64.add (i64.rotl (local.get $sum) (i64.const 3)) (local.get $n)))".repeat(3000);
+    check(&format!(
+        r#"(module
+            (func $large (param $n i64) (result i64) (local $sum i64) (local $i i32)
+              (loop $all
+                {large}
+                (local.set $i (i32.const 0))
+                (loop $some
+                  (local.set $sum (i64.mul (local.get $sum) (i64.const 5)))
+                  (br_if $some (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+                (br_if $all (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))
+              (loop $last (local.set $sum (i64.add (local.get $sum) (call $small (local.get $i))))
+                (br_if $last (i32.ne (local.tee $i (i32.sub (local.get $i) (i32.const 1))) (i32.const 0))))
+              (local.get $sum))
+            (func $small (param $n i32) (result i64) (local $sum i64)
+              (loop $all (local.set $sum (i64.add (local.get $sum) (i64.extend_i32_u (local.get $n))))
+                (br_if $all (i32.gt_s (local.tee $n (i32.sub (local.get $n) (i32.const 1))) (i32.const 0))))
+              (local.get $sum))
+            (func (export "run") (result i64) (call $large (i64.const 4))))"#
+    ));
+}
+
 #[test]
 fn a_hundred_thousand_frames() {
     let text = r#"(module

@@ -262,6 +262,28 @@ fn what_a_program_may_not_do_ends_it_and_nothing_else() {
     assert!(came.failure.is_some_and(|failure| failure.contains("no valid module")));
 }
 
+/// Loops that store nothing and call nothing, where an engine could think that a word which it has read stays as it is.
+#[test]
+fn loops_that_do_nothing_end_their_turns() {
+    let world = World::new(Turns::Timed);
+    let spin = r#"(module (func $spin (param i32)
+          (loop $outer (loop $inner (br_if $inner (local.get 0))) (br_if $outer (local.get 0))))
+        (func (export "_start") (call $spin (i32.const 1))))"#;
+    let start = postcard::to_allocvec(&start(&wat::parse_str(spin).unwrap(), &["spin"])).unwrap();
+    let mut saved = Vec::new();
+    for runtime in &world.engines {
+        let mut program = runtime.start(&start).unwrap();
+        for _ in 0..2 {
+            for _ in 0..3 {
+                assert!(matches!(program.step(&mut StepContext::detached(1000)), Ok(Step::More)));
+            }
+            saved.clear();
+            program.save(&mut saved).unwrap();
+            program = runtime.resume(1, &saved).unwrap();
+        }
+    }
+}
+
 /// Six functions that call each other a thousand times each, without a loop: they work for years between two looks, if no
 /// more is counted than what they call.
 #[test]

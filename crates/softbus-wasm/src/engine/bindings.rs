@@ -4,6 +4,7 @@ use wasmtime::{Caller, Linker};
 
 use super::fiber::{Left, Word};
 use super::host::{Host, tell};
+use super::machine::provide;
 use crate::WasmError;
 use crate::pass;
 use crate::wasi::{Errno, Guest, Moment, Opening, Outcome, Wasi};
@@ -89,6 +90,29 @@ async fn waiting(
     }
 }
 
+/// It asks at a site; 1 if it is to stop. Else there is now what goes on with its frame.
+async fn poll(mut caller: Caller<'_, Host>, site: u32) -> wasmtime::Result<u32> {
+    let shared = caller.data().shared.clone();
+    let (goes_on, is_to_stop) = {
+        let mut talk = shared.lock();
+        (talk.looks(), talk.is_to_stop())
+    };
+    // At the end of its turn, and not at the begin of the next, of which it would take a part. Whoever has it stop does not wait
+    // for that: perhaps it goes on elsewhere.
+    if !is_to_stop {
+        provide(&mut caller, site).await.map_err(wasmtime::Error::new)?;
+    }
+    if !goes_on {
+        let word = shared.leave(Left::Turn).await;
+        tell(&mut caller)?;
+        if word == Word::Unwind {
+            return Ok(1);
+        }
+    }
+    provide(&mut caller, site).await.map_err(wasmtime::Error::new)?;
+    Ok(0)
+}
+
 macro_rules! at_once {
     ($linker:expr, $($name:ident($($arg:ident: $ty:ty),*) => |$world:ident, $guest:ident, $now:ident| $work:expr;)*) => {
         $($linker.func_wrap(MODULE, stringify!($name), |mut caller: Caller<'_, Host>, $($arg: $ty),*| {
@@ -164,16 +188,8 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), WasmError> {
         .map_err(WasmError::engine)?;
     // Not of preview 1: what a program that was rewritten asks.
     linker
-        .func_wrap_async(pass::PREFIX, "poll", |mut caller: Caller<'_, Host>, (): ()| {
-            Box::new(async move {
-                let shared = caller.data().shared.clone();
-                if shared.lock().looks() {
-                    return Ok(0);
-                }
-                let word = shared.leave(Left::Turn).await;
-                tell(&mut caller)?;
-                Ok(u32::from(word == Word::Unwind))
-            })
+        .func_wrap_async(pass::PREFIX, "poll", |caller: Caller<'_, Host>, (site,): (u32,)| {
+            Box::new(poll(caller, site))
         })
         .map_err(WasmError::engine)?;
     Ok(())

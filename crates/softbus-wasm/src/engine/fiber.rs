@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use super::{Asking, Turn};
+use crate::WasmError;
 use crate::wasi::{Moment, Now, Wasi};
 
 /// Shared by a machine and the calls to the host that its program makes.
@@ -20,6 +21,10 @@ pub(super) struct Talk {
     /// Times that it may still look in this turn before the turn is over.
     polls_left: u64,
     pub polls: u64,
+    /// What it left for last: a module that goes on where it asked.
+    pub rest: Option<Result<wasmtime::Module, WasmError>>,
+    /// How many of them had to be compiled in this turn.
+    pub compiled: u64,
     /// What it was left for.
     pub left: Left,
     /// What it is to do now.
@@ -32,6 +37,8 @@ pub(super) enum Left {
     Turn,
     /// It waits; `still`: in the same call as before.
     Waits { until: Option<u64>, still: bool },
+    /// Its turn goes on as soon as it has what goes on with a frame of this site.
+    Rest(u32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +56,8 @@ impl Shared {
             stop: Arc::default(),
             polls_left: 0,
             polls: 0,
+            rest: None,
+            compiled: 0,
             left: Left::Turn,
             word: Word::GoOn,
         })))
@@ -71,7 +80,7 @@ impl Talk {
     pub fn begin(&mut self, turn: &Turn) {
         self.word = Word::GoOn;
         self.stop = turn.stop.clone();
-        self.polls = 0;
+        (self.polls, self.compiled) = (0, 0);
         self.polls_left = match turn.asking {
             // The first time that it looks is when it was told to.
             Asking::Ticks(_) => 0,
@@ -86,9 +95,14 @@ impl Talk {
     /// It looks; whether its turn goes on.
     pub fn looks(&mut self) -> bool {
         self.polls += 1;
-        let goes_on = self.polls_left > 0 && !self.stop.load(Ordering::Relaxed);
+        let goes_on = self.polls_left > 0 && !self.is_to_stop();
         self.polls_left = self.polls_left.saturating_sub(1);
         goes_on
+    }
+
+    /// Whether its turn is to end at once.
+    pub fn is_to_stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 

@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use wasmtime::{AsContextMut, Memory, ResourceLimiter};
 
 use super::fiber::{Shared, Word};
+use super::machine::Rests;
 use crate::limits::{self, Limits};
-use crate::pass;
-
-/// Of the memory for frames as it is made.
-const SIDE_BYTES: usize = 1 << 16;
+use crate::pass::{self, Rewritten};
 
 /// Of one program.
 pub(super) struct Host {
@@ -19,10 +17,16 @@ pub(super) struct Host {
     pub memory: Option<Memory>,
     /// The memory for frames.
     pub side: Option<Memory>,
+    /// What goes on with frames, as far as it is there.
+    pub rests: Option<Rests>,
     /// Where the word that says whether it is to ask can be written by calls of the program only: the memory, and what is
     /// to stand in it.
     pub ask: Option<(Memory, Arc<AtomicBool>)>,
     limits: Limits,
+    /// What is made with it that is the pass's: of the memory for frames in bytes, and places in the table of what goes on with
+    /// them, one for each site.
+    side_bytes: usize,
+    sites: usize,
     memory_bytes: usize,
     /// Of its frames, and what the engine needs of its own to unwind it.
     frame_bytes: usize,
@@ -34,13 +38,16 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub fn new(shared: Shared, limits: &Limits) -> Self {
+    pub fn new(shared: Shared, limits: &Limits, program: &Rewritten) -> Self {
         Self {
             shared,
             memory: None,
             side: None,
+            rests: None,
             ask: None,
             limits: limits.clone(),
+            side_bytes: usize::try_from(program.side_pages << 16).unwrap_or(usize::MAX),
+            sites: program.sites.len(),
             memory_bytes: 0,
             frame_bytes: 0,
             table_elements: 0,
@@ -73,8 +80,7 @@ impl ResourceLimiter for Host {
         }
         let most = usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX);
         let total = self.memory_bytes.saturating_add(more);
-        // The first page of the memory for frames is made with it.
-        let with_frames = most.saturating_add(SIDE_BYTES);
+        let with_frames = most.saturating_add(self.side_bytes);
         let fits = total <= with_frames && maximum.is_none_or(|maximum| desired <= maximum);
         if fits {
             self.memory_bytes = total;
@@ -90,17 +96,20 @@ impl ResourceLimiter for Host {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if self.host_grows {
-            return Ok(true);
-        }
         let total = self.table_elements.saturating_add(desired.saturating_sub(current));
         let most = limits::TABLE_ELEMENTS;
-        let fits = total <= most && maximum.is_none_or(|maximum| desired <= maximum);
+        let with_sites = most + self.sites;
+        let fits = total <= with_sites && maximum.is_none_or(|maximum| desired <= maximum);
         if fits {
             self.table_elements = total;
-        } else if total > most {
+        } else if total > with_sites {
             self.refused = Some(format!("tables of more than {most} elements"));
         }
         Ok(fits)
+    }
+
+    /// The program, and at most one for each of its sites.
+    fn instances(&self) -> usize {
+        1 + self.sites
     }
 }

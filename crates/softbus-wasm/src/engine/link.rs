@@ -116,34 +116,30 @@ pub(super) struct Inner {
     writer: Option<Module>,
     ticker: Arc<Ticker>,
     /// Modules that go on with frames, the one used last at the end.
-    rests: Mutex<Vec<(RestKey, Module)>>,
+    rests: Mutex<Vec<(BTreeSet<u32>, Module)>>,
 }
 
-/// Which sites, and where in the table its functions go.
-type RestKey = (BTreeSet<u32>, u32);
-
 impl Inner {
-    /// A module that goes on with frames of these sites.
-    pub fn rest(&self, sites: &BTreeSet<u32>, first: u32) -> Result<Module, WasmError> {
-        let key = (sites.clone(), first);
+    /// A module that goes on with frames of these sites, and whether it had to be compiled.
+    pub fn rest(&self, sites: &BTreeSet<u32>) -> Result<(Module, bool), WasmError> {
         {
             let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = rests.iter().position(|(held, _)| *held == key) {
+            if let Some(at) = rests.iter().position(|(held, _)| held == sites) {
                 let found = rests.remove(at);
                 let module = found.1.clone();
                 rests.push(found);
-                return Ok(module);
+                return Ok((module, false));
             }
         }
         // Not while others wait.
-        let module = self.program.rest(sites, first)?;
+        let module = self.program.rest(sites)?;
         let module = Module::new(&self.engine, module).map_err(WasmError::engine)?;
         let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
         if rests.len() >= limits::RESTS {
             rests.remove(0);
         }
-        rests.push((key, module.clone()));
-        Ok(module)
+        rests.push((sites.clone(), module.clone()));
+        Ok((module, true))
     }
 }
 
@@ -156,7 +152,7 @@ impl Compiled for Program {
     ) -> Result<Box<dyn Machine>, WasmError> {
         let inner = &self.0;
         let shared = super::fiber::Shared::new(world, clock);
-        let mut store = Store::new(&inner.engine, Host::new(shared.clone(), limits));
+        let mut store = Store::new(&inner.engine, Host::new(shared.clone(), limits, &inner.program));
         store.limiter(|host| host);
         let (ask, memory) = Ask::new(&mut store, inner.writer.as_ref())?;
         let mut linker = inner.linker.clone();

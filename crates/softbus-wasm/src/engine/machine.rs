@@ -1,14 +1,15 @@
 //! A program on an engine of wasmtime.
 
 mod image;
+mod rests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use wasmtime::{AsContextMut, Extern, Func, Instance, Linker, Memory, Ref, RootScope, Store, Table, Val};
+use wasmtime::{AsContextMut, Extern, Func, Instance, Linker, Memory, Ref, RootScope, Store, Val};
 
 use super::ask::Ask;
 use super::bindings::Exit;
@@ -20,6 +21,7 @@ use super::{Asking, Core, Machine, Ran, Stage, Turn};
 use crate::WasmError;
 use crate::pass::{AGAIN, NOTES, PREFIX};
 use crate::wasi::Wasi;
+pub(super) use rests::{Rests, provide};
 
 /// A program that stands still.
 pub(super) struct Body {
@@ -27,11 +29,7 @@ pub(super) struct Body {
     store: Store<Host>,
     instance: Instance,
     side: Memory,
-    poll: Extern,
-    ask: Extern,
     stage: Stage,
-    /// Where in the table the functions stand that go on with frames of a site.
-    slots: BTreeMap<u32, u32>,
     /// Functions that a table may hold, by what the engine calls them.
     functions: BTreeMap<usize, u32>,
 }
@@ -60,6 +58,7 @@ enum Life {
 
 /// A program that runs, or stands still.
 pub(super) struct Fibers {
+    compiled: Arc<Inner>,
     life: Life,
     shared: Shared,
     ask: Ask,
@@ -68,7 +67,7 @@ pub(super) struct Fibers {
 
 impl Fibers {
     pub fn new(body: Body, shared: Shared, ask: Ask, ticker: Arc<Ticker>) -> Self {
-        Self { life: Life::Still(Box::new(body)), shared, ask, ticker }
+        Self { compiled: body.compiled.clone(), life: Life::Still(Box::new(body)), shared, ask, ticker }
     }
 
     /// Has it run until it leaves, or stands still.
@@ -81,6 +80,24 @@ impl Fibers {
             Poll::Ready((body, end)) => {
                 self.life = Life::Still(body);
                 Some(end)
+            }
+        }
+    }
+
+    /// Has it run until its turn is over, or it waits or stands still.
+    fn turn(&mut self, mut fiber: Fiber) -> Option<End> {
+        loop {
+            let end = self.go(fiber);
+            let left = self.shared.lock().left;
+            let (None, Left::Rest(site)) = (&end, left) else { return end };
+            let rest = self.compiled.rest(&BTreeSet::from([site]));
+            let mut talk = self.shared.lock();
+            talk.compiled += u64::from(matches!(rest, Ok((_, true))));
+            talk.rest = Some(rest.map(|(module, _)| module));
+            drop(talk);
+            match std::mem::replace(&mut self.life, Life::Over) {
+                Life::Left(left) => fiber = left,
+                Life::Still(_) | Life::Over => return Some(End::Broken(WasmError::Over.to_string())),
             }
         }
     }
@@ -118,19 +135,19 @@ impl Machine for Fibers {
                 None
             }
         };
-        let end = self.go(fiber);
+        let end = self.turn(fiber);
         drop(watch);
-        let (left, polls) = {
+        let (left, polls, compiled) = {
             let talk = self.shared.lock();
-            (talk.left, talk.polls)
+            (talk.left, talk.polls, talk.compiled)
         };
         let ran = match end {
             None => match left {
-                Left::Turn => return Ran::Paused { polls },
+                Left::Turn | Left::Rest(_) => return Ran::Paused { polls, compiled },
                 Left::Waits { until, still } => return Ran::Waits { until, still },
             },
             // Nobody told it to.
-            Some(End::Unwound) => return Ran::Paused { polls },
+            Some(End::Unwound) => return Ran::Paused { polls, compiled },
             Some(End::Done) => Ran::Exited(0),
             Some(End::Exited(status)) => Ran::Exited(status),
             Some(End::Trapped(why)) => Ran::Trapped(why),
@@ -226,17 +243,8 @@ impl Body {
         let memory = instance.get_memory(&mut store, "memory");
         let host = store.data_mut();
         (host.memory, host.side) = (memory, Some(side));
-        Ok(Self {
-            compiled,
-            store,
-            instance,
-            side,
-            poll,
-            ask,
-            stage: Stage::New,
-            slots: BTreeMap::new(),
-            functions,
-        })
+        host.rests = Some(Rests::new(instance, poll, ask));
+        Ok(Self { compiled, store, instance, side, stage: Stage::New, functions })
     }
 
     /// Runs until it stands still.
@@ -270,7 +278,7 @@ impl Body {
                 (Stage::Main, _) => return Ok(()),
             }
         } else {
-            self.outermost(frames).map_err(lost)?
+            self.outermost(&frames).map_err(lost)?
         };
         let results = function.ty(&self.store).results().len();
         let mut results = vec![Val::I32(0); results];
@@ -300,64 +308,24 @@ impl Body {
     }
 
     /// The function that goes on with the outermost frame, and with it all others.
-    fn outermost(&mut self, mut frames: Vec<u8>) -> Result<Func, WasmError> {
-        let words = self.words(&frames)?;
-        let missing =
-            words.iter().map(|(_, site)| *site).filter(|site| !self.slots.contains_key(site)).collect();
-        self.provide(&missing)?;
-        for (word, site) in words {
-            if let (Some(word), Some(slot)) = (frames.get_mut(word..word + 4), self.slots.get(&site)) {
-                word.copy_from_slice(&slot.to_le_bytes());
-            }
+    fn outermost(&mut self, frames: &[u8]) -> Result<Func, WasmError> {
+        let sites = self.sites(frames)?;
+        let outermost = sites.first().copied().unwrap_or_default();
+        let missing = rests::missing(self.store.data(), sites);
+        if !missing.is_empty() {
+            let (module, compiled) = self.compiled.rest(&missing)?;
+            self.store.data().shared.lock().compiled += u64::from(compiled);
+            at_once(rests::link(self.store.as_context_mut(), missing, &module))??;
         }
-        let outermost = frames.last_chunk::<4>().map_or(0, |word| u32::from_le_bytes(*word));
-        let first = self.compiled.program.frames as usize;
-        self.side
-            .write(&mut self.store, first, &frames)
-            .map_err(|_| WasmError::State("its frames have no room"))?;
         // What was called did not happen, and is called anew.
         let again = self.side.write(&mut self.store, AGAIN as usize, &[0; 4]);
         again.map_err(|_| WasmError::State("its frames have no room"))?;
-        match self.rests()?.get(&mut self.store, u64::from(outermost)) {
+        let table = self.instance.get_table(&mut self.store, &format!("{PREFIX}rest"));
+        let table = table.ok_or(WasmError::Shape("a part of it is missing"))?;
+        match table.get(&mut self.store, u64::from(outermost)) {
             Some(Ref::Func(Some(function))) => Ok(function),
             _ => Err(WasmError::State("nothing goes on with its frames")),
         }
-    }
-
-    fn rests(&mut self) -> Result<Table, WasmError> {
-        let table = self.instance.get_table(&mut self.store, &format!("{PREFIX}rest"));
-        table.ok_or(WasmError::Shape("a part of it is missing"))
-    }
-
-    /// Makes the functions that go on with frames of these sites.
-    fn provide(&mut self, sites: &std::collections::BTreeSet<u32>) -> Result<(), WasmError> {
-        if sites.is_empty() {
-            return Ok(());
-        }
-        let table = self.rests()?;
-        let first = table.size(&self.store);
-        let number =
-            u32::try_from(first).map_err(|_| WasmError::State("it was stopped at too many places"))?;
-        let module = self.compiled.rest(sites, number)?;
-        self.store.data_mut().host_grows = true;
-        let grown = table.grow(&mut self.store, sites.len() as u64, Ref::Func(None));
-        self.store.data_mut().host_grows = false;
-        grown.map_err(WasmError::engine)?;
-        let mut imports: Vec<Extern> = Vec::new();
-        for import in module.imports() {
-            imports.push(match import.name() {
-                "poll" => self.poll.clone(),
-                "ask" => self.ask.clone(),
-                own => {
-                    let found = self.instance.get_export(&mut self.store, &format!("{PREFIX}{own}"));
-                    found.ok_or(WasmError::Shape("a part of it is missing"))?
-                }
-            });
-        }
-        let made = Instance::new_async(&mut self.store, &module, &imports);
-        at_once(made)?.map_err(WasmError::engine)?;
-        self.slots.extend(sites.iter().copied().zip(number..));
-        Ok(())
     }
 
     fn own_function(&mut self, name: &str) -> Result<Func, WasmError> {
@@ -377,20 +345,20 @@ impl Body {
         top.ok_or(WasmError::Shape("a part of it is missing"))
     }
 
-    /// Where in the frames the words stand that say of which sites they are, the outermost first.
-    fn words(&self, frames: &[u8]) -> Result<Vec<(usize, u32)>, WasmError> {
-        let mut words = Vec::new();
+    /// Of which sites the frames are, the outermost first.
+    fn sites(&self, frames: &[u8]) -> Result<Vec<u32>, WasmError> {
+        let mut sites = Vec::new();
         let mut end = frames.len();
         while end > 0 {
             let wrong = WasmError::State("its frames do not follow each other");
             let word = end.checked_sub(4).ok_or(wrong.clone())?;
             let site = frames.get(word..end).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
             let site = site.ok_or(wrong.clone())?;
-            words.push((word, site));
+            sites.push(site);
             let (.., bytes) = self.compiled.program.sites.get(site as usize).ok_or(wrong.clone())?;
             end = end.checked_sub(*bytes as usize).ok_or(wrong)?;
         }
-        Ok(words)
+        Ok(sites)
     }
 
     fn notes(&self) -> std::ops::Range<usize> {

@@ -89,6 +89,8 @@ pub(crate) enum Ran {
     Paused {
         /// How often it looked.
         polls: u64,
+        /// How many modules had to be compiled to go on where it looked.
+        compiled: u64,
     },
     /// It waits: until a time of the task, in nanoseconds, or until its pipes change.
     Waits {

@@ -3,15 +3,26 @@
 //! A function gets a block around its body for each of its sites; behind the end of each stands what saves the frame:
 //!
 //! ```text
-//! block $site_1                 ;; for a call: (result exnref)
-//!   block $own
-//!     …  try_table (catch_ref $stop $site_1)  call f  end  …
-//!     loop  (if (i32.load $ask 0)  (br_if $site_0 (call $poll)))  …
+//! block $asked (result i32)       ;; if it asks anywhere
+//!   block $site_1                 ;; for a call: (result exnref)
+//!     block $site_0
+//!       block $own
+//!         …  try_table (catch_ref $stop $site_1)  call f  end  …
+//!         loop  (br_if $site_0 (i32.load $ask 0))  …
+//!       end
+//!       return
+//!     end
+//!     …save the frame, (br $asked (i32.const 0))
 //!   end
-//!   return
+//!   …save the frame, throw on
 //! end
-//! …save the frame, throw on
+//! (if (call $poll (site))  (throw $stop))
+//! (return_call_indirect $rest (site))
 //! ```
+//!
+//! So no call stands in a loop that is for asking only: around it everything would have to be kept as calls keep it. It costs that
+//! a program which asked and is not to stop goes on in the function that goes on with the frame, as it would elsewhere. Where that
+//! function would be a large one the program asks in the loop, with nothing saved, and saves its frame if it is to stop.
 
 use std::borrow::Cow;
 
@@ -22,22 +33,25 @@ use wasmparser::{Operator, ValType};
 use super::Refusal;
 use super::body::{Block, Body};
 use super::frame::{Frames, Kind, Place};
+use super::module::AskMemory;
 
 /// Where things of the pass's own stand in a module.
 pub(super) struct Own {
-    /// Function `() -> i32`: asks the host; 1 to stop.
+    /// Function `(i32) -> i32`: asks the host, for a site at which the frame is saved, or [`UNSAVED`]. 1 to stop; else there is now
+    /// a function that goes on with it.
     pub poll: u32,
     /// Function `(i32) -> i32`: room for a frame, and where it begins.
     pub reserve: u32,
     /// The exception that unwinds.
     pub tag: u32,
-    /// The memory that is the host's, which says whether it wants to be asked. The host writes it while the program runs.
+    /// The memory that is the host's, which says whether it wants to be asked, and who writes it.
     pub ask: u32,
+    pub asked: AskMemory,
     /// The memory of frames and notes.
     pub side: u32,
     /// The end of the frames saved.
     pub top: u32,
-    /// Where the functions stand that go on with frames.
+    /// Where the functions stand that go on with frames, each at the number of its site.
     pub table: u32,
     /// How many data segments there are.
     pub data: u32,
@@ -45,6 +59,8 @@ pub(super) struct Own {
     pub frames: u32,
 }
 
+/// Stands for a site where the program asks with nothing saved: nothing is needed to go on.
+pub const UNSAVED: u32 = u32::MAX;
 /// Word of the host's memory that is not zero if the program is to ask.
 pub(crate) const ASK: u64 = 0;
 /// Word of the side memory that is not zero after a call out that has not happened: the program is to stop, and call anew.
@@ -82,7 +98,9 @@ pub(super) struct Emit<'e, 'a, I> {
     unlikely: Vec<usize>,
     /// Blocks that are open.
     depth: u32,
-    /// Labels of sites, of the whole body, and of the program's blocks that are open (with what stands beneath them).
+    /// Labels of what asks, of sites, of the whole body, and of the program's blocks that are open (with what stands beneath
+    /// them).
+    asked: Option<u32>,
     sites: Vec<u32>,
     whole: u32,
     open: Vec<(u32, usize)>,
@@ -106,6 +124,7 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
             bytes: Vec::new(),
             unlikely: Vec::new(),
             depth: 0,
+            asked: None,
             sites,
             whole: 0,
             open: Vec::new(),
@@ -130,7 +149,8 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
         self.close(params)
     }
 
-    /// What goes on with a frame that was saved at a site, and ends as the function would.
+    /// What goes on with a frame that was saved at a site, and ends as the function would. Where it asked it does not ask again
+    /// at once: it would get nowhere if each time it were to stop.
     pub fn rest(mut self, site: usize) -> Result<Code, Refusal> {
         let at = self.frames.sites[site].clone();
         self.begin()?;
@@ -148,16 +168,13 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
             self.put(Instruction::LocalSet(slot.local));
         }
         match at.kind {
-            Kind::Entry => {
-                self.ask(site);
-                self.range(0, self.body.ops.len() - 1)?;
-            }
+            Kind::Entry => self.range(0, self.body.ops.len() - 1)?,
             Kind::Loop(op) | Kind::Call(op) => {
                 let path: Vec<usize> = self
                     .body
                     .blocks
-                    .range(..op)
-                    .filter(|(start, block)| **start < op && op < block.end)
+                    .range(..=op)
+                    .filter(|(_, block)| op < block.end)
                     .map(|(start, _)| *start)
                     .collect();
                 self.resume(&path, site, at.kind, op)?;
@@ -167,6 +184,10 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
     }
 
     fn begin(&mut self) -> Result<(), Refusal> {
+        if self.frames.sites.iter().any(|site| site.saved_first) {
+            self.block(BlockType::Result(Val::I32));
+            self.asked = Some(self.depth);
+        }
         for site in (0..self.sites.len()).rev() {
             let ty = match self.frames.sites[site].kind {
                 Kind::Call(_) => BlockType::Result(Val::Ref(RefType::EXNREF)),
@@ -186,7 +207,7 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
         self.end();
         self.put(Instruction::Return);
         let own = self.indices.own();
-        let (reserve, tag, side) = (own.reserve, own.tag, own.side);
+        let (reserve, tag, side, poll, table) = (own.reserve, own.tag, own.side, own.poll, own.table);
         let frame = if self.sites.is_empty() { 0 } else { self.frames.home(Place::Frame, ValType::I32) };
         for (number, site) in self.frames.sites.clone().iter().enumerate() {
             self.end();
@@ -201,10 +222,25 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
             self.put(Instruction::LocalGet(frame));
             self.put(Instruction::I32Const((self.first_site + number as u32) as i32));
             self.put(store(ValType::I32, u64::from(site.bytes) - 4, side));
-            self.put(match site.kind {
-                Kind::Call(_) => Instruction::ThrowRef,
-                _ => Instruction::Throw(tag),
-            });
+            match (site.kind, self.asked) {
+                (Kind::Call(_), _) => self.put(Instruction::ThrowRef),
+                (Kind::Entry | Kind::Loop(_), Some(asked)) if site.saved_first => {
+                    self.put(Instruction::I32Const((self.first_site + number as u32) as i32));
+                    self.put(Instruction::Br(self.depth - asked));
+                }
+                (Kind::Entry | Kind::Loop(_), _) => self.put(Instruction::Throw(tag)),
+            }
+        }
+        if self.asked.is_some() {
+            let ty = self.indices.ty(&[], &self.results.clone());
+            self.end();
+            self.put(Instruction::LocalTee(frame));
+            self.put(Instruction::Call(poll));
+            self.put(Instruction::If(BlockType::Empty));
+            self.put(Instruction::Throw(tag));
+            self.put(Instruction::End);
+            self.put(Instruction::LocalGet(frame));
+            self.put(Instruction::ReturnCallIndirect { type_index: ty, table_index: table });
         }
         self.close(params)
     }
@@ -259,11 +295,11 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
         if matches!(kind, Kind::Call(_)) {
             self.push(op, base, stack - self.args(op));
             self.go_on(op, site);
-            self.range(op + 1, to)?;
         } else {
+            // The iteration that it asked before; `path` ends with its loop.
             self.push(op, base, stack);
-            self.range(op, to)?;
         }
+        self.range(op + 1, to)?;
         while let Some((start, to, out)) = entered.pop() {
             let block = self.body.blocks[&start];
             self.open.pop();
@@ -324,15 +360,25 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
         self.depth += 1;
     }
 
-    /// Asks the host whether to stop, if it wants to be asked.
+    /// Leaves for a site if the host wants to be asked.
     fn ask(&mut self, site: usize) {
         let own = self.indices.own();
-        let (ask, poll) = (own.ask, own.poll);
+        let (ask, asked, poll) = (own.ask, own.asked, own.poll);
         self.put(Instruction::I32Const(0));
-        self.put(load(ValType::I32, ASK, ask));
+        self.put(match asked {
+            // Atomic, for what another thread writes: of two loads that are not an engine may leave one out, and in a loop that
+            // stores nothing and calls nothing it does.
+            AskMemory::Shared => Instruction::I32AtomicLoad(at(ASK, 2, ask)),
+            AskMemory::Plain => load(ValType::I32, ASK, ask),
+        });
         self.unlikely.push(self.bytes.len());
+        if self.frames.sites[site].saved_first {
+            self.put(Instruction::BrIf(self.depth - self.sites[site]));
+            return;
+        }
         self.put(Instruction::If(BlockType::Empty));
         self.depth += 1;
+        self.put(Instruction::I32Const(UNSAVED as i32));
         self.put(Instruction::Call(poll));
         self.put(Instruction::BrIf(self.depth - self.sites[site]));
         self.end();

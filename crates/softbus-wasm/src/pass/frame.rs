@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use wasmparser::ValType;
+use wasmparser::{Operator, ValType};
 
 use super::Refusal;
 use super::body::Body;
@@ -11,6 +11,10 @@ use super::live::live;
 
 /// Most values that all frames of one function hold together, each place at which it may be saved counted.
 const SLOTS: usize = 1 << 21;
+
+/// Most operators of what goes on with a frame if the frame is saved whenever the program asks there: then it is compiled while the
+/// program runs, and perhaps at many places.
+const QUICK: usize = 1 << 14;
 
 /// A place at which a frame may be saved.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Site {
     pub slots: Vec<Slot>,
     /// Size of the saved frame, its last word included, which says of which site it is.
     pub bytes: u32,
+    /// It is saved before the host is asked, and what goes on with it goes on also if the program is not to stop.
+    pub saved_first: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -95,6 +101,7 @@ impl Frames {
         let mut frames = Self::none(body);
         frames.ops = places.iter().filter_map(|kind| kind.op()).collect();
         let mut needed = live(body, &frames.ops);
+        let rests = rests(body);
         let mut total = 0;
         for kind in places {
             let mut held: Vec<(u32, ValType)> = Vec::new();
@@ -118,8 +125,13 @@ impl Frames {
                 )));
             }
             let (slots, bytes) = layout(&held)?;
+            let saved_first = match kind {
+                Kind::Entry => body.ops.len() <= QUICK,
+                Kind::Loop(op) => rests.get(op).is_some_and(|operators| *operators <= QUICK),
+                Kind::Call(_) => false,
+            };
             frames.by_kind.insert(*kind, frames.sites.len());
-            frames.sites.push(Site { kind: *kind, slots, bytes });
+            frames.sites.push(Site { kind: *kind, slots, bytes, saved_first });
         }
         Ok(frames)
     }
@@ -142,6 +154,24 @@ impl Frames {
     pub fn any_in(&self, ops: Range<usize>) -> bool {
         self.ops.range(ops).next().is_some()
     }
+}
+
+/// Of each loop: operators of what goes on there, at most. It has the iteration, and then the whole loop again, of each loop that the
+/// site is in.
+fn rests(body: &Body<'_>) -> BTreeMap<usize, usize> {
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut rests = BTreeMap::new();
+    for (start, block) in &body.blocks {
+        if !matches!(body.ops[*start], Operator::Loop { .. }) {
+            continue;
+        }
+        while open.pop_if(|(end, _)| *end < *start).is_some() {}
+        let around = open.last().map_or(body.ops.len(), |(_, operators)| *operators);
+        let operators = around + (block.end - start);
+        open.push((block.end, operators));
+        rests.insert(*start, operators);
+    }
+    rests
 }
 
 /// Where values stand in a frame, and how large it is with the word that says of which site it is.

@@ -12,6 +12,7 @@ mod rest;
 
 use std::fmt;
 
+pub use emit::UNSAVED;
 pub(crate) use emit::{AGAIN, ASK, NOTES};
 pub(crate) use module::ask_memory;
 pub use module::{AskMemory, PREFIX, Rewritten, rewrite};

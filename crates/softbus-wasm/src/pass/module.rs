@@ -33,8 +33,10 @@ const FUNCTION_BYTES: usize = 2 << 20;
 const CODE_BYTES: usize = 128 << 20;
 /// Data and element segments that a module may have: the notes on them have room in one page.
 const SEGMENTS: u32 = 32_768;
-/// Pages of the memory for frames at first, and at most.
-pub(super) const SIDE_PAGES: (u64, u64) = (1, 1 << 11);
+/// Places at which a program may be stopped: each has one in a table.
+const SITES: usize = 1 << 20;
+/// Most pages of the memory for frames.
+pub(super) const SIDE_PAGES: u64 = 1 << 11;
 
 /// Whether the host writes the word that says that it wants to be asked while the program runs, from another thread. What
 /// is saved of the program does not depend on it.
@@ -64,6 +66,8 @@ pub struct Rewritten {
     resources: Option<ValidatorResources>,
     /// Where frames begin in the memory for them.
     pub frames: u32,
+    /// Pages that this memory has at first: enough for any one frame, so that a program which asks needs no more.
+    pub side_pages: u64,
     /// Of each note that a segment was dropped: its number, and the function that drops it.
     pub drops: BTreeMap<u32, String>,
     pub(super) ask: AskMemory,
@@ -340,6 +344,7 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
             reserve,
             tag: 0,
             ask: 0,
+            asked: ask,
             side: parts.memories.len() as u32 + 1,
             top: parts.globals.len() as u32,
             table: parts.tables.len() as u32,
@@ -422,7 +427,12 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
         own_types.push(ty);
         codes.push(code);
     }
-    let poll_type = base.types.find(&[], &[ValType::I32]);
+    if sites.len() > SITES {
+        return Err(Refusal::new(format!("it has more than {SITES} places at which it may be stopped")));
+    }
+    let largest = sites.iter().map(|(.., bytes)| *bytes).max().unwrap_or_default();
+    let side_pages = (u64::from(base.own.frames) + u64::from(largest)).div_ceil(1 << 16);
+    let poll_type = base.types.find(&[ValType::I32], &[ValType::I32]);
     let stop_type = base.types.find(&[], &[]);
 
     let mut types = TypeSection::new();
@@ -465,13 +475,13 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
     tables.table(TableType {
         element_type: RefType::FUNCREF,
         table64: false,
-        minimum: 0,
-        maximum: None,
+        minimum: sites.len() as u64,
+        maximum: Some(sites.len() as u64),
         shared: false,
     });
     memories.memory(MemoryType {
-        minimum: SIDE_PAGES.0,
-        maximum: Some(SIDE_PAGES.1),
+        minimum: side_pages,
+        maximum: Some(SIDE_PAGES),
         memory64: false,
         shared: false,
         page_size_log2: None,
@@ -544,6 +554,7 @@ fn put_together(source: &Arc<[u8]>, mut parts: Parts<'_>, ask: AskMemory) -> Res
         source: source.clone(),
         resources: parts.resources,
         frames: base.own.frames,
+        side_pages,
         drops,
         ask,
     })

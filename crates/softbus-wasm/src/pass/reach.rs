@@ -13,14 +13,22 @@ const UNSEEN: u64 = 1 << 20;
 /// What an operator counts that works on as much as it likes.
 const BULK_OPS: u64 = 1 << 16;
 
-/// What a function calls, and at how many places.
+/// What a function calls.
 #[derive(Default)]
 struct Calls {
-    direct: BTreeMap<u32, u64>,
+    direct: BTreeMap<u32, Places>,
     /// By type.
-    indirect: BTreeMap<u32, u64>,
+    indirect: BTreeMap<u32, Places>,
     loops: bool,
     ops: u64,
+}
+
+/// Where a function calls another: at how many places, and whether one of them is in none of its loops, so that it may not have
+/// looked before.
+#[derive(Clone, Copy, Default)]
+struct Places {
+    count: u64,
+    outside: bool,
 }
 
 /// Of each function that may be on the stack then: where.
@@ -47,12 +55,12 @@ impl Reach {
         for function in exposed {
             by_type.entry(canonical[type_of[*function as usize] as usize]).or_default().push(*function);
         }
-        let callees = |of: &Calls| -> Vec<(u32, u64)> {
-            let indirect = of.indirect.iter().filter_map(|(ty, times)| Some((by_type.get(ty)?, *times)));
-            let indirect = indirect.flat_map(|(all, times)| all.iter().map(move |callee| (*callee, times)));
-            of.direct.iter().map(|(callee, times)| (*callee, *times)).chain(indirect).collect()
+        let callees = |of: &Calls| -> Vec<(u32, Places)> {
+            let indirect = of.indirect.iter().filter_map(|(ty, places)| Some((by_type.get(ty)?, *places)));
+            let indirect = indirect.flat_map(|(all, places)| all.iter().map(move |callee| (*callee, places)));
+            of.direct.iter().map(|(callee, places)| (*callee, *places)).chain(indirect).collect()
         };
-        let graph: Vec<Vec<(u32, u64)>> = calls.iter().map(callees).collect();
+        let graph: Vec<Vec<(u32, Places)>> = calls.iter().map(callees).collect();
         let entries = entries(imports, &graph, &calls);
         let total = imports as usize + bodies.len();
         let mut stops = vec![false; total];
@@ -103,15 +111,24 @@ impl Reach {
 
 fn calls(body: &Body<'_>, canonical: &[u32]) -> Calls {
     let mut calls = Calls { ops: body.ops.len() as u64, ..Calls::default() };
-    for op in &body.ops {
+    // Where the outermost of the loops ends that are open.
+    let mut ends = 0;
+    for (at, op) in body.ops.iter().enumerate() {
+        let count = |places: &mut Places| {
+            places.count += 1;
+            places.outside |= at >= ends;
+        };
         match op {
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                *calls.direct.entry(*function_index).or_default() += 1;
+                count(calls.direct.entry(*function_index).or_default());
             }
             Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
-                *calls.indirect.entry(canonical[*type_index as usize]).or_default() += 1;
+                count(calls.indirect.entry(canonical[*type_index as usize]).or_default());
             }
-            Operator::Loop { .. } => calls.loops = true,
+            Operator::Loop { .. } => {
+                calls.loops = true;
+                ends = ends.max(body.blocks[&at].end);
+            }
             Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }
             | Operator::MemoryInit { .. }
@@ -126,8 +143,9 @@ fn calls(body: &Body<'_>, canonical: &[u32]) -> Calls {
     calls
 }
 
-/// Functions that look as they begin: one in each circle of calls, and where too much would run between two looks.
-fn entries(imports: u32, graph: &[Vec<(u32, u64)>], calls: &[Calls]) -> BTreeSet<u32> {
+/// Functions that look as they begin: one in each circle of calls of which none is made in a loop, where the function has
+/// looked just before; and where too much would run between two looks.
+fn entries(imports: u32, graph: &[Vec<(u32, Places)>], calls: &[Calls]) -> BTreeSet<u32> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
         No,
@@ -145,7 +163,7 @@ fn entries(imports: u32, graph: &[Vec<(u32, u64)>], calls: &[Calls]) -> BTreeSet
         let mut walk = vec![(first, 0)];
         while let Some((at, next)) = walk.last_mut() {
             let at = *at;
-            if let Some((callee, _)) = graph[at].get(*next) {
+            if let Some((callee, places)) = graph[at].get(*next) {
                 *next += 1;
                 let Some(callee) = callee.checked_sub(imports).map(|own| own as usize) else { continue };
                 match seen[callee] {
@@ -154,8 +172,8 @@ fn entries(imports: u32, graph: &[Vec<(u32, u64)>], calls: &[Calls]) -> BTreeSet
                         walk.push((callee, 0));
                     }
                     // It calls itself in the end.
-                    Seen::Open => drop(found.insert(imports + callee as u32)),
-                    Seen::Done => {}
+                    Seen::Open if places.outside => drop(found.insert(imports + callee as u32)),
+                    Seen::Open | Seen::Done => {}
                 }
                 continue;
             }
@@ -163,8 +181,8 @@ fn entries(imports: u32, graph: &[Vec<(u32, u64)>], calls: &[Calls]) -> BTreeSet
             walk.pop();
             let unseen = graph[at]
                 .iter()
-                .filter_map(|(callee, times)| Some((callee.checked_sub(imports)?, times)))
-                .map(|(own, times)| cost[own as usize].saturating_mul(*times));
+                .filter_map(|(callee, places)| Some((callee.checked_sub(imports)?, places.count)))
+                .map(|(own, times)| cost[own as usize].saturating_mul(times));
             let sum = unseen.fold(calls[at].ops, u64::saturating_add);
             cost[at] = if found.contains(&(imports + at as u32)) { 0 } else { sum };
             if cost[at] > UNSEEN {

@@ -1,6 +1,7 @@
 //! Modules that go on with frames: for each site at which a program was stopped one function, which takes its frame from
 //! the memory for frames and does what the function had still to do.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use wasm_encoder::reencode::Reencode;
@@ -18,11 +19,11 @@ use super::module::{PREFIX, Rewritten};
 use super::own::stand_in_frame;
 
 impl Rewritten {
-    /// A module that goes on with frames of these sites; the functions are put into the table from `first` on, in order.
+    /// A module that goes on with frames of these sites; it puts each function into the table, at the number of its site.
     ///
     /// # Errors
     /// There is no such site.
-    pub fn rest(&self, sites: &BTreeSet<u32>, first: u32) -> Result<Vec<u8>, Refusal> {
+    pub fn rest(&self, sites: &BTreeSet<u32>) -> Result<Vec<u8>, Refusal> {
         let mut rest = Rest {
             program: self.program.clone(),
             types: Types::new(&self.program, 0),
@@ -32,6 +33,7 @@ impl Rewritten {
                 tag: 0,
                 side: 0,
                 ask: 1,
+                asked: self.ask,
                 top: 0,
                 table: 0,
                 data: 0,
@@ -60,14 +62,20 @@ impl Rewritten {
                 None => again(&mut rest, function)?,
             });
         }
-        self.link(rest, &types, &codes, first)
+        self.link(rest, sites, &types, &codes)
     }
 
-    fn link(&self, mut rest: Rest, types: &[u32], codes: &[Code], first: u32) -> Result<Vec<u8>, Refusal> {
+    fn link(
+        &self,
+        mut rest: Rest,
+        sites: &BTreeSet<u32>,
+        types: &[u32],
+        codes: &[Code],
+    ) -> Result<Vec<u8>, Refusal> {
         let mut imports = ImportSection::new();
         for function in rest.functions.clone() {
             let (name, params, results) = match function {
-                Imported::Poll => ("poll".to_owned(), vec![], vec![ValType::I32]),
+                Imported::Poll => ("poll".to_owned(), vec![ValType::I32], vec![ValType::I32]),
                 Imported::Reserve => ("reserve".to_owned(), vec![ValType::I32], vec![ValType::I32]),
                 Imported::Own(own) => {
                     let (params, results) = self.program.signature(own);
@@ -93,7 +101,7 @@ impl Rewritten {
         imports.import(
             PREFIX,
             "side",
-            MemoryType { minimum: 1, maximum: Some(super::module::SIDE_PAGES.1), ..memory },
+            MemoryType { minimum: 1, maximum: Some(super::module::SIDE_PAGES), ..memory },
         );
         imports.import(PREFIX, "ask", super::module::ask_memory(self.ask));
         for number in rest.memories.clone() {
@@ -135,8 +143,10 @@ impl Rewritten {
             declared.function(*ty);
         }
         let mut elements = ElementSection::new();
-        let own: Vec<u32> = (functions..functions + types.len() as u32).collect();
-        elements.active(Some(0), &ConstExpr::i32_const(first as i32), Elements::Functions(own.into()));
+        for (function, site) in (functions..).zip(sites) {
+            let only = Elements::Functions(Cow::Owned(vec![function]));
+            elements.active(Some(0), &ConstExpr::i32_const(*site as i32), only);
+        }
         let mut hints = BranchHints::new();
         let mut code_section = CodeSection::new();
         for (index, code) in (functions..).zip(codes) {

@@ -1,13 +1,63 @@
 //! A host for programs that are stopped and go on elsewhere: all that a program is is told and read again.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part of it")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
-use softbus_wasm::pass::{AskMemory, Rewritten, rewrite};
+use softbus_wasm::pass::{AskMemory, Rewritten, UNSAVED, rewrite};
 use wasmtime::{
-    Caller, Config, Engine, Extern, Func, Global, Instance, Linker, Memory, MemoryType, Module, Ref,
-    SharedMemory, Store, Table, Val,
+    AsContextMut, Caller, Config, Engine, Extern, Func, Global, Instance, Linker, Memory, MemoryType, Module,
+    Ref, SharedMemory, Store, Table, Val,
 };
+
+/// A program that can be stopped, compiled for an engine, and what goes on with its frames as far as it was needed.
+pub struct Target {
+    pub engine: Engine,
+    pub module: Module,
+    pub rewritten: Rewritten,
+    rests: Mutex<BTreeMap<BTreeSet<u32>, Module>>,
+}
+
+impl Target {
+    fn rest(&self, sites: &BTreeSet<u32>) -> Module {
+        let mut rests = self.rests.lock().unwrap();
+        let made = rests.entry(sites.clone()).or_insert_with(|| {
+            Module::new(&self.engine, self.rewritten.rest(sites).unwrap())
+                .unwrap_or_else(|error| panic!("{error:?}"))
+        });
+        made.clone()
+    }
+}
+
+/// What goes on with a program's frames, and what that is linked to.
+struct Rests {
+    target: Arc<Target>,
+    instance: Instance,
+    poll: Extern,
+    ask: Extern,
+    linked: BTreeSet<u32>,
+}
+
+/// Has what goes on with frames of these sites.
+fn provide(mut store: impl AsContextMut<Data = Host>, sites: impl IntoIterator<Item = u32>) {
+    let mut store = store.as_context_mut();
+    let rests = store.data_mut().rests.as_mut().unwrap();
+    let missing: BTreeSet<u32> = sites.into_iter().filter(|site| rests.linked.insert(*site)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let module = rests.target.rest(&missing);
+    let (instance, poll, ask) = (rests.instance, rests.poll.clone(), rests.ask.clone());
+    let mut imports: Vec<Extern> = Vec::new();
+    for import in module.imports() {
+        imports.push(match import.name() {
+            "poll" => poll.clone(),
+            "ask" => ask.clone(),
+            own => instance.get_export(&mut store, &format!("softbus:{own}")).unwrap(),
+        });
+    }
+    Instance::new(&mut store, &module, &imports).unwrap();
+}
 
 #[derive(Default)]
 pub struct Host {
@@ -19,6 +69,7 @@ pub struct Host {
     /// Calls out that have not happened yet because the program was to stop.
     withheld: u64,
     side: Option<Memory>,
+    rests: Option<Rests>,
 }
 
 /// Cranelift's or Pulley's, on which programs may use a megabyte of stack.
@@ -61,10 +112,14 @@ pub fn linker(engine: &Engine, store: &mut Store<Host>) -> Linker<Host> {
     let memory = ask(engine, store, 1);
     linker.define(store, "softbus:", "ask", memory).unwrap();
     linker
-        .func_wrap("softbus:", "poll", |mut caller: Caller<'_, Host>| -> i32 {
+        .func_wrap("softbus:", "poll", |mut caller: Caller<'_, Host>, site: u32| -> i32 {
             let host = caller.data_mut();
             host.asked += 1;
-            i32::from(host.asked == host.stop_at)
+            if host.asked == host.stop_at {
+                return 1;
+            }
+            provide(&mut caller, Some(site).filter(|site| *site != UNSAVED));
+            0
         })
         .unwrap();
     linker
@@ -110,7 +165,6 @@ pub struct State {
 pub struct Program {
     pub store: Store<Host>,
     pub instance: Instance,
-    linker: Linker<Host>,
 }
 
 pub fn bits(value: &Val) -> Vec<u8> {
@@ -143,13 +197,26 @@ impl Program {
     /// Nothing if it ends as it is made.
     pub fn try_new(engine: &Engine, module: &Module, host: Host) -> Option<Self> {
         let mut store = Store::new(engine, host);
-        let mut linker = linker(engine, &mut store);
+        let linker = linker(engine, &mut store);
         let instance = linker.instantiate(&mut store, module).ok()?;
-        linker.instance(&mut store, "softbus:own", instance).unwrap();
-        let mut program = Self { store, instance, linker };
+        let mut program = Self { store, instance };
         let side = program.memory("softbus:side");
         program.store.data_mut().side = side;
         Some(program)
+    }
+
+    /// One that can be stopped.
+    pub fn of(target: &Arc<Target>, host: Host) -> Self {
+        let mut store = Store::new(&target.engine, host);
+        let linker = linker(&target.engine, &mut store);
+        let instance = linker.instantiate(&mut store, &target.module).expect("it is made");
+        let of_host = |store: &mut Store<Host>, name| linker.get(store, "softbus:", name).unwrap();
+        let (poll, ask) = (of_host(&mut store, "poll"), of_host(&mut store, "ask"));
+        let linked = BTreeSet::new();
+        let rests = Rests { target: target.clone(), instance, poll, ask, linked };
+        let side = instance.get_memory(&mut store, "softbus:side");
+        (store.data_mut().rests, store.data_mut().side) = (Some(rests), side);
+        Self { store, instance }
     }
 
     pub fn memory(&mut self, name: &str) -> Option<Memory> {
@@ -273,42 +340,21 @@ impl Program {
         let top = first + state.frames.len();
         let more = (top as u64 >> 16) + 1 - side.size(&self.store);
         side.grow(&mut self.store, more).unwrap();
-        let mut frames = state.frames.clone();
         // From the outermost one inwards.
-        let mut sites = BTreeSet::new();
-        let mut at = frames.len();
-        let mut words = Vec::new();
+        let mut sites = Vec::new();
+        let mut at = state.frames.len();
         while at > 0 {
-            let word = at - 4;
-            let site = u32::from_le_bytes(frames[word..at].try_into().unwrap());
-            sites.insert(site);
-            words.push((word, site));
+            let site = u32::from_le_bytes(state.frames[at - 4..at].try_into().unwrap());
+            sites.push(site);
             at -= rewritten.sites[site as usize].2 as usize;
         }
-        for (word, site) in &words {
-            let place = sites.iter().position(|other| other == site).unwrap() as u32;
-            frames[*word..*word + 4].copy_from_slice(&place.to_le_bytes());
-        }
-        side.write(&mut self.store, first, &frames).unwrap();
+        let outermost = sites[0];
+        side.write(&mut self.store, first, &state.frames).unwrap();
         side.write(&mut self.store, 8, &state.notes).unwrap();
         let global = self.global("softbus:top").unwrap();
         global.set(&mut self.store, Val::I32(top as i32)).unwrap();
         let table = self.table("softbus:rest").unwrap();
-        table.grow(&mut self.store, sites.len() as u64, Ref::Func(None)).unwrap();
-
-        let rest = rewritten.rest(&sites, 0).unwrap();
-        let module = Module::new(self.store.engine(), &rest).unwrap();
-        let mut imports: Vec<Extern> = Vec::new();
-        for import in module.imports() {
-            let own = format!("softbus:{}", import.name());
-            let found = self.instance.get_export(&mut self.store, &own);
-            imports.push(match found {
-                Some(found) => found,
-                None => self.linker.get(&mut self.store, "softbus:", import.name()).unwrap(),
-            });
-        }
-        Instance::new(&mut self.store, &module, &imports).unwrap();
-        let outermost = u32::from_le_bytes(frames[frames.len() - 4..].try_into().unwrap());
+        provide(&mut self.store, sites);
         let Some(Ref::Func(Some(function))) = table.get(&mut self.store, u64::from(outermost)) else {
             panic!()
         };
@@ -326,16 +372,12 @@ pub struct Outcome {
 }
 
 /// Runs an exported function, stops it at these times, and takes it to the next engine each time.
-pub fn run(
-    engines: &[(Engine, Module, Rewritten)],
-    export: &str,
-    stops: &mut dyn FnMut(u64) -> u64,
-) -> Outcome {
+pub fn run(engines: &[Arc<Target>], export: &str, stops: &mut dyn FnMut(u64) -> u64) -> Outcome {
     let mut which = 0;
     let mut moves = 0;
     let host = Host { stop_at: u64::MAX, ..Host::default() };
-    let (engine, module, rewritten) = &engines[which];
-    let mut program = Program::new(engine, module, host);
+    let mut program = Program::of(&engines[which], host);
+    let rewritten = &engines[which].rewritten;
     let mut ended = Ended::Done(Vec::new());
     if let Some(start) = rewritten.start {
         let start = program.instance.get_func(&mut program.store, &format!("softbus:f{start}")).unwrap();
@@ -348,6 +390,7 @@ pub fn run(
         ended = program.call(function);
     }
     loop {
+        let rewritten = &engines[which].rewritten;
         let state = program.state(rewritten.frames);
         let host = std::mem::take(program.store.data_mut());
         match ended {
@@ -355,12 +398,9 @@ pub fn run(
                 moves += 1;
                 assert!(moves < 100_000, "it never ends");
                 which = (which + 1) % engines.len();
-                let (engine, module, rewritten) = &engines[which];
                 let stop_at = host.asked.saturating_add(stops(moves));
-                program = Program::new(engine, module, Host { stop_at, ..host });
-                let side = program.memory("softbus:side");
-                program.store.data_mut().side = side;
-                ended = program.go_on(rewritten, &state);
+                program = Program::of(&engines[which], Host { stop_at, ..host });
+                ended = program.go_on(&engines[which].rewritten, &state);
             }
             Ended::Done(results) => {
                 let results = Some(results.iter().map(bits).collect());
@@ -374,21 +414,17 @@ pub fn run(
 }
 
 /// Both engines, with a module compiled for each.
-pub fn engines(module: &[u8], stopping: &dyn Fn(&str, &str) -> bool) -> Vec<(Engine, Module, Rewritten)> {
+pub fn engines(module: &[u8], stopping: &dyn Fn(&str, &str) -> bool) -> Vec<Arc<Target>> {
     engines_with(module, stopping, 1 << 20)
 }
 
-pub fn engines_with(
-    module: &[u8],
-    stopping: &dyn Fn(&str, &str) -> bool,
-    stack: usize,
-) -> Vec<(Engine, Module, Rewritten)> {
+pub fn engines_with(module: &[u8], stopping: &dyn Fn(&str, &str) -> bool, stack: usize) -> Vec<Arc<Target>> {
     let compiled = [false, true].into_iter().map(|pulley| {
         let engine = engine_with(pulley, stack);
         let ask = if pulley { AskMemory::Plain } else { AskMemory::Shared };
         let rewritten = rewrite(module.into(), stopping, ask).unwrap();
         let module = Module::new(&engine, &rewritten.module).unwrap_or_else(|error| panic!("{error:?}"));
-        (engine, module, rewritten)
+        Arc::new(Target { engine, module, rewritten, rests: Mutex::default() })
     });
     compiled.collect()
 }

@@ -1,12 +1,12 @@
 //! Worlds in which scripts happen: the modules as they are, or as the pass makes them, and a host that asks or stops them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use softbus_wasm::pass::Rewritten;
+use softbus_wasm::pass::{Rewritten, UNSAVED};
 use wasmtime::{
-    Caller, Engine, Extern, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module,
-    Mutability, Ref, RefType, Store, Table, TableType, Trap, Val, ValType,
+    AsContextMut, Caller, Engine, Extern, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType,
+    Module, Mutability, Ref, RefType, Store, Table, TableType, Trap, Val, ValType,
 };
 
 use crate::common::ask;
@@ -53,6 +53,9 @@ pub struct Host {
     left: (u32, u32),
     /// Another module may be between a program's frames.
     linked: bool,
+    /// The word that says whether to ask.
+    ask: Option<Extern>,
+    made: Vec<Made>,
 }
 
 impl Host {
@@ -69,9 +72,37 @@ impl Host {
     }
 }
 
-/// What the host answers where a program asks.
-fn poll(mut caller: Caller<'_, Host>) -> i32 {
-    i32::from(caller.data_mut().stops())
+/// What the host answers where a program asks, for a site of the module made as number `at`.
+fn poll(mut caller: Caller<'_, Host>, at: usize, site: u32) -> i32 {
+    if caller.data_mut().stops() {
+        return 1;
+    }
+    if site != UNSAVED {
+        rest(&mut caller, at, site);
+    }
+    0
+}
+
+/// Has what goes on with frames of a site in the table of a module.
+fn rest(mut store: impl AsContextMut<Data = Host>, at: usize, site: u32) {
+    let mut store = store.as_context_mut();
+    let made = &mut store.data_mut().made[at];
+    if !made.rests.insert(site) {
+        return;
+    }
+    let (instance, poll) = (made.instance, made.poll);
+    let module = made.rewritten.as_ref().unwrap().rest(&BTreeSet::from([site])).unwrap();
+    let ask = store.data().ask.clone().unwrap();
+    let module = Module::new(store.engine(), &module).unwrap_or_else(|error| panic!("{error:?}"));
+    let imports: Vec<Extern> = module
+        .imports()
+        .map(|import| match import.name() {
+            "poll" => poll.unwrap().into(),
+            "ask" => ask.clone(),
+            own => instance.get_export(&mut store, &format!("softbus:{own}")).unwrap(),
+        })
+        .collect();
+    Instance::new(&mut store, &module, &imports).unwrap();
 }
 
 /// The scripts' host prints. A program may be stopped in that: then it has not happened.
@@ -137,31 +168,40 @@ pub struct Prepared {
 struct Made {
     instance: Instance,
     rewritten: Option<Arc<Rewritten>>,
-    /// Of each site with whose frames it can go on: where in its table the function stands.
-    rests: BTreeMap<u32, u32>,
+    /// How it asks.
+    poll: Option<Func>,
+    /// Sites with whose frames it can go on.
+    rests: BTreeSet<u32>,
 }
 
 pub struct World {
     pub mode: Mode,
     pub store: Store<Host>,
     linker: Linker<Host>,
-    made: Vec<Made>,
 }
 
 impl World {
     pub fn new(engine: &Engine, mode: Mode) -> Self {
-        let host =
-            Host { mode, printed: Vec::new(), asked: 0, stopped: 0, left: (STOPS, ASKS), linked: false };
+        let host = Host {
+            mode,
+            printed: Vec::new(),
+            asked: 0,
+            stopped: 0,
+            left: (STOPS, ASKS),
+            linked: false,
+            ask: None,
+            made: Vec::new(),
+        };
         let mut store = Store::new(engine, host);
         let mut linker = Linker::new(engine);
         linker.allow_shadowing(true);
         spectest(&mut linker, &mut store);
         if mode != Mode::Plain {
             let ask = ask(engine, &mut store, u32::from(mode != Mode::Quiet));
-            linker.define(&mut store, "softbus:", "ask", ask).unwrap();
-            linker.func_wrap("softbus:", "poll", poll).unwrap();
+            linker.define(&mut store, "softbus:", "ask", ask.clone()).unwrap();
+            store.data_mut().ask = Some(ask);
         }
-        Self { mode, store, linker, made: Vec::new() }
+        Self { mode, store, linker }
     }
 
     /// Makes an instance, which has the next number if that comes to its end.
@@ -170,16 +210,24 @@ impl World {
             Some((module, rewritten)) if self.mode != Mode::Plain => (module, Some(rewritten)),
             _ => (&module.plain, None),
         };
+        let at = self.store.data().made.len();
+        let poll = rewritten.map(|_| {
+            let poll = Func::wrap(&mut self.store, move |caller: Caller<'_, Host>, site: u32| {
+                poll(caller, at, site)
+            });
+            self.linker.define(&mut self.store, "softbus:", "poll", poll).unwrap();
+            poll
+        });
         let how = match self.linker.instantiate(&mut self.store, module) {
             Ok(instance) => {
-                self.made.push(Made { instance, rewritten: rewritten.cloned(), rests: BTreeMap::new() });
-                let at = self.made.len() - 1;
+                let made = Made { instance, rewritten: rewritten.cloned(), poll, rests: BTreeSet::new() };
+                self.store.data_mut().made.push(made);
                 let start = rewritten.and_then(|rewritten| rewritten.start);
                 // The pass leaves this to the host.
                 if let Some(start) = start {
                     let did = self.invoke(at, &format!("softbus:f{start}"), &[]);
                     if let How::Trapped(_) = did.how {
-                        self.made.pop();
+                        self.store.data_mut().made.pop();
                     }
                     return did;
                 }
@@ -196,12 +244,14 @@ impl World {
     /// Later modules can import from it.
     pub fn register(&mut self, at: usize, name: &str) {
         self.store.data_mut().linked = true;
-        self.linker.instance(&mut self.store, name, self.made[at].instance).unwrap();
+        let instance = self.store.data().made[at].instance;
+        self.linker.instance(&mut self.store, name, instance).unwrap();
     }
 
     /// The value of a global.
     pub fn global(&mut self, at: usize, name: &str) -> Did {
-        let global = self.made[at].instance.get_global(&mut self.store, name).unwrap();
+        let instance = self.store.data().made[at].instance;
+        let global = instance.get_global(&mut self.store, name).unwrap();
         let value = global.get(&mut self.store);
         let value = seen(&mut self.store, &value);
         self.did(How::Done(vec![value]))
@@ -209,7 +259,8 @@ impl World {
 
     /// Calls a function until it has come to its end.
     pub fn invoke(&mut self, at: usize, name: &str, params: &[Val]) -> Did {
-        let function = self.made[at].instance.get_func(&mut self.store, name).unwrap();
+        let instance = self.store.data().made[at].instance;
+        let function = instance.get_func(&mut self.store, name).unwrap();
         let mut results: Vec<Val> =
             function.ty(&self.store).results().map(|ty| Val::default_for_ty(&ty).unwrap()).collect();
         self.store.data_mut().left = (STOPS, ASKS);
@@ -232,48 +283,26 @@ impl World {
 
     /// Of a program that was stopped: what goes on with its outermost frame, where it stands.
     fn outermost(&mut self, at: usize) -> Func {
-        let (instance, rewritten) = (self.made[at].instance, self.made[at].rewritten.clone().unwrap());
+        let made = &self.store.data().made[at];
+        let (instance, rewritten) = (made.instance, made.rewritten.clone().unwrap());
         let side = instance.get_memory(&mut self.store, "softbus:side").unwrap();
         side.write(&mut self.store, 4, &0u32.to_le_bytes()).unwrap();
         let top = instance.get_global(&mut self.store, "softbus:top").unwrap();
         let mut end = top.get(&mut self.store).unwrap_i32() as usize;
-        let mut place = None;
+        let mut outermost = None;
         // From the outermost one inwards.
         while end > rewritten.frames as usize {
             let mut word = [0; 4];
             side.read(&self.store, end - 4, &mut word).unwrap();
             let site = u32::from_le_bytes(word);
-            let own = self.rest(at, site);
-            place.get_or_insert(own);
-            side.write(&mut self.store, end - 4, &own.to_le_bytes()).unwrap();
+            rest(&mut self.store, at, site);
+            outermost.get_or_insert(site);
             end -= rewritten.sites[site as usize].2 as usize;
         }
         let table = instance.get_table(&mut self.store, "softbus:rest").unwrap();
-        match table.get(&mut self.store, u64::from(place.expect("there are frames"))) {
+        match table.get(&mut self.store, u64::from(outermost.expect("there are frames"))) {
             Some(Ref::Func(Some(function))) => function,
             other => panic!("what goes on is no function: {other:?}"),
         }
-    }
-
-    /// Where the function stands that goes on with frames of a site.
-    fn rest(&mut self, at: usize, site: u32) -> u32 {
-        if let Some(place) = self.made[at].rests.get(&site) {
-            return *place;
-        }
-        let (instance, rewritten) = (self.made[at].instance, self.made[at].rewritten.clone().unwrap());
-        let table = instance.get_table(&mut self.store, "softbus:rest").unwrap();
-        let place = table.grow(&mut self.store, 1, Ref::Func(None)).unwrap() as u32;
-        let module = rewritten.rest(&BTreeSet::from([site]), place).unwrap();
-        let module = Module::new(self.store.engine(), &module).unwrap_or_else(|error| panic!("{error:?}"));
-        let imports: Vec<Extern> = module
-            .imports()
-            .map(|import| {
-                let own = instance.get_export(&mut self.store, &format!("softbus:{}", import.name()));
-                own.unwrap_or_else(|| self.linker.get(&mut self.store, "softbus:", import.name()).unwrap())
-            })
-            .collect();
-        Instance::new(&mut self.store, &module, &imports).unwrap();
-        self.made[at].rests.insert(site, place);
-        place
     }
 }

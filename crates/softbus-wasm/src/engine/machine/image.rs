@@ -135,7 +135,7 @@ impl Body {
                 set.map_err(|_| WasmError::State("a table holds what it cannot hold"))?;
             }
         }
-        self.words(&core.frames)?;
+        self.sites(&core.frames)?;
         let notes = self.notes();
         if core.notes.len() != notes.len() {
             return Err(WasmError::State("it has another number of segments"));
