@@ -21,8 +21,7 @@ use crate::engine::Core;
 use crate::limits::{self, Limits};
 use crate::wasi::Wasi;
 
-/// Of this form, and of what frames look like and how their sites are numbered. Grows with each change of those, once there
-/// has been a release.
+/// Of this form, and of what frames look like and how their sites are numbered. It is that of the type of these tasks, too.
 pub(crate) const VERSION: u16 = 1;
 const MAGIC: &[u8; 6] = b"sbwasm";
 const HEAD: usize = 16;

@@ -191,7 +191,7 @@ fn a_hundred_thousand_frames() {
         (func $down (param $n i32) (result i64)
           (if (result i64) (i32.eqz (local.get $n)) (then (i64.const 1))
             (else (i64.add (i64.extend_i32_u (local.get $n)) (call $down (i32.sub (local.get $n) (i32.const 1)))))))
-        (func (export "run") (result i64) (call $down (i32.const 100000))))"#;
+        (func (export "run") (result i64) (call $down (i32.const 100001))))"#;
     let deep = std::thread::Builder::new().stack_size(256 << 20);
     let test = deep.spawn(move || {
         let bytes = wat::parse_str(text).unwrap();
@@ -199,9 +199,9 @@ fn a_hundred_thousand_frames() {
         let outcome = run(&engines, "run", &mut |moves| if moves < 2 { 100_001 - moves } else { u64::MAX });
         assert_eq!(
             outcome.moves, 1,
-            "it was at the deepest place, and went up from there without being asked"
+            "it was before the deepest call, and went up from there without being asked"
         );
-        assert_eq!(outcome.results, Some(vec![5_000_050_001u64.to_le_bytes().to_vec()]));
+        assert_eq!(outcome.results, Some(vec![5_000_150_002u64.to_le_bytes().to_vec()]));
     });
     test.unwrap().join().unwrap();
 }

@@ -119,6 +119,8 @@ impl<'a> Body<'a> {
                     | Operator::If { .. }
                     | Operator::Call { .. }
                     | Operator::CallIndirect { .. }
+                    | Operator::ReturnCall { .. }
+                    | Operator::ReturnCallIndirect { .. }
             );
             if snapshot {
                 let values = stack(validator)?;

@@ -169,12 +169,13 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
         }
         match at.kind {
             Kind::Entry => self.range(0, self.body.ops.len() - 1)?,
-            Kind::Loop(op) | Kind::Call(op) => {
+            Kind::Before(op) | Kind::Loop(op) | Kind::Call(op) => {
+                let own = matches!(at.kind, Kind::Loop(_));
                 let path: Vec<usize> = self
                     .body
                     .blocks
                     .range(..=op)
-                    .filter(|(_, block)| op < block.end)
+                    .filter(|(start, block)| op < block.end && (**start < op || own))
                     .map(|(start, _)| *start)
                     .collect();
                 self.resume(&path, site, at.kind, op)?;
@@ -224,11 +225,11 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
             self.put(store(ValType::I32, u64::from(site.bytes) - 4, side));
             match (site.kind, self.asked) {
                 (Kind::Call(_), _) => self.put(Instruction::ThrowRef),
-                (Kind::Entry | Kind::Loop(_), Some(asked)) if site.saved_first => {
+                (_, Some(asked)) if site.saved_first => {
                     self.put(Instruction::I32Const((self.first_site + number as u32) as i32));
                     self.put(Instruction::Br(self.depth - asked));
                 }
-                (Kind::Entry | Kind::Loop(_), _) => self.put(Instruction::Throw(tag)),
+                _ => self.put(Instruction::Throw(tag)),
             }
         }
         if self.asked.is_some() {
@@ -296,8 +297,11 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
             self.push(op, base, stack - self.args(op));
             self.go_on(op, site);
         } else {
-            // The iteration that it asked before; `path` ends with its loop.
             self.push(op, base, stack);
+            // Of a loop, with which `path` ends, the iteration that it asked before.
+            if !matches!(kind, Kind::Loop(_)) {
+                self.operator(op)?;
+            }
         }
         self.range(op + 1, to)?;
         while let Some((start, to, out)) = entered.pop() {
@@ -385,46 +389,62 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
     }
 
     fn range(&mut self, from: usize, to: usize) -> Result<(), Refusal> {
-        let body = self.body;
         for at in from..to {
-            let op = &body.ops[at];
-            match op {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
-                    self.opens(at, self.open.last().map_or(0, |(_, base)| *base))?;
+            if let Some(site) = self.frames.find(Kind::Before(at)) {
+                let base = self.base();
+                if self.body.stacks[&at].len() > base {
+                    self.keep(at, base);
                 }
-                Operator::End => {
-                    self.open.pop();
-                    self.end();
-                }
-                Operator::Br { relative_depth } => {
-                    let label = self.label(*relative_depth);
-                    self.put(Instruction::Br(label));
-                }
-                Operator::BrIf { relative_depth } => {
-                    let label = self.label(*relative_depth);
-                    self.put(Instruction::BrIf(label));
-                }
-                Operator::BrTable { targets } => {
-                    let mut labels = Vec::with_capacity(targets.len() as usize);
-                    for target in targets.targets() {
-                        labels.push(self.label(target?));
-                    }
-                    let default = self.label(targets.default());
-                    self.put(Instruction::BrTable(Cow::Owned(labels), default));
-                }
-                Operator::BrOnNull { relative_depth } => {
-                    let label = self.label(*relative_depth);
-                    self.put(Instruction::BrOnNull(label));
-                }
-                Operator::BrOnNonNull { relative_depth } => {
-                    let label = self.label(*relative_depth);
-                    self.put(Instruction::BrOnNonNull(label));
-                }
-                Operator::Call { .. } | Operator::CallIndirect { .. } => self.call(at)?,
-                _ => self.plain(op)?,
+                self.ask(site);
             }
+            self.operator(at)?;
         }
         Ok(())
+    }
+
+    fn operator(&mut self, at: usize) -> Result<(), Refusal> {
+        let op = &self.body.ops[at];
+        match op {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                self.opens(at, self.base())?;
+            }
+            Operator::End => {
+                self.open.pop();
+                self.end();
+            }
+            Operator::Br { relative_depth } => {
+                let label = self.label(*relative_depth);
+                self.put(Instruction::Br(label));
+            }
+            Operator::BrIf { relative_depth } => {
+                let label = self.label(*relative_depth);
+                self.put(Instruction::BrIf(label));
+            }
+            Operator::BrTable { targets } => {
+                let mut labels = Vec::with_capacity(targets.len() as usize);
+                for target in targets.targets() {
+                    labels.push(self.label(target?));
+                }
+                let default = self.label(targets.default());
+                self.put(Instruction::BrTable(Cow::Owned(labels), default));
+            }
+            Operator::BrOnNull { relative_depth } => {
+                let label = self.label(*relative_depth);
+                self.put(Instruction::BrOnNull(label));
+            }
+            Operator::BrOnNonNull { relative_depth } => {
+                let label = self.label(*relative_depth);
+                self.put(Instruction::BrOnNonNull(label));
+            }
+            Operator::Call { .. } | Operator::CallIndirect { .. } => self.call(at)?,
+            _ => self.plain(op)?,
+        }
+        Ok(())
+    }
+
+    /// What stands beneath the block that is open.
+    fn base(&self) -> usize {
+        self.open.last().map_or(0, |(_, base)| *base)
     }
 
     fn plain(&mut self, op: &Operator<'a>) -> Result<(), Refusal> {
@@ -439,7 +459,7 @@ impl<'e, 'a, I: Indices> Emit<'e, 'a, I> {
     fn call(&mut self, at: usize) -> Result<(), Refusal> {
         let op = &self.body.ops[at];
         let Some(site) = self.frames.find(Kind::Call(at)) else { return self.plain(op) };
-        let base = self.open.last().map_or(0, |(_, base)| *base);
+        let base = self.base();
         if self.body.stacks[&at].len() - self.args(at) > base {
             self.keep(at, base);
         }

@@ -32,6 +32,8 @@ pub(super) struct Site {
 pub(super) enum Kind {
     /// As the function begins.
     Entry,
+    /// Before this operator, a call or a block, which is in no loop.
+    Before(usize),
     /// At the head of the loop at this operator, before each iteration.
     Loop(usize),
     /// In the call at this operator.
@@ -43,7 +45,7 @@ impl Kind {
     pub fn op(self) -> Option<usize> {
         match self {
             Self::Entry => None,
-            Self::Loop(op) | Self::Call(op) => Some(op),
+            Self::Before(op) | Self::Loop(op) | Self::Call(op) => Some(op),
         }
     }
 }
@@ -100,21 +102,21 @@ impl Frames {
     ) -> Result<Self, Refusal> {
         let mut frames = Self::none(body);
         frames.ops = places.iter().filter_map(|kind| kind.op()).collect();
-        let mut needed = live(body, &frames.ops);
+        let needed = live(body, &frames.ops);
         let rests = rests(body);
         let mut total = 0;
         for kind in places {
             let mut held: Vec<(u32, ValType)> = Vec::new();
             match kind {
                 Kind::Entry => held.extend((0..).zip(body.locals[..body.params].iter().copied())),
-                Kind::Loop(op) | Kind::Call(op) => {
+                Kind::Before(op) | Kind::Loop(op) | Kind::Call(op) => {
                     let stack = &body.stacks[op];
-                    // A loop's parameters are saved, the arguments of a call are not.
+                    // A loop's parameters are saved, the arguments of a call that has begun are not.
                     let taken = if matches!(kind, Kind::Call(_)) { args(*op) } else { 0 };
                     for (depth, ty) in stack[..stack.len() - taken].iter().enumerate() {
                         held.push((frames.home(Place::Operand(depth), *ty), *ty));
                     }
-                    let locals = needed.remove(op).unwrap_or_default();
+                    let locals = needed.get(op).map_or(&[][..], |locals| locals);
                     held.extend(locals.iter().map(|local| (*local, body.locals[*local as usize])));
                 }
             }
@@ -126,7 +128,7 @@ impl Frames {
             }
             let (slots, bytes) = layout(&held)?;
             let saved_first = match kind {
-                Kind::Entry => body.ops.len() <= QUICK,
+                Kind::Entry | Kind::Before(_) => body.ops.len() <= QUICK,
                 Kind::Loop(op) => rests.get(op).is_some_and(|operators| *operators <= QUICK),
                 Kind::Call(_) => false,
             };

@@ -9,7 +9,8 @@ use super::body::Body;
 /// Past so many bits of sets all locals count as live everywhere.
 const BITS: usize = 1 << 28;
 
-/// Locals that are live: at loops as they begin (each time), at other operators after them.
+/// Locals that are live: at loops as they begin (each time), at other operators after them. Before a call or a block they are the
+/// same, as it changes none.
 pub(super) fn live(body: &Body<'_>, at: &BTreeSet<usize>) -> BTreeMap<usize, Vec<u32>> {
     let graph = Graph::of(body);
     let words = body.locals.len().div_ceil(64);

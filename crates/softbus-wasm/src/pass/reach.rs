@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wasmparser::Operator;
+use wasmparser::{Operator, ValType};
 
 use super::body::Body;
 use super::frame::Kind;
 
 /// Most operators that run between two looks, as far as they do not lie in a single function without loops.
 const UNSEEN: u64 = 1 << 20;
+
+/// Most of them in a function of a circle that looks only before it calls: it may be called many times, and call no more.
+const UNSEEN_CALL: u64 = 1 << 12;
 
 /// What an operator counts that works on as much as it likes.
 const BULK_OPS: u64 = 1 << 16;
@@ -61,14 +64,15 @@ impl Reach {
             of.direct.iter().map(|(callee, places)| (*callee, *places)).chain(indirect).collect()
         };
         let graph: Vec<Vec<(u32, Places)>> = calls.iter().map(callees).collect();
-        let entries = entries(imports, &graph, &calls);
+        let (circles, long) = entries(imports, &graph, &calls);
         let total = imports as usize + bodies.len();
         let mut stops = vec![false; total];
         let mut callers: Vec<Vec<u32>> = vec![Vec::new(); total];
         for (index, to) in (imports..).zip(&graph) {
             to.iter().for_each(|(callee, _)| callers[*callee as usize].push(index));
         }
-        let own = (imports..).zip(&calls).filter(|(index, calls)| calls.loops || entries.contains(index));
+        let looks = |index: &u32| circles.contains(index) || long.contains(index);
+        let own = (imports..).zip(&calls).filter(|(index, calls)| calls.loops || looks(index));
         let mut new: Vec<u32> = stopping.iter().copied().chain(own.map(|(index, _)| index)).collect();
         while let Some(function) = new.pop() {
             if !std::mem::replace(&mut stops[function as usize], true) {
@@ -86,18 +90,15 @@ impl Reach {
                 continue;
             }
             let mut places = BTreeSet::new();
-            if entries.contains(&index) {
+            if long.contains(&index) {
                 places.insert(Kind::Entry);
+            } else if circles.contains(&index) {
+                places.insert(reach.before_calls(body, canonical));
             }
             for (at, op) in body.ops.iter().enumerate() {
                 match op {
                     Operator::Loop { .. } => drop(places.insert(Kind::Loop(at))),
-                    Operator::Call { function_index } if reach.stops[*function_index as usize] => {
-                        places.insert(Kind::Call(at));
-                    }
-                    Operator::CallIndirect { type_index, .. }
-                        if reach.types.contains(&canonical[*type_index as usize]) =>
-                    {
+                    Operator::Call { .. } | Operator::CallIndirect { .. } if reach.calls(op, canonical) => {
                         places.insert(Kind::Call(at));
                     }
                     _ => {}
@@ -106,6 +107,49 @@ impl Reach {
             reach.places.insert(index, places);
         }
         reach
+    }
+
+    /// Whether an operator calls a function that may be stopped.
+    fn calls(&self, op: &Operator<'_>, canonical: &[u32]) -> bool {
+        match op {
+            Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                self.stops[*function_index as usize]
+            }
+            Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
+                self.types.contains(&canonical[*type_index as usize])
+            }
+            _ => false,
+        }
+    }
+
+    /// Where a function of a circle looks: once before all calls by which the circle may go on, and late, as those that call no
+    /// more are many. In its loops it looks anyway.
+    fn before_calls(&self, body: &Body<'_>, canonical: &[u32]) -> Kind {
+        let mut ends = 0;
+        let (mut first, mut last) = (None, 0);
+        for (at, op) in body.ops.iter().enumerate() {
+            if let Operator::Loop { .. } = op {
+                ends = ends.max(body.blocks[&at].end);
+            }
+            if at >= ends && self.calls(op, canonical) {
+                first.get_or_insert(at);
+                last = at;
+            }
+        }
+        let Some(first) = first else { return Kind::Entry };
+        // The innermost block with all of them; nothing in it leads past what it has of them first, be it a block or a call.
+        let around = body.blocks.range(..first).filter(|(_, block)| first < block.end);
+        let mut op = first;
+        for (start, block) in around {
+            let half = block.otherwise.filter(|otherwise| first < *otherwise).unwrap_or(block.end);
+            if last >= half {
+                op = *start;
+                break;
+            }
+        }
+        // References cannot be saved.
+        let mut held = body.locals.iter().chain(&body.stacks[&op]);
+        if held.any(|ty| matches!(ty, ValType::Ref(_))) { Kind::Entry } else { Kind::Before(op) }
     }
 }
 
@@ -143,9 +187,9 @@ fn calls(body: &Body<'_>, canonical: &[u32]) -> Calls {
     calls
 }
 
-/// Functions that look as they begin: one in each circle of calls of which none is made in a loop, where the function has
-/// looked just before; and where too much would run between two looks.
-fn entries(imports: u32, graph: &[Vec<(u32, Places)>], calls: &[Calls]) -> BTreeSet<u32> {
+/// Functions that look: one in each circle of calls of which none is made in a loop, where the function has looked just
+/// before; and those that look as they begin, as too much would run between two looks.
+fn entries(imports: u32, graph: &[Vec<(u32, Places)>], calls: &[Calls]) -> (BTreeSet<u32>, BTreeSet<u32>) {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
         No,
@@ -154,7 +198,7 @@ fn entries(imports: u32, graph: &[Vec<(u32, Places)>], calls: &[Calls]) -> BTree
     }
     let mut seen = vec![Seen::No; graph.len()];
     let mut cost = vec![0u64; graph.len()];
-    let mut found = BTreeSet::new();
+    let (mut circles, mut long) = (BTreeSet::new(), BTreeSet::new());
     for first in 0..graph.len() {
         if seen[first] != Seen::No {
             continue;
@@ -172,7 +216,7 @@ fn entries(imports: u32, graph: &[Vec<(u32, Places)>], calls: &[Calls]) -> BTree
                         walk.push((callee, 0));
                     }
                     // It calls itself in the end.
-                    Seen::Open if places.outside => drop(found.insert(imports + callee as u32)),
+                    Seen::Open if places.outside => drop(circles.insert(imports + callee as u32)),
                     Seen::Open | Seen::Done => {}
                 }
                 continue;
@@ -184,12 +228,14 @@ fn entries(imports: u32, graph: &[Vec<(u32, Places)>], calls: &[Calls]) -> BTree
                 .filter_map(|(callee, places)| Some((callee.checked_sub(imports)?, places.count)))
                 .map(|(own, times)| cost[own as usize].saturating_mul(times));
             let sum = unseen.fold(calls[at].ops, u64::saturating_add);
-            cost[at] = if found.contains(&(imports + at as u32)) { 0 } else { sum };
-            if cost[at] > UNSEEN {
-                found.insert(imports + at as u32);
+            let index = imports + at as u32;
+            let most = if circles.contains(&index) { UNSEEN_CALL } else { UNSEEN };
+            cost[at] = sum;
+            if cost[at] > most {
+                long.insert(index);
                 cost[at] = 0;
             }
         }
     }
-    found
+    (circles, long)
 }
