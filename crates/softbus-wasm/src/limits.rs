@@ -19,7 +19,7 @@ pub const MEMORIES: usize = 8;
 /// Most bytes of memory that a program may be granted: all that 32 bits can address.
 pub const MEMORY_BYTES: u64 = 1 << 32;
 /// Modules that go on with frames and are kept compiled, of one program.
-pub(crate) const RESTS: usize = 64;
+pub(crate) const RESTS: usize = 256;
 
 /// What one program was granted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

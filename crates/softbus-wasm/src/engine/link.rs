@@ -115,16 +115,16 @@ pub(super) struct Inner {
     /// Where the engine has shared memories.
     writer: Option<Module>,
     ticker: Arc<Ticker>,
-    /// Modules that go on with frames, the one used last at the end.
-    rests: Mutex<Vec<(BTreeSet<u32>, Module)>>,
+    /// Modules that go on with frames of one site each, the one used last at the end.
+    rests: Mutex<Vec<(u32, Module)>>,
 }
 
 impl Inner {
-    /// A module that goes on with frames of these sites, and whether it had to be compiled.
-    pub fn rest(&self, sites: &BTreeSet<u32>) -> Result<(Module, bool), WasmError> {
+    /// A module that goes on with frames of this site, and whether it had to be compiled.
+    pub fn rest(&self, site: u32) -> Result<(Module, bool), WasmError> {
         {
             let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = rests.iter().position(|(held, _)| held == sites) {
+            if let Some(at) = rests.iter().position(|(held, _)| *held == site) {
                 let found = rests.remove(at);
                 let module = found.1.clone();
                 rests.push(found);
@@ -132,13 +132,13 @@ impl Inner {
             }
         }
         // Not while others wait.
-        let module = self.program.rest(sites)?;
+        let module = self.program.rest(&BTreeSet::from([site]))?;
         let module = Module::new(&self.engine, module).map_err(WasmError::engine)?;
         let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
         if rests.len() >= limits::RESTS {
             rests.remove(0);
         }
-        rests.push((sites.clone(), module.clone()));
+        rests.push((site, module.clone()));
         Ok((module, true))
     }
 }

@@ -3,7 +3,7 @@
 mod image;
 mod rests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Fibers {
             let end = self.go(fiber);
             let left = self.shared.lock().left;
             let (None, Left::Rest(site)) = (&end, left) else { return end };
-            let rest = self.compiled.rest(&BTreeSet::from([site]));
+            let rest = self.compiled.rest(site);
             let mut talk = self.shared.lock();
             talk.compiled += u64::from(matches!(rest, Ok((_, true))));
             talk.rest = Some(rest.map(|(module, _)| module));
@@ -311,11 +311,13 @@ impl Body {
     fn outermost(&mut self, frames: &[u8]) -> Result<Func, WasmError> {
         let sites = self.sites(frames)?;
         let outermost = sites.first().copied().unwrap_or_default();
-        let missing = rests::missing(self.store.data(), sites);
-        if !missing.is_empty() {
-            let (module, compiled) = self.compiled.rest(&missing)?;
+        for site in sites {
+            if rests::has(self.store.data(), site) {
+                continue;
+            }
+            let (module, compiled) = self.compiled.rest(site)?;
             self.store.data().shared.lock().compiled += u64::from(compiled);
-            at_once(rests::link(self.store.as_context_mut(), missing, &module))??;
+            at_once(rests::link(self.store.as_context_mut(), site, &module))??;
         }
         // What was called did not happen, and is called anew.
         let again = self.side.write(&mut self.store, AGAIN as usize, &[0; 4]);

@@ -141,7 +141,7 @@ fn proposals() {
         text: 14,
         ..Tally::default()
     };
-    proposed(&[Proposal::TailCall, Proposal::ExtendedConst, Proposal::MultiMemory], expected, 450);
+    proposed(&[Proposal::TailCall, Proposal::ExtendedConst, Proposal::MultiMemory], expected, 400);
 }
 
 #[test]

@@ -25,16 +25,14 @@ impl Rests {
     }
 }
 
-/// Those of these sites that have none yet.
-pub(super) fn missing(host: &Host, sites: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
-    let has = |site: &u32| host.rests.as_ref().is_some_and(|rests| rests.linked.contains(site));
-    sites.into_iter().filter(|site| !has(site)).collect()
+/// Whether this site has its own already.
+pub(super) fn has(host: &Host, site: u32) -> bool {
+    host.rests.as_ref().is_some_and(|rests| rests.linked.contains(&site))
 }
 
 /// Sees to it that there is one for this site, if a frame is saved there, from within a call of the program's.
 pub(in super::super) async fn provide(caller: &mut Caller<'_, Host>, site: u32) -> Result<(), WasmError> {
-    let sites = missing(caller.data(), Some(site).filter(|site| *site != UNSAVED));
-    if sites.is_empty() {
+    if site == UNSAVED || has(caller.data(), site) {
         return Ok(());
     }
     let shared = caller.data().shared.clone();
@@ -42,13 +40,13 @@ pub(in super::super) async fn provide(caller: &mut Caller<'_, Host>, site: u32) 
     shared.leave(Left::Rest(site)).await;
     let made = shared.lock().rest.take();
     let module = made.unwrap_or(Err(WasmError::Shape("nothing was made that goes on where it asked")))?;
-    link(caller.as_context_mut(), sites, &module).await
+    link(caller.as_context_mut(), site, &module).await
 }
 
-/// Makes the program have those of a module, which are for these sites.
+/// Makes the program have that of a module, which is for this site.
 pub(super) async fn link(
     mut store: StoreContextMut<'_, Host>,
-    sites: BTreeSet<u32>,
+    site: u32,
     module: &Module,
 ) -> Result<(), WasmError> {
     const LACKS: WasmError = WasmError::Shape("a part of it is missing");
@@ -62,10 +60,10 @@ pub(super) async fn link(
             own => instance.get_export(&mut store, &format!("{PREFIX}{own}")).ok_or(LACKS)?,
         });
     }
-    // It puts them into the table itself.
+    // It puts itself into the table.
     Instance::new_async(&mut store, module, &imports).await.map_err(WasmError::engine)?;
     if let Some(rests) = &mut store.data_mut().rests {
-        rests.linked.extend(sites);
+        rests.linked.insert(site);
     }
     Ok(())
 }
