@@ -120,7 +120,7 @@ pub enum Command {
         command: Option<KeyCommand>,
     },
     /// Start a task or a WebAssembly program; the bus chooses the best device and says why
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Tasks: what runs where
     #[command(visible_alias = "task")]
     Tasks(TasksArgs),

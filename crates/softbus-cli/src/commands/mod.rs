@@ -174,7 +174,7 @@ async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
         Command::Pair(args) => pair::pair(cx, args).await,
         Command::Unpair { device, circle } => circle::unpair(cx, device, circle).await,
         Command::Key { command } => key::key(cx, command).await,
-        Command::Run(args) => run::run(cx, args).await,
+        Command::Run(args) => run::run(cx, *args).await,
         Command::Tasks(args) => tasks::tasks(cx, args).await,
         Command::Move(args) => tasks::move_task(cx, args).await,
         Command::Adopt(args) => tasks::adopt(cx, args).await,

@@ -2,14 +2,11 @@
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use softbus::wasm::{Finish, Start};
 use softbus_core::limits;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
+use tokio::sync::mpsc;
 
 use super::run::{name_of, new_moves, note, read_input, sending, short, start_on, work_request};
 use super::tasks::{explain_end, move_line};
@@ -27,9 +24,8 @@ const TYPE: &str = "wasm/1";
 const MAGIC: &[u8; 4] = b"\0asm";
 /// Most files that a program is given.
 const FILES: usize = 4096;
-/// Bytes of output that wait for whoever reads it; past it no more is taken from the node for a while.
-const WAITING: usize = 64 << 20;
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Pieces of output, of at most 192 KiB, that wait for whoever reads it; past it no more is taken from the node for a while.
+const WAITING: usize = 256;
 
 /// Whether a task of this type is a program.
 pub(super) fn is_one(task_type: &str) -> bool {
@@ -232,8 +228,13 @@ impl Run<'_> {
                 Step::Event(Event::Printed(piece)) => {
                     // From now on it speaks itself.
                     bar = None;
-                    if !shown.get_or_insert_with(Shown::begin).piece(self.cx, piece).await {
-                        return Err(self.left("nobody reads what it prints any more"));
+                    let shown = shown.get_or_insert_with(Shown::begin);
+                    tokio::select! {
+                        biased;
+                        _ = tokio::signal::ctrl_c() => return Err(self.left("stopped waiting")),
+                        read = shown.piece(self.cx, piece) => if !read {
+                            return Err(self.left("nobody reads what it prints any more"));
+                        },
                     }
                 }
                 Step::Event(_) => {}
@@ -389,20 +390,16 @@ struct Shown {
     /// So much has been shown, of each stream.
     until: [u64; 2],
     pieces: mpsc::Sender<(bool, Vec<u8>)>,
-    waiting: Arc<AtomicUsize>,
     writer: std::thread::JoinHandle<()>,
 }
 
 impl Shown {
     fn begin() -> Self {
-        let (pieces, queue) = mpsc::channel::<(bool, Vec<u8>)>();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let left = waiting.clone();
+        let (pieces, mut queue) = mpsc::channel::<(bool, Vec<u8>)>(WAITING);
         let writer = std::thread::spawn(move || {
             let tty = [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()];
             let mut tame = [Tame::default(), Tame::default()];
-            for (to_stderr, piece) in queue {
-                let len = piece.len();
+            while let Some((to_stderr, piece)) = queue.blocking_recv() {
                 let stream = usize::from(to_stderr);
                 let piece = if tty[stream] { tame[stream].pass(&piece) } else { piece };
                 let written = if to_stderr {
@@ -411,13 +408,12 @@ impl Shown {
                     let mut stdout = std::io::stdout().lock();
                     stdout.write_all(&piece).and_then(|()| stdout.flush())
                 };
-                left.fetch_sub(len, Ordering::Relaxed);
                 if written.is_err() {
                     return;
                 }
             }
         });
-        Self { until: [0; 2], pieces, waiting, writer }
+        Self { until: [0; 2], pieces, writer }
     }
 
     /// Shows what is new of a piece; false if nobody reads it any more.
@@ -429,14 +425,7 @@ impl Shown {
                 &format!("({} of what it printed did not arrive here)", bytes(missing)),
             ));
         }
-        self.waiting.fetch_add(new.len(), Ordering::Relaxed);
-        if self.pieces.send((piece.to_stderr, new)).is_err() {
-            return false;
-        }
-        while self.waiting.load(Ordering::Relaxed) > WAITING && !self.writer.is_finished() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        true
+        self.pieces.send((piece.to_stderr, new)).await.is_ok()
     }
 
     /// All of it is out.
