@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use softbus::task::{Estimate, Program, Runtime, TaskFailure};
+use softbus::task::{Estimate, Prepared, Program, Runtime, TaskFailure};
 use softbus::wasm::wasi::{Moment, Now};
 use softbus::wasm::{EngineKind, Start, Turns, WasmRuntime};
 use softbus::{Step, StepContext};
@@ -84,20 +84,32 @@ impl Runtime for Watched {
     }
 
     fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
-        let program = self.0.resume(version, state)?;
-        let mut watch = watch();
-        let instance = watch.next_instance();
-        watch.resumed = Some(Instant::now());
-        Ok(Box::new(Stopwatch { program, instance }))
+        Ok(resumed(self.0.resume(version, state)?))
     }
 
-    fn prepare(&self, version: u16, state: &[u8]) {
-        self.0.prepare(version, state);
+    fn prepare(&self, version: u16, state: &[u8]) -> Option<Box<dyn Prepared>> {
+        self.0.prepare(version, state)
+    }
+
+    fn resume_prepared(
+        &self,
+        version: u16,
+        state: &[u8],
+        prepared: Box<dyn Prepared>,
+    ) -> Result<Box<dyn Program>, TaskFailure> {
+        Ok(resumed(self.0.resume_prepared(version, state, prepared)?))
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {
         self.0.estimate(input)
     }
+}
+
+fn resumed(program: Box<dyn Program>) -> Box<dyn Program> {
+    let mut watch = watch();
+    let instance = watch.next_instance();
+    watch.resumed = Some(Instant::now());
+    Box::new(Stopwatch { program, instance })
 }
 
 struct Stopwatch {

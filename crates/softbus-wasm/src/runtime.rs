@@ -1,13 +1,15 @@
 //! WebAssembly programs as tasks.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::Hash;
-use softbus_task::{Estimate, Program, Runtime, Step, StepContext, TaskFailure};
+use softbus_task::{Estimate, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
 
 use crate::WasmError;
 use crate::admission::admit;
@@ -163,15 +165,86 @@ impl WasmRuntime {
         Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN })
     }
 
-    fn go_on(&self, saved: &[u8]) -> Result<Running, WasmError> {
+    fn go_on(&self, saved: &[u8], beforehand: Option<Beforehand>) -> Result<Running, WasmError> {
         let saved = state::read(saved)?;
         let ready = self.ready(saved.module)?;
+        let places = saved.places();
         let Tail { limits, inputs, core, world } = saved.tail;
         let limits = limits.clamped();
-        let mut machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
-        machine.restore(&core, &saved.memories)?;
+        let (mut machine, there) = match beforehand.and_then(|made| made.fits(&ready, &limits, &places)) {
+            Some((mut machine, there)) => {
+                let mut world = Some(world);
+                machine.world(&mut |own| {
+                    if let Some(world) = world.take() {
+                        *own = world;
+                    }
+                });
+                (machine, there)
+            }
+            None => {
+                let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
+                (machine, vec![0; places.len()])
+            }
+        };
+        machine.restore(&core, &saved.memories, &there)?;
         let clock = self.clock.clone();
         Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN })
+    }
+}
+
+/// A machine for a program that is still on its way, whose memories hold what it has so far.
+struct Beforehand {
+    ready: Arc<Ready>,
+    limits: Limits,
+    /// Of none any more if something of it could not be followed.
+    machine: Option<Box<dyn Machine>>,
+    /// Where in the saved program each memory lies, as far as it is in the machine.
+    places: Vec<Range<usize>>,
+}
+
+impl Beforehand {
+    fn of(runtime: &WasmRuntime, state: &[u8]) -> Result<Self, WasmError> {
+        let saved = state::read(state)?;
+        let ready = runtime.ready(saved.module)?;
+        let places = saved.places();
+        let Tail { limits, core, world, .. } = saved.tail;
+        let limits = limits.clamped();
+        let mut machine = ready.compiled.machine(world, runtime.clock.clone(), &limits)?;
+        machine.foresee(&core);
+        for (number, bytes) in saved.memories.iter().enumerate() {
+            machine.fill(number, 0, bytes)?;
+        }
+        Ok(Self { ready, limits, machine: Some(machine), places })
+    }
+
+    /// The machine, if it is one for this program, and how much of each memory is in it.
+    fn fits(
+        self,
+        ready: &Arc<Ready>,
+        limits: &Limits,
+        places: &[Range<usize>],
+    ) -> Option<(Box<dyn Machine>, Vec<usize>)> {
+        // A memory may have grown, so that what lies behind it has moved.
+        let same = self.places.len() == places.len()
+            && self.places.iter().zip(places).all(|(own, now)| own.start == now.start && own.end <= now.end)
+            && Arc::ptr_eq(&self.ready, ready)
+            && self.limits == *limits;
+        let there = self.places.iter().map(ExactSizeIterator::len).collect();
+        self.machine.filter(|_| same).map(|machine| (machine, there))
+    }
+}
+
+impl Prepared for Beforehand {
+    fn follow(&mut self, at: usize, piece: &[u8]) {
+        for (number, place) in self.places.iter().enumerate() {
+            let (start, end) = (place.start.max(at), place.end.min(at + piece.len()));
+            if start < end
+                && let Some(machine) = &mut self.machine
+                && machine.fill(number, start - place.start, &piece[start - at..end - at]).is_err()
+            {
+                self.machine = None;
+            }
+        }
     }
 }
 
@@ -215,12 +288,22 @@ impl Runtime for WasmRuntime {
     }
 
     fn resume(&self, _: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
-        Ok(Box::new(self.go_on(state)?))
+        Ok(Box::new(self.go_on(state, None)?))
     }
 
-    fn prepare(&self, _: u16, state: &[u8]) {
+    fn prepare(&self, _: u16, state: &[u8]) -> Option<Box<dyn Prepared>> {
         // What is wrong with it is said when it is to run.
-        let _ = state::module(state).and_then(|module| self.ready(module));
+        Beforehand::of(self, state).ok().map(|made| Box::new(made) as Box<dyn Prepared>)
+    }
+
+    fn resume_prepared(
+        &self,
+        _: u16,
+        state: &[u8],
+        prepared: Box<dyn Prepared>,
+    ) -> Result<Box<dyn Program>, TaskFailure> {
+        let made = (prepared as Box<dyn Any>).downcast::<Beforehand>().ok();
+        Ok(Box::new(self.go_on(state, made.map(|made| *made))?))
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::Hash;
@@ -42,6 +43,19 @@ pub(crate) struct Saved<'s> {
     pub module: &'s [u8],
     pub memories: Vec<&'s [u8]>,
     pub tail: Tail<Wasi>,
+}
+
+impl Saved<'_> {
+    /// Where in the saved program each memory lies.
+    pub fn places(&self) -> Vec<Range<usize>> {
+        let mut end = (HEAD + self.module.len()).next_multiple_of(PAGE);
+        let place = |memory: &&[u8]| {
+            let start = end;
+            end += memory.len();
+            start..end
+        };
+        self.memories.iter().map(place).collect()
+    }
 }
 
 /// Writes everything up to the memories.

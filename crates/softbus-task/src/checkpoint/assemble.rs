@@ -4,16 +4,16 @@ use softbus_core::wire::task_control::Image;
 use softbus_core::{Hash, limits};
 
 use super::key::{SealError, TaskKey};
-use crate::native::Double;
+use crate::native::Doubles;
 
 /// Puts an image together from its sealed chunks as they arrive, in any order, so that when the last one is
-/// here nothing is left to do. Memory: the state's size, and that of its [doubles](Double).
+/// here nothing is left to do. Memory: the state's size, and that of its [doubles](Doubles).
 pub(crate) struct Assembly {
     image: Image,
     bytes: Vec<u8>,
     have: Vec<bool>,
     /// Follow each change.
-    doubles: Vec<Double>,
+    doubles: Doubles,
 }
 
 impl Assembly {
@@ -21,7 +21,7 @@ impl Assembly {
     pub fn new(image: Image) -> Self {
         let have = vec![false; image.chunks.len()];
         // Grows as the chunks come: what was only announced takes no memory.
-        Self { image, bytes: Vec::new(), have, doubles: Vec::new() }
+        Self { image, bytes: Vec::new(), have, doubles: Doubles::default() }
     }
 
     /// Goes on with a newer image of the same task: what is at the same place under the same name stays.
@@ -38,7 +38,7 @@ impl Assembly {
             })
             .collect();
         self.bytes.truncate(len);
-        self.doubles.retain(|double| double.range().end <= len);
+        self.doubles.truncate(len);
         self.have = same;
         self.image = image;
     }
@@ -76,7 +76,7 @@ impl Assembly {
             self.bytes.resize(end, 0);
         }
         self.bytes.get_mut(start..end).ok_or(SealError::Length)?.copy_from_slice(plain);
-        self.doubles.iter_mut().for_each(|double| double.follow(start, plain));
+        self.doubles.follow(start, plain);
         self.have[index] = true;
         Ok(())
     }
@@ -92,7 +92,7 @@ impl Assembly {
     }
 
     /// From here on these doubles of what is here follow each change.
-    pub fn keep_doubles(&mut self, doubles: Vec<Double>) {
+    pub fn keep_doubles(&mut self, doubles: Doubles) {
         self.doubles = doubles;
     }
 
@@ -110,7 +110,7 @@ impl Assembly {
 /// What an assembly gives.
 pub(crate) struct Assembled {
     pub bytes: Vec<u8>,
-    pub doubles: Vec<Double>,
+    pub doubles: Doubles,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod context;
+mod doubles;
 mod registry;
 mod runtime;
 
@@ -12,12 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use buffer::Buffer;
-pub(crate) use buffer::Double;
 pub use context::StepContext;
 pub(crate) use context::{EFFECTS_PER_STEP, Effect, StepReport};
+pub(crate) use doubles::Doubles;
 pub(crate) use registry::{ErasedStep, Runnable, TaskType};
 pub use registry::{RegistryError, TaskRegistry};
-pub use runtime::{Program, Runtime};
+pub use runtime::{Prepared, Program, Runtime};
 
 /// A program that moves between devices.
 ///

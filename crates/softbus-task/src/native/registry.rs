@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use softbus_core::ServiceName;
 
 use super::buffer::{self, Double};
+use super::doubles::Doubles;
 use super::{Estimate, Program, Runtime, Step, StepContext, StepReport, Task, TaskFailure};
 use crate::TaskError;
 
@@ -129,16 +130,14 @@ impl TaskType {
     pub fn resume(
         &self,
         state: &[u8],
-        doubles: Vec<Double>,
+        doubles: Doubles,
     ) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
         caught(|| self.factory.resume(self.version, state, doubles))
     }
 
-    /// Whatever takes time and can be done before the state is wanted: doubles of the large buffers in it, for
-    /// [`TaskType::resume`].
-    pub fn doubles(&self, state: &[u8]) -> Vec<Double> {
-        let found = caught(|| self.factory.layout(self.version, state)).unwrap_or_default();
-        found.into_iter().filter_map(|place| Double::of(state, place)).collect()
+    /// Whatever takes time and can be done before the state is wanted, for [`TaskType::resume`].
+    pub fn doubles(&self, state: &[u8]) -> Doubles {
+        caught(|| self.factory.doubles(self.version, state)).unwrap_or_default()
     }
 
     /// What a task of this input is going to need.
@@ -157,13 +156,8 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 trait Factory: Send + Sync {
     fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure>;
-    fn resume(
-        &self,
-        version: u16,
-        state: &[u8],
-        doubles: Vec<Double>,
-    ) -> Result<Box<dyn Runnable>, TaskFailure>;
-    fn layout(&self, version: u16, state: &[u8]) -> Vec<Range<usize>>;
+    fn resume(&self, version: u16, state: &[u8], doubles: Doubles) -> Result<Box<dyn Runnable>, TaskFailure>;
+    fn doubles(&self, version: u16, state: &[u8]) -> Doubles;
     fn estimate(&self, input: &[u8]) -> Estimate;
 }
 
@@ -176,14 +170,9 @@ impl<T: Task> Factory for Native<T> {
         Ok(Box::new(Running(T::start(input)?)))
     }
 
-    fn resume(
-        &self,
-        version: u16,
-        state: &[u8],
-        doubles: Vec<Double>,
-    ) -> Result<Box<dyn Runnable>, TaskFailure> {
+    fn resume(&self, version: u16, state: &[u8], doubles: Doubles) -> Result<Box<dyn Runnable>, TaskFailure> {
         let state = if version == T::STATE_VERSION {
-            buffer::with_doubles(state, doubles, || postcard::from_bytes(state)).map_err(|_| {
+            buffer::with_doubles(state, doubles.buffers, || postcard::from_bytes(state)).map_err(|_| {
                 TaskFailure::new(format!("the saved state is not one of {}/{version}", T::NAME))
             })?
         } else {
@@ -192,11 +181,13 @@ impl<T: Task> Factory for Native<T> {
         Ok(Box::new(Running(T::resume(state)?)))
     }
 
-    fn layout(&self, version: u16, state: &[u8]) -> Vec<Range<usize>> {
+    fn doubles(&self, version: u16, state: &[u8]) -> Doubles {
         if version != T::STATE_VERSION {
-            return Vec::new();
+            return Doubles::default();
         }
-        buffer::layout(state, || drop(postcard::from_bytes::<T::State>(state)))
+        let found = buffer::layout(state, || drop(postcard::from_bytes::<T::State>(state)));
+        let buffers = found.into_iter().filter_map(|place| Double::of(state, place)).collect();
+        Doubles { buffers, program: None }
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {
@@ -238,13 +229,15 @@ impl Factory for OfRuntime {
         Ok(Box::new(OfProgram(self.0.start(input)?)))
     }
 
-    fn resume(&self, version: u16, state: &[u8], _: Vec<Double>) -> Result<Box<dyn Runnable>, TaskFailure> {
-        Ok(Box::new(OfProgram(self.0.resume(version, state)?)))
+    fn resume(&self, version: u16, state: &[u8], doubles: Doubles) -> Result<Box<dyn Runnable>, TaskFailure> {
+        Ok(Box::new(OfProgram(match doubles.program {
+            Some(prepared) => self.0.resume_prepared(version, state, prepared)?,
+            None => self.0.resume(version, state)?,
+        })))
     }
 
-    fn layout(&self, version: u16, state: &[u8]) -> Vec<Range<usize>> {
-        self.0.prepare(version, state);
-        Vec::new()
+    fn doubles(&self, version: u16, state: &[u8]) -> Doubles {
+        Doubles { buffers: Vec::new(), program: self.0.prepare(version, state) }
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {
@@ -339,7 +332,7 @@ mod tests {
         assert_eq!(report.effects.len(), 4);
         let mut saved = Vec::new();
         task.save(&mut saved).unwrap();
-        let mut task = kind.resume(&saved, Vec::new()).unwrap().unwrap();
+        let mut task = kind.resume(&saved, Doubles::default()).unwrap().unwrap();
         let (step, report) = task.step(StepContext::new(100, 4, Arc::default()));
         assert_eq!(report.effects.first().map(|e| e.sequence), Some(4));
         assert!(matches!(step, ErasedStep::Done(out) if out == bytes(&10u64)));
@@ -350,7 +343,7 @@ mod tests {
         let registry = TaskRegistry::new().with::<Counter>().unwrap();
         let kind = registry.get("counter/1").unwrap();
         assert_eq!(kind.current, "counter/2");
-        let mut task = kind.resume(&bytes(&(3u32, 5u32)), Vec::new()).unwrap().unwrap();
+        let mut task = kind.resume(&bytes(&(3u32, 5u32)), Doubles::default()).unwrap().unwrap();
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Done(out) if out == bytes(&5u64))
         );
@@ -364,7 +357,7 @@ mod tests {
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Crashed(said) if said.contains("unlucky"))
         );
-        let mut task = kind.resume(&bytes(&(13u64, 20u64)), Vec::new()).unwrap().unwrap();
+        let mut task = kind.resume(&bytes(&(13u64, 20u64)), Doubles::default()).unwrap().unwrap();
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Failed(f) if f.to_string() == "seventeen")
         );

@@ -1,5 +1,6 @@
 //! Programs that are no Rust types: a runtime makes them of bytes, and they are stepped, saved and moved like native tasks.
 
+use std::any::Any;
 use std::io;
 
 use super::{Estimate, Step, StepContext, TaskFailure};
@@ -30,10 +31,25 @@ pub trait Runtime: Send + Sync + 'static {
     /// The state is none.
     fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure>;
 
-    /// A state that is about to come here, as far as is known already: whatever takes time can be done beforehand. What it
-    /// will be in the end may differ.
-    fn prepare(&self, version: u16, state: &[u8]) {
+    /// A state that is about to come here, as it is so far: whatever takes time can be done beforehand. What comes of it follows
+    /// each change of the state from then on, and is given to [`Runtime::resume_prepared`].
+    fn prepare(&self, version: u16, state: &[u8]) -> Option<Box<dyn Prepared>> {
         let _ = (version, state);
+        None
+    }
+
+    /// As [`Runtime::resume`], with what [`Runtime::prepare`] made of an earlier form of this state.
+    ///
+    /// # Errors
+    /// The state is none.
+    fn resume_prepared(
+        &self,
+        version: u16,
+        state: &[u8],
+        prepared: Box<dyn Prepared>,
+    ) -> Result<Box<dyn Program>, TaskFailure> {
+        drop(prepared);
+        self.resume(version, state)
     }
 
     /// What a program of this input is going to need, for placement. Unknown by default.
@@ -41,6 +57,12 @@ pub trait Runtime: Send + Sync + 'static {
         let _ = input;
         Estimate::default()
     }
+}
+
+/// What a runtime made of a state beforehand.
+pub trait Prepared: Any + Send {
+    /// The state has changed: `piece` lies at `at` now. It may have become longer or shorter, too.
+    fn follow(&mut self, at: usize, piece: &[u8]);
 }
 
 /// A program of a runtime. As with native tasks its results must depend on its input and state alone, not on how the work

@@ -198,8 +198,20 @@ impl Machine for Fibers {
         }
     }
 
-    fn restore(&mut self, core: &Core, memories: &[&[u8]]) -> Result<(), WasmError> {
-        let restored = self.still()?.become_what(core, memories);
+    fn fill(&mut self, number: usize, at: usize, bytes: &[u8]) -> Result<(), WasmError> {
+        self.still()?.fill(number, at, bytes)
+    }
+
+    fn foresee(&mut self, core: &Core) {
+        let Ok(body) = self.still() else { return };
+        for site in body.sites(&core.frames).unwrap_or_default() {
+            // What is wrong with it is said when it is needed.
+            let _ = body.compiled.rest(site);
+        }
+    }
+
+    fn restore(&mut self, core: &Core, memories: &[&[u8]], there: &[usize]) -> Result<(), WasmError> {
+        let restored = self.still()?.become_what(core, memories, there);
         if restored.is_err() {
             self.life = Life::Over;
         }

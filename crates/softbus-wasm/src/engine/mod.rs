@@ -59,11 +59,18 @@ pub(crate) trait Machine: Send {
     fn capture(&mut self) -> Result<Core, WasmError>;
     /// One of its memories; after [`Machine::capture`] only.
     fn memory(&mut self, number: usize) -> &[u8];
-    /// Becomes what was captured, before its first instruction only.
+    /// Puts bytes at a place of one of its memories, which grows for that; before its first instruction only.
+    ///
+    /// # Errors
+    /// It has no such memory, or has no room for so much.
+    fn fill(&mut self, number: usize, at: usize, bytes: &[u8]) -> Result<(), WasmError>;
+    /// Makes what it will need to go on with what was captured.
+    fn foresee(&mut self, core: &Core);
+    /// Becomes what was captured, before its first instruction only. Of each memory so many bytes are what they shall be already.
     ///
     /// # Errors
     /// It is nothing that this program can be.
-    fn restore(&mut self, core: &Core, memories: &[&[u8]]) -> Result<(), WasmError>;
+    fn restore(&mut self, core: &Core, memories: &[&[u8]], there: &[usize]) -> Result<(), WasmError>;
 }
 
 /// One turn of a program.

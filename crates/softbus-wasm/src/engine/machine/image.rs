@@ -1,6 +1,6 @@
 //! What a program is, told and read again.
 
-use wasmtime::{Extern, HeapType, Mutability, Ref, Val};
+use wasmtime::{Extern, HeapType, Memory, Mutability, Ref, Val};
 
 use super::super::{Bits, Core};
 use super::{Body, at_once};
@@ -71,21 +71,45 @@ impl Body {
         }))
     }
 
-    /// Becomes what was told.
-    pub(super) fn become_what(&mut self, core: &Core, bytes: &[&[u8]]) -> Result<(), WasmError> {
+    /// Puts bytes at a place of one of its memories, which grows for that.
+    pub(super) fn fill(&mut self, number: usize, at: usize, bytes: &[u8]) -> Result<(), WasmError> {
+        let memory = self.instance.get_memory(&mut self.store, &format!("{PREFIX}m{number}"));
+        let memory = memory.ok_or(WasmError::State("it has another number of memories"))?;
+        let end = at.saturating_add(bytes.len());
+        self.grow(memory, end.next_multiple_of(1 << 16).max(memory.data_size(&self.store)))?;
+        let there = memory.data_mut(&mut self.store).get_mut(at..end);
+        there.ok_or(WasmError::State("a memory is larger than it may be"))?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn grow(&mut self, memory: Memory, size: usize) -> Result<(), WasmError> {
+        let page = 1 << 16;
+        let more = size.checked_sub(memory.data_size(&self.store)).filter(|more| more % page == 0);
+        let more = more.ok_or(WasmError::State("a memory has a size that it cannot have"))?;
+        if more > 0 {
+            let grown = memory.grow(&mut self.store, (more / page) as u64);
+            grown.map_err(|_| WasmError::State("a memory is larger than it may be"))?;
+        }
+        Ok(())
+    }
+
+    /// Becomes what was told; of each memory so many bytes are there already.
+    pub(super) fn become_what(
+        &mut self,
+        core: &Core,
+        bytes: &[&[u8]],
+        there: &[usize],
+    ) -> Result<(), WasmError> {
         let memories = self.all('m', Extern::into_memory);
-        if memories.len() != bytes.len() {
+        if memories.len() != bytes.len() || there.len() != bytes.len() {
             return Err(WasmError::State("it has another number of memories"));
         }
-        for (memory, bytes) in memories.into_iter().zip(bytes) {
-            let (size, page) = (memory.data_size(&self.store), 1 << 16);
-            let more = bytes.len().checked_sub(size).filter(|more| more % page == 0);
-            let more = more.ok_or(WasmError::State("a memory has a size that it cannot have"))?;
-            if more > 0 {
-                let grown = memory.grow(&mut self.store, (more / page) as u64);
-                grown.map_err(|_| WasmError::State("a memory is larger than it may be"))?;
-            }
-            memory.data_mut(&mut self.store).copy_from_slice(bytes);
+        for ((memory, bytes), there) in memories.into_iter().zip(bytes).zip(there) {
+            self.grow(memory, bytes.len())?;
+            let held = memory.data_mut(&mut self.store);
+            let (same, other) = held.split_at_mut((*there).min(bytes.len()));
+            debug_assert!(*same == bytes[..same.len()], "what was put there beforehand did not follow");
+            other.copy_from_slice(&bytes[same.len()..]);
         }
         let globals = self.all('g', Extern::into_global);
         if globals.len() != core.globals.len() {
