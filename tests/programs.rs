@@ -205,9 +205,23 @@ async fn what_cannot_run_is_said_at_once() {
     refused(&run(&[&render, "--out", &file("a-file", b"")]), 1, "a-file");
     refused(&run(&[&render, "--detach", "--out", "x"]), 2, "--detach");
     // It runs, and asks for more memory than it may have.
-    let greedy = run(&[&render, "--arg", "8192", "--arg", "1", "--mem", "64KiB"]);
-    assert!(!greedy.status.success(), "{}", text(&greedy.stdout));
-    assert!(!text(&greedy.stderr).is_empty());
+    let many: String = (0..20_000u32)
+        .map(|n| n.to_string().chars().map(|c| (c as u8 + 49) as char).chain([' ']).collect::<String>())
+        .collect();
+    let many = file("many.txt", many.as_bytes());
+    let words = guest("words.wasm");
+    refused(&run(&[&words, "--in", &many, "--arg", "many.txt", "--mem", "256KiB"]), 3, "out of memory");
+    assert!(run(&[&words, "--in", &many, "--arg", "many.txt"]).status.success());
+    // Who cannot be told what it prints says so.
+    let full = Command::new(env!("CARGO_BIN_EXE_softbus"))
+        .arg("--data-dir")
+        .arg(&node.data)
+        .args(["run", &guest("rays.wasm"), "--arg", "4", "--arg", "2", "--arg", "1"])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::options().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    refused(&full, 1, "standard output");
 }
 
 /// A program that takes a while on one device, moved to another and back while its output is read.

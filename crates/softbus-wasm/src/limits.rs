@@ -18,6 +18,9 @@ pub const TABLE_ELEMENTS: usize = 1 << 20;
 pub const MEMORIES: usize = 8;
 /// Most bytes of memory that a program may be granted: all that 32 bits can address.
 pub const MEMORY_BYTES: u64 = 1 << 32;
+/// Modules that go on with frames and that a running program has linked: past it it is unwound and goes on in a machine of its
+/// own, without them.
+pub(crate) const LINKED: usize = 512;
 /// Modules that go on with frames and are kept compiled, of one program.
 pub(crate) const RESTS: usize = 256;
 

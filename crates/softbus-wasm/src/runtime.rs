@@ -347,6 +347,21 @@ impl Running {
         Ok(!pieces.is_empty())
     }
 
+    /// Goes on in a new machine: what the old one had linked to go on with frames stays as long as it does.
+    fn renew(&mut self) -> Result<(), WasmError> {
+        let core = self.machine.capture()?;
+        let memories: Vec<Vec<u8>> =
+            (0..core.memories.len()).map(|number| self.machine.memory(number).to_vec()).collect();
+        let memories: Vec<&[u8]> = memories.iter().map(Vec::as_slice).collect();
+        let mut world = None;
+        self.machine.world(&mut |own| world = Some(own.clone()));
+        let world = world.ok_or(WasmError::Over)?;
+        let mut machine = self.ready.compiled.machine(world, self.clock.clone(), &self.limits)?;
+        machine.restore(&core, &memories, &vec![0; memories.len()])?;
+        self.machine = machine;
+        Ok(())
+    }
+
     fn finish(&mut self, status: u32) -> Result<Vec<u8>, TaskFailure> {
         let mut finish = Finish { status, files: Vec::new(), printed: [0; 2] };
         let inputs = &self.inputs;
@@ -386,6 +401,9 @@ impl Program for Running {
         Ok(match ran {
             Ran::Paused { polls, compiled } => {
                 self.turn = if compiled == 0 { TURN } else { (self.turn * 2).min(LONG_TURN) };
+                if self.machine.linked() > limits::LINKED {
+                    self.renew().map_err(|error| TaskFailure::lost(error.to_string()))?;
+                }
                 cx.spend(match self.turns {
                     Turns::Timed => cx.budget_ops(),
                     Turns::Counted => polls.saturating_mul(POLL_OPS).min(cx.budget_ops()),

@@ -286,6 +286,31 @@ fn loops_that_do_nothing_end_their_turns() {
 
 /// Six functions that call each other a thousand times each, without a loop: they work for years between two looks, if no
 /// more is counted than what they call.
+/// It has more loops than may go on at once in what goes on with frames.
+#[test]
+fn a_program_that_comes_to_ever_new_places_goes_on() {
+    let count = 560;
+    let functions: String = (0..count)
+        .map(|n| {
+            format!(
+                "(func $f{n} (local $i i32) (loop $l (global.set $sum (i32.add (global.get $sum) (i32.const {n})))
+                   (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3)))))"
+            )
+        })
+        .collect();
+    let calls: String = (0..count).map(|n| format!("(call $f{n})")).collect();
+    let text = format!(
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (memory (export "memory") 1) (global $sum (mut i32) (i32.const 0)) {functions}
+          (func (export "_start") {calls} (i32.store (i32.const 0) (global.get $sum))
+            (call $exit (i32.eq (i32.load (i32.const 0)) (i32.const {})))))"#,
+        3 * count * (count - 1) / 2
+    );
+    let world = World::new(Turns::Counted);
+    let came = run(&world, &start(&wat::parse_str(text).unwrap(), &["all"]), &mut || 256, &mut || false);
+    assert_eq!((came.finish.map(|finish| finish.status), came.failure), (Some(1), None));
+}
+
 #[test]
 fn calls_without_loops_can_be_stopped() {
     let calls = |callee: usize| format!("(call $f{callee})").repeat(1000);

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use softbus::wasm::{Finish, Start};
 use softbus_core::limits;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
-use tokio::sync::mpsc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 use super::run::{name_of, new_moves, note, read_input, sending, short, start_on, work_request};
 use super::tasks::{explain_end, move_line};
 use super::{Context, unexpected};
 use crate::args::{ProgramArgs, RunArgs};
 use crate::control::{
-    AdmissionView, Event, PrintedView, Request, Response, Step, SubmittedView, TaskRequest, TaskView,
+    AdmissionView, Body, Event, PrintedView, Request, Response, Step, SubmittedView, TaskRequest, TaskView,
 };
 use crate::failure::{Failure, Kind};
 use crate::output::{Bar, Paint, Tame, bytes, clean, is_stdout, write_tree};
@@ -83,7 +84,8 @@ pub(super) async fn run(
         return Err(Failure::usage(format!("the program and its files are larger than {most} together")));
     }
     drop(start);
-    let mut run = Run { cx: &cx, name: clean(&program.to_string_lossy()), task: None };
+    let name = clean(&program.to_string_lossy());
+    let mut run = Run { cx: &cx, name, task: None, until: [0; 2], missing: 0, shown: None };
     run.follow(request, &body, detach, args.out.as_deref()).await
 }
 
@@ -191,6 +193,10 @@ struct Run<'c> {
     /// As the person calls it.
     name: String,
     task: Option<TaskView>,
+    /// So much of what it printed has come, on its standard output and its standard error, and so much did not.
+    until: [u64; 2],
+    missing: u64,
+    shown: Option<Shown>,
 }
 
 impl Run<'_> {
@@ -201,54 +207,114 @@ impl Run<'_> {
         detach: bool,
         out: Option<&Path>,
     ) -> Result<(), Failure> {
-        let bar = sending(self.cx, body);
-        let mut stream = self.cx.client().stream_with(Request::RunProgram(request), body).await?;
-        let mut bar = Some(bar);
-        let mut shown = None;
-        let (task, body) = loop {
-            let step = tokio::select! {
+        // From here on, so that none is missed while something else is waited for.
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|e| Failure::io("cannot listen for signals", &e))?;
+        let heard = tokio::select! {
+            biased;
+            _ = interrupt.recv() => None,
+            heard = self.hear(request, body, detach) => Some(heard),
+        };
+        let Some(heard) = heard else { return Err(self.left("stopped waiting")) };
+        // What has come is shown, however it ended.
+        if let Some(shown) = self.shown.take() {
+            let written = tokio::select! {
                 biased;
-                _ = tokio::signal::ctrl_c() => return Err(self.left("stopped waiting")),
-                step = stream.next() => step?,
+                _ = interrupt.recv() => None,
+                written = shown.end() => Some(written),
             };
-            match step {
+            match written {
+                None => return Err(self.left("stopped")),
+                // A reader that went away is no error.
+                Some(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    return Err(self.not_written(&error));
+                }
+                Some(_) => {}
+            }
+        }
+        match heard? {
+            Some((task, body)) => self.ended(task, &body, out),
+            None => Ok(()),
+        }
+    }
+
+    /// Submits it and hears of it until it is over, or, if it is not to be waited for, begins.
+    async fn hear(
+        &mut self,
+        request: TaskRequest,
+        body: &[u8],
+        detach: bool,
+    ) -> Result<Option<(TaskView, Body)>, Failure> {
+        let mut bar = Some(sending(self.cx, body));
+        let mut stream = self.cx.client().stream_with(Request::RunProgram(request), body).await?;
+        loop {
+            match stream.next().await? {
                 Step::Event(Event::Submitted(submitted)) => {
                     drop(bar.take());
                     self.begun(&submitted, detach)?;
                     if detach {
-                        return Ok(());
+                        return Ok(None);
                     }
                     bar = Some(Bar::spinner(&self.cx.out, "running…"));
                     self.task = Some(submitted.task);
                 }
                 Step::Event(Event::Task(now)) => self.changed(*now, bar.as_ref())?,
-                Step::Event(Event::Printed(piece)) if self.cx.out.json => {
-                    self.cx.out.json_line(&Event::Printed(piece))?;
-                }
                 Step::Event(Event::Printed(piece)) => {
-                    // From now on it speaks itself.
-                    bar = None;
-                    let shown = shown.get_or_insert_with(Shown::begin);
-                    tokio::select! {
-                        biased;
-                        _ = tokio::signal::ctrl_c() => return Err(self.left("stopped waiting")),
-                        read = shown.piece(self.cx, piece) => if !read {
-                            return Err(self.left("nobody reads what it prints any more"));
-                        },
+                    if !self.cx.out.json {
+                        // From now on it speaks itself.
+                        drop(bar.take());
                     }
+                    self.printed(piece).await?;
                 }
                 Step::Event(_) => {}
                 Step::Done(reply) => match reply.response {
-                    Response::Result(task) => break (*task, reply.body),
+                    Response::Result(task) => return Ok(Some((*task, reply.body))),
                     other => return Err(unexpected(&other)),
                 },
             }
-        };
-        drop(bar);
-        if let Some(shown) = shown {
-            shown.end();
         }
-        self.ended(task, &body, out)
+    }
+
+    async fn printed(&mut self, piece: PrintedView) -> Result<(), Failure> {
+        let to_stderr = piece.to_stderr;
+        if self.cx.out.json {
+            self.cx.out.json_line(&Event::Printed(piece.clone()))?;
+        }
+        let (new, missing) = fresh(&mut self.until[usize::from(to_stderr)], piece.at, piece.bytes);
+        self.tell_missing(missing);
+        if self.cx.out.json {
+            return Ok(());
+        }
+        let shown = self.shown.get_or_insert_with(Shown::begin);
+        if shown.pieces.send((to_stderr, new)).await.is_ok() {
+            return Ok(());
+        }
+        let written = match self.shown.take() {
+            Some(shown) => shown.end().await,
+            None => Ok(()),
+        };
+        Err(match written {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => self.not_written(&error),
+            _ => self.left("nobody reads what it prints any more"),
+        })
+    }
+
+    fn tell_missing(&mut self, missing: u64) {
+        self.missing += missing;
+        if missing > 0 {
+            let text = format!("({} of what it printed did not arrive here)", bytes(missing));
+            self.cx.out.note(self.cx.out.paint_err(Paint::Warn, &text));
+        }
+    }
+
+    fn not_written(&self, error: &std::io::Error) -> Failure {
+        let failure = Failure::io("standard output", error);
+        match &self.task {
+            Some(task) if !task.state.is_final() => {
+                failure.advise(format!("the task goes on: softbus cancel {} ends it", short(task)))
+            }
+            _ => failure,
+        }
     }
 
     fn begun(&self, submitted: &SubmittedView, detach: bool) -> Result<(), Failure> {
@@ -287,11 +353,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn ended(&self, task: TaskView, body: &[u8], out: Option<&Path>) -> Result<(), Failure> {
+    fn ended(&mut self, task: TaskView, body: &[u8], out: Option<&Path>) -> Result<(), Failure> {
         if task.state != TaskState::Done {
             return Err(explain_end(&task));
         }
         let finish = finish(body)?;
+        let last = finish.printed.iter().zip(self.until).map(|(all, until)| all.saturating_sub(until)).sum();
+        self.tell_missing(last);
         let said = match out {
             Some(out) => {
                 write_tree(out, &finish.files)?;
@@ -301,7 +369,9 @@ impl Run<'_> {
                 .then(|| format!("{}: softbus result {} --out DIR", files_text(&finish), short(&task))),
         };
         if self.cx.out.json {
-            self.cx.out.json_line(&serde_json::json!({ "ended": ended_json(&task, &finish, out) }))?;
+            let mut ended = ended_json(&task, &finish, out);
+            ended["missing"] = self.missing.into();
+            self.cx.out.json_line(&serde_json::json!({ "ended": ended }))?;
         } else if let Some(said) = said {
             self.cx.out.note(self.cx.out.paint_err(Paint::Dim, &said));
         }
@@ -387,60 +457,54 @@ fn admission_text(admission: &AdmissionView) -> String {
 /// What a program printed, on its way out. Written by a thread of its own: whoever reads it may be slow, and the node does not
 /// wait long for us.
 struct Shown {
-    /// So much has been shown, of each stream.
-    until: [u64; 2],
     pieces: mpsc::Sender<(bool, Vec<u8>)>,
-    writer: std::thread::JoinHandle<()>,
+    written: oneshot::Receiver<std::io::Result<()>>,
 }
 
 impl Shown {
     fn begin() -> Self {
-        let (pieces, mut queue) = mpsc::channel::<(bool, Vec<u8>)>(WAITING);
-        let writer = std::thread::spawn(move || {
-            let tty = [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()];
-            let mut tame = [Tame::default(), Tame::default()];
-            while let Some((to_stderr, piece)) = queue.blocking_recv() {
-                let stream = usize::from(to_stderr);
-                let piece = if tty[stream] { tame[stream].pass(&piece) } else { piece };
-                let written = if to_stderr {
-                    std::io::stderr().lock().write_all(&piece)
-                } else {
-                    let mut stdout = std::io::stdout().lock();
-                    stdout.write_all(&piece).and_then(|()| stdout.flush())
-                };
-                if written.is_err() {
-                    return;
-                }
-            }
+        let (pieces, queue) = mpsc::channel(WAITING);
+        let (done, written) = oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = done.send(show(queue));
         });
-        Self { until: [0; 2], pieces, writer }
+        Self { pieces, written }
     }
 
-    /// Shows what is new of a piece; false if nobody reads it any more.
-    async fn piece(&mut self, cx: &Context, piece: PrintedView) -> bool {
-        let (new, missing) = fresh(&mut self.until[usize::from(piece.to_stderr)], piece.at, piece.bytes);
-        if missing > 0 {
-            cx.out.note(cx.out.paint_err(
-                Paint::Warn,
-                &format!("({} of what it printed did not arrive here)", bytes(missing)),
-            ));
-        }
-        self.pieces.send((piece.to_stderr, new)).await.is_ok()
-    }
-
-    /// All of it is out.
-    fn end(self) {
+    /// Waits until all of it is out.
+    async fn end(self) -> std::io::Result<()> {
         drop(self.pieces);
-        let _ = self.writer.join();
+        self.written.await.unwrap_or(Ok(()))
     }
+}
+
+fn show(mut queue: mpsc::Receiver<(bool, Vec<u8>)>) -> std::io::Result<()> {
+    let tty = [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()];
+    let mut tame = [Tame::default(), Tame::default()];
+    while let Some((to_stderr, piece)) = queue.blocking_recv() {
+        let stream = usize::from(to_stderr);
+        let piece = if tty[stream] { tame[stream].pass(&piece) } else { piece };
+        if to_stderr {
+            std::io::stderr().lock().write_all(&piece)?;
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(&piece)?;
+            stdout.flush()?;
+        }
+    }
+    Ok(())
 }
 
 /// What of a piece that begins at `at` has not been shown, and how many bytes are missing before it.
 fn fresh(until: &mut u64, at: u64, mut piece: Vec<u8>) -> (Vec<u8>, u64) {
+    // More than there can be: whoever tells of it tells no truth.
+    let Some(end) = at.checked_add(piece.len() as u64).filter(|end| *end < 1 << 62) else {
+        return (Vec::new(), 0);
+    };
     let known = until.saturating_sub(at).min(piece.len() as u64);
     let missing = at.saturating_sub(*until);
     piece.drain(..known as usize);
-    *until = (*until).max(at + known) + piece.len() as u64;
+    *until = (*until).max(end);
     (piece, missing)
 }
 
@@ -461,6 +525,7 @@ mod tests {
         assert_eq!(show(2, "cde"), ("de".into(), 0));
         assert_eq!(show(8, "ij"), ("ij".into(), 3));
         assert_eq!(show(10, "k"), ("k".into(), 0));
+        assert_eq!(show(u64::MAX, "x"), ("".into(), 0));
         assert_eq!(until, 11);
     }
 

@@ -14,6 +14,8 @@ pub struct Tame {
 enum State {
     #[default]
     Text,
+    /// In a character of several bytes, of which so many are to come.
+    Character(u8),
     /// After the first byte of a two-byte character that may be a control (U+0080 to U+009F).
     Control,
     Escape,
@@ -43,16 +45,38 @@ impl Tame {
         match (self.state, byte) {
             (State::Text, 0x1b) => State::Escape,
             (State::Text, 0xc2) => State::Control,
-            (State::Text, b'\n' | b'\r' | b'\t' | 8 | 0x20..=0x7e | 0x80..) => {
+            (State::Text, b'\n' | b'\r' | b'\t' | 8 | 0x20..=0x7e) => {
                 shown.push(byte);
                 State::Text
             }
+            (State::Text, 0xc3..=0xf4) => {
+                shown.push(byte);
+                State::Character(if byte < 0xe0 {
+                    1
+                } else if byte < 0xf0 {
+                    2
+                } else {
+                    3
+                })
+            }
+            // What is no text in UTF-8 may be a control in another code.
             (State::Text, _) => State::Text,
+            (State::Character(left), 0x80..=0xbf) => {
+                shown.push(byte);
+                if left > 1 { State::Character(left - 1) } else { State::Text }
+            }
+            (State::Character(_), _) => {
+                self.state = State::Text;
+                self.step(byte, shown)
+            }
             (State::Control, 0x9b) => self.begins(),
             (State::Control, 0x90 | 0x98 | 0x9d..=0x9f) => State::Telling(false),
             (State::Control, 0x80..=0x9f) => State::Text,
+            (State::Control, 0xa0..=0xbf) => {
+                shown.extend_from_slice(&[0xc2, byte]);
+                State::Text
+            }
             (State::Control, _) => {
-                shown.push(0xc2);
                 self.state = State::Text;
                 self.step(byte, shown)
             }
@@ -72,6 +96,8 @@ impl Tame {
             }
             (State::Sequence, 0x40..=0x7e) => {
                 let plain = self.sequence.iter().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'));
+                // Also the lines that went out at the top belong to whoever looks.
+                let plain = plain && !(byte == b'J' && self.sequence.contains(&b'3'));
                 if plain && self.sequence.len() < SEQUENCE && HARMLESS.contains(&byte) {
                     shown.extend_from_slice(b"\x1b[");
                     shown.append(&mut self.sequence);
@@ -131,10 +157,13 @@ mod tests {
             ("\x1bc\x1b(0x\x07\x00y", "xy"),
             ("\u{9b}6n\u{9d}0;t\x07z\u{85}", "z"),
             ("\x1b[\x1b[31mx", "\x1b[31mx"),
+            ("a\x1b[3Jb\x1b[2J", "ab\x1b[2J"),
         ];
         for (text, left) in cases {
             assert_eq!(shown(text), left, "{text:?}");
         }
+        // No UTF-8.
+        assert_eq!(Tame::default().pass(b"a\x9b6n\xc3\xe2\x82b\xff\xc2c"), b"a6n\xc3\xe2\x82bc");
         assert_eq!(shown(&format!("\x1b[{}mx", "1;".repeat(100))), "x");
     }
 }

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind};
 /// Writes files into a folder, which is made if it is not there, each whole or not at all.
 ///
 /// # Errors
-/// A path leads out of the folder, by itself or by a link that is there; or a file cannot be written.
+/// A path leads out of the folder, by itself or by a link that is there; it is a hidden one; or a file cannot be written.
 pub fn write_tree(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
     let failed = |e: &std::io::Error| Failure::io(format!("folder {}", folder.display()), e);
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
@@ -36,12 +36,21 @@ fn place(whole: &Path, path: &str) -> Result<PathBuf, Failure> {
     }
     while let Some(part) = parts.next() {
         let Component::Normal(name) = part else { return Err(refused()) };
+        if name.as_encoded_bytes().starts_with(b".") {
+            let hidden =
+                format!("a file of the program would be hidden, and may be the settings of another: {path}");
+            return Err(Failure::new(Kind::Refused, hidden));
+        }
         at.push(name);
         // What is there may be a link that leads elsewhere.
         if at.symlink_metadata().is_ok() {
             let leads = at.canonicalize().map_err(|_| refused())?;
             if !leads.starts_with(whole) {
                 return Err(refused());
+            }
+            // A pipe or a device would be written to, and perhaps for ever.
+            if parts.peek().is_none() && !leads.is_file() {
+                return Err(Failure::new(Kind::Refused, format!("{} is there, and no file", at.display())));
             }
         } else if parts.peek().is_some() {
             fs::create_dir(&at).map_err(|e| Failure::io(format!("folder {}", at.display()), &e))?;
@@ -67,7 +76,20 @@ mod tests {
         std::os::unix::fs::symlink("../../gone", out.join("gone")).unwrap();
         std::os::unix::fs::symlink("b", out.join("inside")).unwrap();
         write("inside/f").unwrap();
-        for wrong in ["", "/a", "../a", "b/../../x", "away/x", "away", "gone", ".", "b/.."] {
+        for wrong in [
+            "",
+            "/a",
+            "../a",
+            "b/../../x",
+            "away/x",
+            "away",
+            "gone",
+            ".",
+            "b/..",
+            ".profile",
+            "b/.git/config",
+            "b",
+        ] {
             assert_eq!(write(wrong).unwrap_err().kind, Kind::Refused, "{wrong}");
         }
         let mut beside: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();

@@ -25,6 +25,8 @@ pub(super) struct Talk {
     pub rest: Option<Result<wasmtime::Module, WasmError>>,
     /// How many of them had to be compiled in this turn.
     pub compiled: u64,
+    /// How many of them the program has, in all.
+    pub linked: usize,
     /// What it was left for.
     pub left: Left,
     /// What it is to do now.
@@ -58,6 +60,7 @@ impl Shared {
             polls: 0,
             rest: None,
             compiled: 0,
+            linked: 0,
             left: Left::Turn,
             word: Word::GoOn,
         })))

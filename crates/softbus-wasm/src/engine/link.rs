@@ -1,6 +1,5 @@
 //! Engines of wasmtime: Cranelift, or Pulley where no code may be generated.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::{Config, Linker, Module, Store};
@@ -132,14 +131,19 @@ impl Inner {
             }
         }
         // Not while others wait.
-        let module = self.program.rest(&BTreeSet::from([site]))?;
-        let module = Module::new(&self.engine, module).map_err(WasmError::engine)?;
+        let module = self.rest_of(&[site])?;
         let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
         if rests.len() >= limits::RESTS {
             rests.remove(0);
         }
         rests.push((site, module.clone()));
         Ok((module, true))
+    }
+
+    /// A module that goes on with frames of any of these sites; it is not kept.
+    pub fn rest_of(&self, sites: &[u32]) -> Result<Module, WasmError> {
+        let module = self.program.rest(&sites.iter().copied().collect())?;
+        Module::new(&self.engine, module).map_err(WasmError::engine)
     }
 }
 

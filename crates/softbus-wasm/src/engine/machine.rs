@@ -3,7 +3,7 @@
 mod image;
 mod rests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,9 +19,13 @@ use super::link::Inner;
 use super::ticker::Ticker;
 use super::{Asking, Core, Machine, Ran, Stage, Turn};
 use crate::WasmError;
+use crate::limits;
 use crate::pass::{AGAIN, NOTES, PREFIX};
 use crate::wasi::Wasi;
 pub(super) use rests::{Rests, provide};
+
+/// So many sites of frames are few.
+const FEW: usize = 64;
 
 /// A program that stands still.
 pub(super) struct Body {
@@ -202,9 +206,17 @@ impl Machine for Fibers {
         self.still()?.fill(number, at, bytes)
     }
 
+    fn linked(&self) -> usize {
+        self.shared.lock().linked
+    }
+
     fn foresee(&mut self, core: &Core) {
         let Ok(body) = self.still() else { return };
-        for site in body.sites(&core.frames).unwrap_or_default() {
+        let sites: BTreeSet<u32> = body.sites(&core.frames).unwrap_or_default().into_iter().collect();
+        if sites.len() > FEW {
+            return;
+        }
+        for site in sites {
             // What is wrong with it is said when it is needed.
             let _ = body.compiled.rest(site);
         }
@@ -303,7 +315,11 @@ impl Body {
         }
         Err(match error.downcast_ref::<Exit>() {
             Some(Exit(status)) => End::Exited(*status),
-            None => End::Trapped(self.trapped(&error)),
+            None => match error.downcast_ref::<WasmError>() {
+                // Of this room's own, and no fault of the program.
+                Some(error) => End::Broken(error.to_string()),
+                None => End::Trapped(self.trapped(&error)),
+            },
         })
     }
 
@@ -323,13 +339,18 @@ impl Body {
     fn outermost(&mut self, frames: &[u8]) -> Result<Func, WasmError> {
         let sites = self.sites(frames)?;
         let outermost = sites.first().copied().unwrap_or_default();
-        for site in sites {
-            if rests::has(self.store.data(), site) {
-                continue;
-            }
-            let (module, compiled) = self.compiled.rest(site)?;
+        let missing: BTreeSet<u32> =
+            sites.into_iter().filter(|site| !rests::has(self.store.data(), *site)).collect();
+        let missing: Vec<u32> = missing.into_iter().collect();
+        // A few of them are had one by one, as the program has them that asks there; many would be too many modules.
+        let at_once_most = if missing.len() > FEW { limits::RESTS } else { 1 };
+        for sites in missing.chunks(at_once_most) {
+            let (module, compiled) = match sites {
+                [site] => self.compiled.rest(*site)?,
+                sites => (self.compiled.rest_of(sites)?, true),
+            };
             self.store.data().shared.lock().compiled += u64::from(compiled);
-            at_once(rests::link(self.store.as_context_mut(), site, &module))??;
+            at_once(rests::link(self.store.as_context_mut(), sites, &module))??;
         }
         // What was called did not happen, and is called anew.
         let again = self.side.write(&mut self.store, AGAIN as usize, &[0; 4]);

@@ -64,6 +64,8 @@ pub(crate) trait Machine: Send {
     /// # Errors
     /// It has no such memory, or has no room for so much.
     fn fill(&mut self, number: usize, at: usize, bytes: &[u8]) -> Result<(), WasmError>;
+    /// How many modules it has that go on with frames. They stay as long as it does.
+    fn linked(&self) -> usize;
     /// Makes what it will need to go on with what was captured.
     fn foresee(&mut self, core: &Core);
     /// Becomes what was captured, before its first instruction only. Of each memory so many bytes are what they shall be already.

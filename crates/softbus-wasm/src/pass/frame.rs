@@ -12,7 +12,7 @@ use super::live::live;
 /// Most values that all frames of one function hold together, each place at which it may be saved counted.
 const SLOTS: usize = 1 << 21;
 
-/// Most operators of what goes on with a frame if the frame is saved whenever the program asks there: then it is compiled while the
+/// Most operators of what goes on with a frame, and most values that all frames of its function hold together, if the frame is saved whenever the program asks there: then it is compiled while the
 /// program runs, and perhaps at many places.
 const QUICK: usize = 1 << 14;
 
@@ -134,6 +134,10 @@ impl Frames {
             };
             frames.by_kind.insert(*kind, frames.sites.len());
             frames.sites.push(Site { kind: *kind, slots, bytes, saved_first });
+        }
+        // What goes on with one of its frames can save all others, too.
+        if total > QUICK {
+            frames.sites.iter_mut().for_each(|site| site.saved_first = false);
         }
         Ok(frames)
     }

@@ -1,14 +1,15 @@
 //! WebAssembly programs, as commands ask for them.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use softbus::core::TaskId;
 use softbus::net::seam::Lane;
 use softbus::task::{TaskEvent, TaskEvents, TaskState};
 use softbus::wasm::{self, Admission, Finish, Printed, Start};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 use super::work::{failed, view};
 use super::{Backend, named};
@@ -92,8 +93,12 @@ impl Backend {
 
     /// Tells of a program until it is over, and gives what it leaves.
     async fn follow(&self, id: TaskId, news: TaskEvents, events: &Events) -> Result<Answer, Failure> {
-        let queue = Queue::default();
-        let listen = self.listen(Listener { task: id, news, printed: [0; 2], queue: &queue });
+        let queue = Arc::new(Queue::default());
+        let (printed, known) = watch::channel([0; 2]);
+        // On its own: what it hears does not wait while the client is written to. It ends with this call.
+        let mut collecting = JoinSet::new();
+        collecting.spawn(collect(id, news, printed, queue.clone()));
+        let listen = self.listen(id, known, &queue);
         let tell = async {
             loop {
                 let event = queue.next().await;
@@ -117,30 +122,27 @@ impl Backend {
     }
 
     /// Hears of a program until it is over and all that it printed is known; how it ended, and what it left.
-    async fn listen(&self, mut listener: Listener<'_>) -> Result<(TaskView, Body), Failure> {
-        let id = listener.task;
+    async fn listen(
+        &self,
+        id: TaskId,
+        mut known: watch::Receiver<[u64; 2]>,
+        queue: &Queue,
+    ) -> Result<(TaskView, Body), Failure> {
         let mut status = self.bus.tasks().watch(id).await.map_err(failed)?;
         let last = loop {
             let now = status.borrow_and_update().clone();
             let shown = view(&now, &self.names());
-            listener.queue.put(Event::Task(Box::new(shown.clone())), 0);
+            queue.put(Event::Task(Box::new(shown.clone())));
             if now.state.is_final() || now.state == TaskState::Quarantined {
                 break shown;
             }
-            let changed = loop {
-                tokio::select! {
-                    biased;
-                    heard = listener.hear() => heard?,
-                    changed = status.changed() => break changed,
-                }
-            };
-            if changed.is_err() {
+            if status.changed().await.is_err() {
                 // Whoever told of it went away: somebody else may know.
                 status = self.bus.tasks().watch(id).await.map_err(failed)?;
             }
         };
         if last.state != TaskState::Done {
-            let _ = tokio::time::timeout(PERHAPS, listener.hear_until(None)).await;
+            tokio::time::sleep(PERHAPS).await;
             return Ok((last, Body::new()));
         }
         let body = self.bus.tasks().result(id).await.map_err(failed)?;
@@ -148,45 +150,26 @@ impl Backend {
             Failure::failed("what the program left cannot be read: its device runs another version")
         })?;
         // What it printed last may come after the word that it is over.
-        let _ = tokio::time::timeout(LAST_WORDS, listener.hear_until(Some(finish.printed))).await;
+        let all = known.wait_for(|known| known.iter().zip(finish.printed).all(|(known, all)| *known >= all));
+        let _ = tokio::time::timeout(LAST_WORDS, all).await;
         Ok((last, body))
     }
 }
 
-/// Hears what one program prints.
-struct Listener<'q> {
-    task: TaskId,
-    news: TaskEvents,
-    /// How far what it printed is known, on its standard output and its standard error.
-    printed: [u64; 2],
-    queue: &'q Queue,
-}
-
-impl Listener<'_> {
-    async fn hear(&mut self) -> Result<(), Failure> {
-        let Some(event) = self.news.next().await else {
-            return Err(Failure::failed("the node is shutting down; the task goes on"));
-        };
-        let TaskEvent::Effect { task, bytes, .. } = event else { return Ok(()) };
-        if task != self.task {
-            return Ok(());
+/// Hears what one program prints, and how far that is known.
+async fn collect(task: TaskId, mut news: TaskEvents, known: watch::Sender<[u64; 2]>, queue: Arc<Queue>) {
+    while let Some(event) = news.next().await {
+        let TaskEvent::Effect { task: of, bytes, .. } = event else { continue };
+        if of != task {
+            continue;
         }
-        if let Ok(Printed { to_stderr, at, bytes }) = postcard::from_bytes(&bytes) {
-            let seen = &mut self.printed[usize::from(to_stderr)];
-            let len = bytes.len();
-            *seen = (*seen).max(at.saturating_add(len as u64));
-            self.queue.put(Event::Printed(PrintedView { to_stderr, at, bytes }), len);
-        }
-        Ok(())
-    }
-
-    /// Until so much is known.
-    async fn hear_until(&mut self, printed: Option<[u64; 2]>) {
-        while printed.is_none_or(|all| all.iter().zip(self.printed).any(|(all, seen)| seen < *all)) {
-            if self.hear().await.is_err() {
-                return;
-            }
-        }
+        let Ok(Printed { to_stderr, at, bytes }) = postcard::from_bytes(&bytes) else { continue };
+        let Some(end) = at.checked_add(bytes.len() as u64).filter(|end| *end > at) else { continue };
+        queue.put(Event::Printed(PrintedView { to_stderr, at, bytes }));
+        known.send_modify(|known| {
+            let known = &mut known[usize::from(to_stderr)];
+            *known = end.max(*known);
+        });
     }
 }
 
@@ -206,14 +189,18 @@ struct Waiting {
 
 impl Queue {
     /// Puts an event at the end. What a task is replaces what it was; of what it printed no more than [`WAITING`] is kept.
-    fn put(&self, event: Event, bytes: usize) {
+    fn put(&self, event: Event) {
         let mut waiting = self.waiting();
-        let bytes = if bytes > 0 { bytes + EVENT } else { 0 };
+        let bytes = match &event {
+            Event::Printed(piece) => piece.bytes.len() + EVENT,
+            // One of these at most.
+            _ => 0,
+        };
         if waiting.bytes + bytes > WAITING {
             return;
         }
-        if let (Event::Task(_), Some((Event::Task(_), _))) = (&event, waiting.events.back()) {
-            waiting.events.pop_back();
+        if let Event::Task(_) = &event {
+            waiting.events.retain(|(event, _)| !matches!(event, Event::Task(_)));
         }
         waiting.bytes += bytes;
         waiting.events.push_back((event, bytes));
@@ -268,18 +255,17 @@ mod tests {
     async fn a_slow_client_loses_output_past_a_bound_and_nothing_else() {
         let queue = Queue::default();
         let size = WAITING / 4 - EVENT;
-        let put = |at| queue.put(printed(at, size), size);
+        let put = |at| queue.put(printed(at, size));
         (0..4).for_each(put);
         put(4);
-        queue.put(printed(5, 0), 0);
         assert_eq!(queue.next().await, printed(0, size));
-        put(6);
+        put(5);
         let mut left = Vec::new();
         while let Some(event) = queue.take() {
             let Event::Printed(piece) = event else { panic!("{event:?}") };
             left.push(piece.at);
         }
-        assert_eq!(left, [1, 2, 3, 5, 6]);
+        assert_eq!(left, [1, 2, 3, 5]);
         assert_eq!(queue.waiting().bytes, 0);
     }
 }

@@ -40,13 +40,13 @@ pub(in super::super) async fn provide(caller: &mut Caller<'_, Host>, site: u32) 
     shared.leave(Left::Rest(site)).await;
     let made = shared.lock().rest.take();
     let module = made.unwrap_or(Err(WasmError::Shape("nothing was made that goes on where it asked")))?;
-    link(caller.as_context_mut(), site, &module).await
+    link(caller.as_context_mut(), &[site], &module).await
 }
 
-/// Makes the program have that of a module, which is for this site.
+/// Makes the program have those of a module, which are for these sites.
 pub(super) async fn link(
     mut store: StoreContextMut<'_, Host>,
-    site: u32,
+    sites: &[u32],
     module: &Module,
 ) -> Result<(), WasmError> {
     const LACKS: WasmError = WasmError::Shape("a part of it is missing");
@@ -60,10 +60,11 @@ pub(super) async fn link(
             own => instance.get_export(&mut store, &format!("{PREFIX}{own}")).ok_or(LACKS)?,
         });
     }
-    // It puts itself into the table.
+    // It puts them into the table itself.
     Instance::new_async(&mut store, module, &imports).await.map_err(WasmError::engine)?;
+    store.data().shared.lock().linked += 1;
     if let Some(rests) = &mut store.data_mut().rests {
-        rests.linked.insert(site);
+        rests.linked.extend(sites);
     }
     Ok(())
 }
