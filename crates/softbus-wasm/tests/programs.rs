@@ -349,3 +349,57 @@ fn a_saved_program_that_was_changed_is_refused_or_ends_itself() {
     }
     assert!(other < 200, "all were taken");
 }
+
+/// Made beforehand of what a program was, it follows what the program becomes: its memory changes and grows, and where there
+/// is a second one behind it that moves.
+#[test]
+fn what_is_made_beforehand_follows() {
+    for more in ["", "(memory 1)"] {
+        let text = format!(
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+              (memory (export "memory") 1) {more} (global $i (mut i32) (i32.const 0))
+              (func (export "_start") (local $sum i32)
+                (loop $l
+                  (i32.store (i32.mul (global.get $i) (i32.const 40000)) (i32.add (global.get $i) (i32.const 7)))
+                  (drop (memory.grow (i32.const 1)))
+                  (global.set $i (i32.add (global.get $i) (i32.const 1)))
+                  (br_if $l (i32.lt_u (global.get $i) (i32.const 30))))
+                (loop $m
+                  (global.set $i (i32.sub (global.get $i) (i32.const 1)))
+                  (local.set $sum (i32.add (local.get $sum) (i32.load (i32.mul (global.get $i) (i32.const 40000)))))
+                  (br_if $m (global.get $i)))
+                (call $exit (i32.and (local.get $sum) (i32.const 127)))))"#
+        );
+        let world = World::new(Turns::Counted);
+        let input = postcard::to_allocvec(&start(&wat::parse_str(text).unwrap(), &["grow"])).unwrap();
+        let mut program = world.engines[0].start(&input).unwrap();
+        let (before, mut after) = (&mut Vec::new(), Vec::new());
+        program.step(&mut StepContext::detached(256 * 5)).unwrap();
+        program.save(before).unwrap();
+        for engine in &world.engines {
+            let mut prepared = engine.prepare(1, before).unwrap();
+            program.step(&mut StepContext::detached(256 * 4)).unwrap();
+            after.clear();
+            program.save(&mut after).unwrap();
+            assert!(after.len() > before.len());
+            // As transfers do: each chunk that changed, in an order of their own.
+            let chunks: Vec<&[u8]> = after.chunks(1 << 16).collect();
+            let old: Vec<&[u8]> = before.chunks(1 << 16).collect();
+            for (index, chunk) in chunks.iter().enumerate().rev() {
+                if old.get(index) != Some(chunk) {
+                    prepared.follow(index << 16, chunk);
+                }
+            }
+            let mut moved = engine.resume_prepared(1, &after, prepared).unwrap();
+            let mut again = Vec::new();
+            moved.save(&mut again).unwrap();
+            assert!(again == after, "what was read is not what was saved");
+            let status = loop {
+                if let Step::Done(output) = moved.step(&mut StepContext::detached(256 * 5)).unwrap() {
+                    break postcard::from_bytes::<Finish>(&output).unwrap().status;
+                }
+            };
+            assert_eq!(status, (0..30).map(|i| i + 7).sum::<u32>() & 127);
+        }
+    }
+}
