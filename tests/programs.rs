@@ -163,9 +163,27 @@ async fn a_program_prints_leaves_files_and_ends_as_it_would_anywhere() {
         bytes.flat_map(|piece| data_encoding::BASE64.decode(piece.as_bytes()).unwrap()).collect();
     assert_eq!(text(&told), printed);
 
+    // A hidden file is not written, and that is said; its counts and its status are there all the same.
+    let hidden = folder.0.path().join("hidden");
+    let left = counted(&["--stdin", own, "--env", "COUNTS=.profile", "--out", hidden.to_str().unwrap()]);
+    assert!(left.status.success(), "{}", text(&left.stderr));
+    assert!(
+        text(&left.stderr).contains("not written: a file of the program would be hidden"),
+        "{}",
+        text(&left.stderr)
+    );
+    assert_eq!(std::fs::read_dir(&hidden).unwrap().count(), 0);
+
     // Not waited for: the id alone; its files later.
     let detached = softbus(&node, &["run", &guest("render.wasm"), "--detach"]);
     let id = text(&detached.stdout).trim().to_string();
+    // Of those of one name it is the one that is not over that can be cancelled.
+    let long = softbus(&node, &["run", &guest("clock.wasm"), "--arg", "1", "--name", "twice"]);
+    assert!(long.status.success());
+    let endless = ["run", &guest("clock.wasm"), "--arg", "100000", "--name", "twice", "--detach"];
+    assert!(softbus(&node, &endless).status.success());
+    assert!(softbus(&node, &["cancel", "twice"]).status.success());
+    assert_eq!(softbus(&node, &["cancel", "twice"]).status.code(), Some(2), "now there are two");
     let late = folder.0.path().join("late");
     let fetched = loop {
         let fetched = softbus(&node, &["result", &id, "--out", late.to_str().unwrap()]);

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::run::{name_of, new_moves, note, read_input, sending, short, start_on, work_request};
-use super::tasks::{explain_end, move_line};
+use super::tasks::{explain_end, lost, move_line};
 use super::{Context, unexpected};
 use crate::args::{ProgramArgs, RunArgs};
 use crate::control::{
@@ -164,7 +164,11 @@ fn gather(name: &str, path: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Result
         let kind = entry.file_type().map_err(|e| Failure::io(what(), &e))?;
         // A link may lead round in a ring, and a pipe never ends.
         if !kind.is_file() && !kind.is_dir() {
-            return Err(Failure::usage(format!("{} is neither a file nor a folder", inner.display())));
+            let what = if kind.is_symlink() { "a symbolic link" } else { "neither a file nor a folder" };
+            return Err(Failure::usage(format!(
+                "{} is {what}: a folder that is given holds only files and folders",
+                inner.display()
+            )));
         }
         let inner_name = entry.file_name();
         let inner_name = inner_name
@@ -179,7 +183,7 @@ fn gather(name: &str, path: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Result
 fn folder(out: &Path) -> Result<(), Failure> {
     if is_stdout(out) {
         return Err(Failure::usage("--out: what a program leaves are files, which need a folder")
-            .advise("its standard output is shown anyhow"));
+            .advise("--out DIR; what it prints is shown by `softbus run`"));
     }
     std::fs::create_dir_all(out).map_err(|e| Failure::io(format!("--out {}", out.display()), &e))?;
     tempfile::tempfile_in(out)
@@ -344,6 +348,9 @@ impl Run<'_> {
         for moved in new_moves(&seen, now) {
             say(&out.paint_err(Paint::Dim, &move_line(moved)));
         }
+        if let Some(lost) = lost(now).filter(|_| seen.state != now.state) {
+            say(&out.paint_err(Paint::Warn, &format!("its device is lost: it {lost}")));
+        }
         if let Some(error) = now.error.as_ref().filter(|_| now.error != seen.error && !now.state.is_final()) {
             say(&out.paint_err(Paint::Warn, &clean(error)));
         }
@@ -362,7 +369,9 @@ impl Run<'_> {
         self.tell_missing(last);
         let said = match out {
             Some(out) => {
-                write_tree(out, &finish.files)?;
+                put(self.cx, out, &finish).map_err(|failure| {
+                    failure.advise(format!("softbus result {} --out DIR", short(&task)))
+                })?;
                 (!finish.files.is_empty()).then(|| format!("{} in {}", files_text(&finish), out.display()))
             }
             None => (!finish.files.is_empty())
@@ -400,7 +409,7 @@ impl Run<'_> {
 pub(super) fn write_result(cx: &Context, task: &TaskView, body: &[u8], out: &Path) -> Result<(), Failure> {
     let finish = finish(body)?;
     folder(out)?;
-    write_tree(out, &finish.files)?;
+    put(cx, out, &finish)?;
     if cx.out.json {
         return cx.out.json(&ended_json(task, &finish, Some(out)));
     }
@@ -408,6 +417,14 @@ pub(super) fn write_result(cx: &Context, task: &TaskView, body: &[u8], out: &Pat
         cx.out.line(format!("{} ({})", out.join(clean(path)).display(), bytes(content.len() as u64)))?;
     }
     cx.out.note(format!("it ended with status {}, and left {}", finish.status, files_text(&finish)));
+    Ok(())
+}
+
+/// Writes the files that it left, and says which it does not write.
+fn put(cx: &Context, out: &Path, finish: &Finish) -> Result<(), Failure> {
+    for (_, why) in write_tree(out, &finish.files)? {
+        cx.out.note(cx.out.paint_err(Paint::Warn, &format!("not written: {}", clean(&why.message))));
+    }
     Ok(())
 }
 

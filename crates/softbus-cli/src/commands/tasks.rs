@@ -417,7 +417,7 @@ fn fork(task: &TaskView) -> Option<String> {
 }
 
 /// What can be done for a task whose runner is out of reach.
-fn lost(task: &TaskView) -> Option<String> {
+pub(super) fn lost(task: &TaskView) -> Option<String> {
     (task.state == TaskState::Lost).then(|| {
         format!("waits for {}; if that is gone for good: softbus adopt {} --force", runner(task), short(task))
     })

@@ -6,19 +6,27 @@ use std::path::{Component, Path, PathBuf};
 use super::write_file;
 use crate::failure::{Failure, Kind};
 
-/// Writes files into a folder, which is made if it is not there, each whole or not at all.
+/// Writes files into a folder, which is made if it is not there, each whole or not at all. Gives those that were left out, and why:
+/// a path leads out of the folder, by itself or by a link that is there; it is a hidden one; or what is there is no file.
 ///
 /// # Errors
-/// A path leads out of the folder, by itself or by a link that is there; it is a hidden one; or a file cannot be written.
-pub fn write_tree(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+/// A file cannot be written.
+pub fn write_tree<'f>(
+    folder: &Path,
+    files: &'f [(String, Vec<u8>)],
+) -> Result<Vec<(&'f str, Failure)>, Failure> {
     let failed = |e: &std::io::Error| Failure::io(format!("folder {}", folder.display()), e);
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
     let whole = folder.canonicalize().map_err(|e| failed(&e))?;
+    let mut left_out = Vec::new();
     for (path, content) in files {
-        let file = place(&whole, path)?;
-        write_file(&file, content)?;
+        match place(&whole, path) {
+            Ok(file) => write_file(&file, content)?,
+            Err(failure) if failure.kind == Kind::Refused => left_out.push((path.as_str(), failure)),
+            Err(failure) => return Err(failure),
+        }
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Where a file is to be put; the folders on the way are made.
@@ -67,15 +75,20 @@ mod tests {
     fn files_stay_within_their_folder() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("new/out");
-        let write = |path: &str| write_tree(&out, &[(path.into(), b"x".to_vec())]);
+        let write = |path: &str| {
+            let files = [(path.into(), b"x".to_vec()), ("z".into(), b"x".to_vec())];
+            let left_out = write_tree(&out, &files).unwrap().into_iter().map(|(path, _)| path.to_string());
+            assert!(out.join("z").is_file(), "the others are written");
+            left_out.collect::<Vec<_>>()
+        };
         for fine in ["a", "b/c/d", "b/e", "a"] {
-            write(fine).unwrap();
+            assert!(write(fine).is_empty(), "{fine}");
             assert_eq!(fs::read(out.join(fine)).unwrap(), b"x");
         }
         std::os::unix::fs::symlink(dir.path(), out.join("away")).unwrap();
         std::os::unix::fs::symlink("../../gone", out.join("gone")).unwrap();
         std::os::unix::fs::symlink("b", out.join("inside")).unwrap();
-        write("inside/f").unwrap();
+        assert!(write("inside/f").is_empty());
         for wrong in [
             "",
             "/a",
@@ -90,7 +103,7 @@ mod tests {
             "b/.git/config",
             "b",
         ] {
-            assert_eq!(write(wrong).unwrap_err().kind, Kind::Refused, "{wrong}");
+            assert_eq!(write(wrong), [wrong]);
         }
         let mut beside: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         beside.sort();

@@ -255,6 +255,17 @@ impl Backend {
         }
     }
 
+    /// Like [`Self::task`], for what can be done to a task that is not over: of several of one name the one that is not.
+    async fn live_task(&self, text: &str) -> Result<TaskId, Failure> {
+        let all = self.bus.tasks().list();
+        let live = all.iter().filter(|status| !status.state.is_final());
+        let live: Vec<(TaskId, String)> = live.map(|s| (s.id, s.name.clone())).collect();
+        match resolve::task(text, &live) {
+            Ok(id) => Ok(id),
+            Err(_) => self.task(text).await,
+        }
+    }
+
     pub(super) async fn watch_tasks(
         &self,
         which: Option<String>,
@@ -308,7 +319,7 @@ impl Backend {
         device: Option<String>,
         reason: Option<String>,
     ) -> Result<Response, Failure> {
-        let id = self.task(task).await?;
+        let id = self.live_task(task).await?;
         let to = device.as_deref().map(|d| self.member(d)).transpose()?;
         let tasks = self.bus.tasks();
         let before = tasks.status(id).await.map_err(failed)?;
@@ -338,7 +349,7 @@ impl Backend {
     }
 
     pub(super) async fn cancel(&self, task: &str) -> Result<Response, Failure> {
-        let id = self.task(task).await?;
+        let id = self.live_task(task).await?;
         self.bus.tasks().cancel(id).await.map_err(failed)?;
         Ok(Response::Done)
     }
