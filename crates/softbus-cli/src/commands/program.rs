@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use softbus::wasm::{Finish, Start};
 use softbus_core::limits;
-use softbus_core::wire::task_control::{PolicyKind, TaskState};
+use softbus_core::wire::task_control::TaskState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::run::{name_of, new_moves, note, read_input, sending, short, start_on, work_request};
+use super::run::{name_of, new_moves, note, read_input, sending, short, task_request};
 use super::tasks::{explain_end, lost, move_line};
 use super::{Context, unexpected};
 use crate::args::{ProgramArgs, RunArgs};
@@ -52,31 +52,18 @@ pub(super) fn named(text: &str) -> Result<Option<PathBuf>, Failure> {
 }
 
 /// Submits a program and shows what it does until it is over.
-pub(super) async fn run(
-    cx: Context,
-    program: PathBuf,
-    policy: PolicyKind,
-    args: RunArgs,
-) -> Result<(), Failure> {
+pub(super) async fn run(cx: Context, program: PathBuf, mut args: RunArgs) -> Result<(), Failure> {
     if args.work.input.is_some() || !args.work.params.is_empty() {
         return Err(Failure::usage("--input and --param are for task types, and this is a program")
             .advise("files are given with --in, arguments with --arg"));
     }
-    if let Some(out) = &args.out {
+    let (detach, out) = (args.program.detach, args.out.take());
+    let start = start(&program, std::mem::take(&mut args.program), args.work.memory)?;
+    args.task_type = TYPE.into();
+    let (request, _) = task_request(args, name_of(&program))?;
+    if let Some(out) = &out {
         folder(out)?;
     }
-    let detach = args.program.detach;
-    let start = start(&program, args.program, args.work.memory)?;
-    let (work, _) = work_request(TYPE.into(), args.work)?;
-    let request = TaskRequest {
-        work,
-        policy,
-        replicas: args.holders,
-        start_on: start_on(args.on),
-        stay: args.stay,
-        name: args.name.or_else(|| name_of(&program)),
-        share: args.share,
-    };
     let body = postcard::to_stdvec(&start)
         .map_err(|error| Failure::failed(format!("the program has no wire form: {error}")))?;
     if body.len() > limits::TASK_INPUT_BYTES {
@@ -86,7 +73,7 @@ pub(super) async fn run(
     drop(start);
     let name = clean(&program.to_string_lossy());
     let mut run = Run { cx: &cx, name, task: None, until: [0; 2], missing: 0, shown: None };
-    run.follow(request, &body, detach, args.out.as_deref()).await
+    run.follow(request, &body, detach, out.as_deref()).await
 }
 
 /// What a program starts with.

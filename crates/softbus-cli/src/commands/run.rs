@@ -15,9 +15,8 @@ use crate::output::{Bar, Paint, clean, clean_lines, writable};
 
 /// Submits a task and, if asked, waits for it.
 pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
-    let policy = policy(&args)?;
     if let Some(program) = super::program::named(&args.task_type)? {
-        return super::program::run(cx, program, policy, args).await;
+        return super::program::run(cx, program, args).await;
     }
     if let Some(option) = args.program.given() {
         let wrong = format!("{option} is for programs, and {} is a task type", clean(&args.task_type));
@@ -27,16 +26,8 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         writable("--out", out)?;
     }
     let named = args.work.input.as_deref().and_then(name_of);
-    let (work, input) = work_request(args.task_type, args.work)?;
-    let request = TaskRequest {
-        work,
-        policy,
-        replicas: args.holders,
-        start_on: start_on(args.on),
-        stay: args.stay,
-        name: args.name.or(named),
-        share: args.share,
-    };
+    let (wait, out) = (args.wait || args.out.is_some(), args.out.clone());
+    let (request, input) = task_request(args, named)?;
     let bar = sending(&cx, &input);
     let answer = cx.client().call_with(Request::Run(request), &input).await;
     drop(bar);
@@ -45,7 +36,6 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         Response::Submitted(submitted) => submitted,
         other => return Err(unexpected(&other)),
     };
-    let wait = args.wait || args.out.is_some();
     if !wait {
         return tell(&cx, &submitted);
     }
@@ -54,11 +44,28 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
     if task.state != TaskState::Done {
         return Err(explain_end(&task));
     }
-    match args.out {
+    match out {
         Some(out) => write_result(&cx, &task.id.to_string(), &out).await,
         None if cx.out.json => cx.out.json(&task),
         None => cx.out.line(format!("done; its result: softbus result {} --out FILE", short(&task))),
     }
+}
+
+/// A task as the node is told of it, and its input; `named` is its name if it was given none.
+pub(super) fn task_request(args: RunArgs, named: Option<String>) -> Result<(TaskRequest, Vec<u8>), Failure> {
+    let policy = policy(&args)?;
+    let (work, input) = work_request(args.task_type, args.work)?;
+    let request = TaskRequest {
+        work,
+        policy,
+        replicas: args.holders,
+        // `best` is what the bus does anyhow.
+        start_on: args.on.filter(|on| on != "best"),
+        stay: args.stay,
+        name: args.name.or(named),
+        share: args.share,
+    };
+    Ok((request, input))
 }
 
 fn policy(args: &RunArgs) -> Result<PolicyKind, Failure> {
@@ -70,11 +77,6 @@ fn policy(args: &RunArgs) -> Result<PolicyKind, Failure> {
             k => Ok(PolicyKind::Quorum { k }),
         },
     }
-}
-
-/// `best` is what the bus does anyhow.
-pub(super) fn start_on(on: Option<String>) -> Option<String> {
-    on.filter(|on| on != "best")
 }
 
 /// Shown while the node gets an input and finds a place for it.
