@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use softbus::task::{Estimate, Prepared, Program, Runtime, TaskFailure};
+use softbus::task::{Changes, Estimate, Mark, Prepared, Program, Runtime, TaskFailure};
 use softbus::wasm::wasi::{Moment, Now};
 use softbus::wasm::{EngineKind, Start, Turns, WasmRuntime};
 use softbus::{Step, StepContext};
@@ -128,5 +128,14 @@ impl Program for Stopwatch {
     fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
         watch().saved = Some(Instant::now());
         self.program.save(out)
+    }
+
+    fn save_changes(&mut self, out: &mut dyn Changes) -> Result<(), TaskFailure> {
+        watch().saved = Some(Instant::now());
+        self.program.save_changes(out)
+    }
+
+    fn saved_as(&mut self, mark: Mark) {
+        self.program.saved_as(mark);
     }
 }

@@ -26,8 +26,8 @@ pub use checkpoint::SealError;
 pub use driver::{Filling, TaskEvents, TaskHandle, Tasks, TasksConfig};
 pub use error::TaskError;
 pub use native::{
-    Buffer, Estimate, Prepared, Program, RegistryError, Runtime, Step, StepContext, Task, TaskFailure,
-    TaskRegistry,
+    Buffer, Changes, Estimate, Mark, Prepared, Program, RegistryError, Runtime, Step, StepContext, Task,
+    TaskFailure, TaskRegistry,
 };
 pub use softbus_core::wire::task_control::{
     Granted, Move, MoveReason, PolicyKind, Right, TaskSpec, TaskState,

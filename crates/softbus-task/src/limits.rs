@@ -74,6 +74,8 @@ pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(5);
 pub const FOLLOW_OVER_RETRY_MAX: Duration = Duration::from_secs(600);
 /// Part of the run time that checkpoints may take: the interval is at least so many times their cost.
 pub const CHECKPOINT_SHARE: u32 = 10;
+/// For how little of the run time a task may stand still for checkpoints: the interval is at least so many times as long.
+pub const CHECKPOINT_STILL: u32 = 33;
 /// Longest interval between checkpoints, whatever they cost.
 pub const CHECKPOINT_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Interval between checkpoints while effects wait for one.

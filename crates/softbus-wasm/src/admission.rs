@@ -6,6 +6,7 @@ use softbus_core::Hash;
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 
 use crate::engine::{offers, waits};
+use crate::guard::guard;
 use crate::pass::{AskMemory, Rewritten, rewrite};
 use crate::{WasmError, limits};
 
@@ -42,15 +43,12 @@ pub fn inspect(module: &[u8]) -> Result<Admission, WasmError> {
 }
 
 pub(crate) fn admit(source: Arc<[u8]>, ask: AskMemory) -> Result<Admitted, WasmError> {
-    let (is, most) = (source.len() as u64, limits::MODULE_BYTES);
-    if is > most {
-        return Err(WasmError::Limit { what: "the size of the module in bytes", is, most });
-    }
+    guard(&source)?;
     let program = rewrite(source.clone(), &waits, ask)?;
     shape(&source)?;
     let admission = Admission {
         hash: Hash(*blake3::hash(&source).as_bytes()),
-        module_bytes: is,
+        module_bytes: source.len() as u64,
         rewritten_bytes: program.module.len() as u64,
         functions: program.functions(),
         stoppable: program.stoppable(),

@@ -5,8 +5,10 @@
 //! of a device beside its clocks, and anything that knows of epochs, moves or peers.
 
 mod admission;
+mod changed;
 mod engine;
 mod error;
+mod guard;
 pub mod harness;
 pub mod limits;
 pub mod pass;

@@ -4,6 +4,14 @@ use serde::{Deserialize, Serialize};
 
 /// Of a module, in bytes.
 pub const MODULE_BYTES: u64 = 64 << 20;
+/// Of all its functions together, in bytes. With [`FUNCTION_BYTES`] it bounds how long a module is compiled, and the memory that takes.
+pub const CODE_BYTES: u64 = 32 << 20;
+/// Of one function, in bytes.
+pub const FUNCTION_BYTES: u64 = 1 << 20;
+/// Functions of a module.
+pub const FUNCTIONS: u64 = 100_000;
+/// Types, imports, tables, globals, exports and segments of a module, together.
+pub const PARTS: u64 = 200_000;
 /// Of all frames of a program that is stopped, in bytes.
 pub const FRAME_BYTES: usize = 128 << 20;
 /// Of all files that a program leaves behind, names included.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::Hash;
-use softbus_task::{Estimate, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
+use softbus_task::{Changes, Estimate, Mark, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
 
 use crate::WasmError;
 use crate::admission::admit;
-use crate::engine::{Asking, Compiled, Engine, Kind, Machine, Ran, TICK, Turn, Wasmtime};
+use crate::changed::Changed;
+use crate::engine::{Asking, Compiled, Core, Engine, Kind, Machine, Ran, TICK, Turn, Wasmtime};
 use crate::limits::{self, Limits};
 use crate::state::{self, Tail, VERSION};
 use crate::wasi::{self, Moment, Now, Stream, Wasi};
@@ -162,7 +163,8 @@ impl WasmRuntime {
         let limits = start.limits.clamped();
         let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
         let clock = self.clock.clone();
-        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN })
+        let changed = Changed::default();
+        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN, changed })
     }
 
     fn go_on(&self, saved: &[u8], beforehand: Option<Beforehand>) -> Result<Running, WasmError> {
@@ -171,24 +173,25 @@ impl WasmRuntime {
         let places = saved.places();
         let Tail { limits, inputs, core, world } = saved.tail;
         let limits = limits.clamped();
-        let (mut machine, there) = match beforehand.and_then(|made| made.fits(&ready, &limits, &places)) {
-            Some((mut machine, there)) => {
-                let mut world = Some(world);
-                machine.world(&mut |own| {
-                    if let Some(world) = world.take() {
-                        *own = world;
-                    }
-                });
-                (machine, there)
-            }
-            None => {
-                let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
-                (machine, vec![0; places.len()])
-            }
-        };
+        let (mut machine, there, changed) =
+            match beforehand.and_then(|made| made.fits(&ready, &limits, &places)) {
+                Some((mut machine, there, changed)) => {
+                    let mut world = Some(world);
+                    machine.world(&mut |own| {
+                        if let Some(world) = world.take() {
+                            *own = world;
+                        }
+                    });
+                    (machine, there, changed)
+                }
+                None => {
+                    let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
+                    (machine, vec![0; places.len()], Changed::default())
+                }
+            };
         machine.restore(&core, &saved.memories, &there)?;
         let clock = self.clock.clone();
-        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN })
+        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN, changed })
     }
 }
 
@@ -200,6 +203,8 @@ struct Beforehand {
     machine: Option<Box<dyn Machine>>,
     /// Where in the saved program each memory lies, as far as it is in the machine.
     places: Vec<Range<usize>>,
+    /// Looks from here on what is written, so that this need not begin when the program has come.
+    changed: Changed,
 }
 
 impl Beforehand {
@@ -214,23 +219,25 @@ impl Beforehand {
         for (number, bytes) in saved.memories.iter().enumerate() {
             machine.fill(number, 0, bytes)?;
         }
-        Ok(Self { ready, limits, machine: Some(machine), places })
+        let mut changed = Changed::default();
+        changed.begin(&mut *machine, places.len());
+        Ok(Self { ready, limits, machine: Some(machine), places, changed })
     }
 
-    /// The machine, if it is one for this program, and how much of each memory is in it.
+    /// The machine, if it is one for this program, how much of each memory is in it, and what looks at what is written.
     fn fits(
         self,
         ready: &Arc<Ready>,
         limits: &Limits,
         places: &[Range<usize>],
-    ) -> Option<(Box<dyn Machine>, Vec<usize>)> {
+    ) -> Option<(Box<dyn Machine>, Vec<usize>, Changed)> {
         // A memory may have grown, so that what lies behind it has moved.
         let same = self.places.len() == places.len()
             && self.places.iter().zip(places).all(|(own, now)| own.start == now.start && own.end <= now.end)
             && Arc::ptr_eq(&self.ready, ready)
             && self.limits == *limits;
         let there = self.places.iter().map(ExactSizeIterator::len).collect();
-        self.machine.filter(|_| same).map(|machine| (machine, there))
+        self.machine.filter(|_| same).map(|machine| (machine, there, self.changed))
     }
 }
 
@@ -325,6 +332,7 @@ struct Running {
     turns: Turns,
     /// How long the next turn lasts, by the clock.
     turn: Duration,
+    changed: Changed,
 }
 
 impl Running {
@@ -359,7 +367,29 @@ impl Running {
         let mut machine = self.ready.compiled.machine(world, self.clock.clone(), &self.limits)?;
         machine.restore(&core, &memories, &vec![0; memories.len()])?;
         self.machine = machine;
+        self.changed = Changed::default();
         Ok(())
+    }
+
+    /// What is beside its memories, as it stands still.
+    fn stand(&mut self) -> Result<Core, WasmError> {
+        let core = self.machine.capture()?;
+        let now = self.clock.now();
+        // The time until here has passed for it.
+        self.machine.world(&mut |world| world.passes(now));
+        Ok(core)
+    }
+
+    fn save_tail(&mut self, out: &mut dyn io::Write, core: Core) -> Result<(), TaskFailure> {
+        let (limits, inputs) = (self.limits.clone(), self.inputs.clone());
+        let mut tail = Some((limits, inputs, core));
+        let mut written = Ok(());
+        self.machine.world(&mut |world| {
+            if let Some((limits, inputs, core)) = tail.take() {
+                written = state::write_tail(out, &Tail { limits, inputs, core, world: &*world });
+            }
+        });
+        written.map_err(TaskFailure::new)
     }
 
     fn finish(&mut self, status: u32) -> Result<Vec<u8>, TaskFailure> {
@@ -428,23 +458,32 @@ impl Program for Running {
     }
 
     fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
-        let core = self.machine.capture()?;
-        let now = self.clock.now();
-        // The time until here has passed for it.
-        self.machine.world(&mut |world| world.passes(now));
+        let core = self.stand()?;
         state::write_head(out, &self.ready.source)?;
         for number in 0..core.memories.len() {
             out.write_all(self.machine.memory(number))?;
         }
-        let (limits, inputs) = (self.limits.clone(), self.inputs.clone());
-        let mut tail = Some((limits, inputs, core));
-        let mut written = Ok(());
-        self.machine.world(&mut |world| {
-            if let Some((limits, inputs, core)) = tail.take() {
-                written = state::write_tail(out, &Tail { limits, inputs, core, world: &*world });
-            }
-        });
-        written.map_err(TaskFailure::new)
+        self.save_tail(out, core)
+    }
+
+    fn save_changes(&mut self, out: &mut dyn Changes) -> Result<(), TaskFailure> {
+        let core = self.stand()?;
+        let mut changed = std::mem::take(&mut self.changed);
+        let head = state::head_len(self.ready.source.len());
+        if changed.is_over(out.over()) {
+            out.keep(head)?;
+        } else {
+            state::write_head(out, &self.ready.source)?;
+        }
+        changed.save(&mut *self.machine, core.memories.len(), out)?;
+        self.save_tail(out, core)?;
+        changed.saved(out.mark());
+        self.changed = changed;
+        Ok(())
+    }
+
+    fn saved_as(&mut self, mark: Mark) {
+        self.changed.restored(&mut *self.machine, mark);
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Saved<'s> {
 impl Saved<'_> {
     /// Where in the saved program each memory lies.
     pub fn places(&self) -> Vec<Range<usize>> {
-        let mut end = (HEAD + self.module.len()).next_multiple_of(PAGE);
+        let mut end = head_len(self.module.len());
         let place = |memory: &&[u8]| {
             let start = end;
             end += memory.len();
@@ -56,6 +56,11 @@ impl Saved<'_> {
         };
         self.memories.iter().map(place).collect()
     }
+}
+
+/// How long everything up to the memories is.
+pub(crate) fn head_len(module: usize) -> usize {
+    (HEAD + module).next_multiple_of(PAGE)
 }
 
 /// Writes everything up to the memories.

@@ -193,7 +193,13 @@ messages! {
             grant: signed(b"a grant"),
             secret: Some(TaskSecret([8; 32])),
             moves: vec![moved(); 2],
-            handing: Some(Handing { reason: MoveReason::Drain, stopped_us: u64::MAX, bytes: u64::MAX }),
+            handing: Some(Handing {
+                reason: MoveReason::Drain,
+                stopped_us: u64::MAX,
+                bytes: u64::MAX,
+                rounds: u32::MAX,
+                began_us: u64::MAX,
+            }),
             pushing: true,
         },
     ];
@@ -490,6 +496,8 @@ pub(super) fn moved() -> Move {
         downtime_ms: u64::MAX,
         bytes: u64::MAX,
         at: NOW,
+        rounds: u32::MAX,
+        whole_ms: u64::MAX,
     }
 }
 

@@ -113,12 +113,9 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         .map(|(name, value)| format!("{} {value}", cx.out.paint(Paint::Dim, &format!("{name:>11}"))))
         .collect();
     if !task.moves.is_empty() {
-        let mut table = Table::new(["when", "from", "to", "why", "stood still", "sent", "epoch"]).spare([
-            "epoch",
-            "sent",
-            "when",
-            "stood still",
-        ]);
+        let columns = ["when", "from", "to", "why", "stood still", "of", "sent", "rounds", "epoch"];
+        let spare = ["epoch", "rounds", "of", "sent", "when", "stood still"];
+        let mut table = Table::new(columns).spare(spare);
         for moved in &task.moves {
             table.row([
                 ago(now, WallMs(moved.at_ms)),
@@ -126,7 +123,9 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
                 clean(&moved.to_name),
                 reason(moved),
                 duration(Duration::from_millis(moved.downtime_ms)),
+                duration(Duration::from_millis(moved.whole_ms)),
                 bytes(moved.bytes),
+                moved.rounds.to_string(),
                 moved.epoch.to_string(),
             ]);
         }
@@ -357,9 +356,11 @@ pub(super) fn move_line(moved: &MoveView) -> String {
         "failover" => format!("{from} was lost; {to} went on after {still} from the last checkpoint"),
         "adopted" => format!("adopted by {to}"),
         _ => format!(
-            "moved from {from} to {to} ({}): stood still for {still}, {} sent",
+            "moved from {from} to {to} ({}): stood still for {still} of {}, {} sent{}",
             reason(moved),
-            bytes(moved.bytes)
+            duration(Duration::from_millis(moved.whole_ms)),
+            bytes(moved.bytes),
+            if moved.rounds > 1 { format!(" in {} rounds", moved.rounds) } else { String::new() }
         ),
     }
 }

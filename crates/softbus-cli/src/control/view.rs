@@ -442,6 +442,12 @@ pub struct MoveView {
     pub bytes: u64,
     /// When it ended, by the new runner's clock.
     pub at_ms: u64,
+    /// How often something of its state was sent, the last time after it stopped; 0 if nothing was.
+    #[serde(default)]
+    pub rounds: u32,
+    /// How long it took from its begin to its end.
+    #[serde(default)]
+    pub whole_ms: u64,
 }
 
 /// What a task's output looks like so far.

@@ -301,6 +301,10 @@ pub struct Move {
     pub bytes: u64,
     /// When it ended, by the new runner's wall clock.
     pub at: WallMs,
+    /// How often something of its state was sent: the whole of it, then what had changed, the last time after it stopped.
+    pub rounds: u32,
+    /// From the begin of the move to its end, in milliseconds.
+    pub whole_ms: u64,
 }
 
 /// What is known of a task, as it travels to watchers.
@@ -552,6 +556,10 @@ pub struct Handing {
     pub stopped_us: u64,
     /// Bytes sent to the destination before, since the move began.
     pub bytes: u64,
+    /// How often something of its state was sent, this time counted.
+    pub rounds: u32,
+    /// How long ago the move began when this was sent, in microseconds.
+    pub began_us: u64,
 }
 
 /// Some of an image's chunk names, in order.

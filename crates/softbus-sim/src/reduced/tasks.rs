@@ -334,6 +334,8 @@ impl World {
                 Action::LeaseUntil { until } => self.lease_until(of, task, until),
                 Action::Pause => self.pause(of, task, true, None),
                 Action::Resume { until } => self.pause(of, task, false, Some(until)),
+                // Only states of many MiB are sent ahead in many rounds.
+                Action::Checkpoint | Action::Share { .. } => {}
                 Action::StopAndCheckpoint { .. } => {
                     if !self.halt(of, task, false) {
                         events.push(Event::Stopped { last: None });

@@ -75,8 +75,8 @@ impl Assembly {
             self.bytes.reserve_exact(room - self.bytes.len());
             self.bytes.resize(end, 0);
         }
-        self.bytes.get_mut(start..end).ok_or(SealError::Length)?.copy_from_slice(plain);
-        self.doubles.follow(start, plain);
+        self.bytes.get_mut(start..end).ok_or(SealError::Length)?.copy_from_slice(&plain);
+        self.doubles.follow(start, &plain);
         self.have[index] = true;
         Ok(())
     }

@@ -1,5 +1,8 @@
+use std::borrow::Cow;
+
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use softbus_core::wire::task_control::SEAL_OVERHEAD_BYTES;
 use softbus_core::{Hash, TaskId, limits};
 use softbus_net::seam::Entropy;
@@ -7,6 +10,8 @@ use zeroize::Zeroizing;
 
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
+/// In the last byte of the nonce: what was sealed is compressed.
+const COMPRESSED: u8 = 1;
 const _: () = assert!(NONCE_BYTES + TAG_BYTES == SEAL_OVERHEAD_BYTES);
 
 /// Why sealed bytes cannot be opened.
@@ -51,12 +56,24 @@ impl TaskKey {
         &self.secret
     }
 
-    /// Seals a chunk: nonce, cipher text, tag.
+    /// Seals a chunk: nonce, cipher text, tag. Compressed before, where that makes it smaller by an eighth at least (LZ4 block
+    /// format); the last bit of the nonce says so. The length of a sealed chunk tells how well it compresses.
     pub fn seal(&self, plain: &[u8]) -> Vec<u8> {
         let hash = blake3::keyed_hash(&self.nonces, plain);
-        let mut out = Vec::with_capacity(plain.len() + SEAL_OVERHEAD_BYTES);
+        let most = get_maximum_output_size(plain.len());
+        let mut out = Vec::with_capacity(most + SEAL_OVERHEAD_BYTES);
         out.extend_from_slice(&hash.as_bytes()[..NONCE_BYTES]);
-        out.extend_from_slice(plain);
+        out.resize(NONCE_BYTES + most, 0);
+        let pays = plain.len() - plain.len() / 8;
+        let compressed = compress_into(plain, &mut out[NONCE_BYTES..]).ok().filter(|len| *len < pays);
+        match compressed {
+            Some(len) => out.truncate(NONCE_BYTES + len),
+            None => {
+                out.truncate(NONCE_BYTES);
+                out.extend_from_slice(plain);
+            }
+        }
+        out[NONCE_BYTES - 1] = out[NONCE_BYTES - 1] & !COMPRESSED | u8::from(compressed.is_some());
         let nonce = XNonce::clone_from_slice(&out[..NONCE_BYTES]);
         let tag = self
             .cipher
@@ -66,8 +83,8 @@ impl TaskKey {
         out
     }
 
-    /// Opens a sealed chunk in place and gives its plain bytes, checked against its name and the key.
-    pub fn open<'a>(&self, name: &Hash, sealed: &'a mut [u8]) -> Result<&'a [u8], SealError> {
+    /// Opens a sealed chunk, in place where it was not compressed, and gives its plain bytes, checked against its name and the key.
+    pub fn open<'a>(&self, name: &Hash, sealed: &'a mut [u8]) -> Result<Cow<'a, [u8]>, SealError> {
         check(name, sealed)?;
         let (nonce, rest) = sealed.split_at_mut(NONCE_BYTES);
         let (body, tag) = rest.split_at_mut(rest.len() - TAG_BYTES);
@@ -75,7 +92,13 @@ impl TaskKey {
         self.cipher
             .decrypt_in_place_detached(&nonce, &self.task.0, body, &tag)
             .map_err(|_| SealError::Key)?;
-        Ok(body)
+        if nonce[NONCE_BYTES - 1] & COMPRESSED == 0 {
+            return Ok(Cow::Borrowed(body));
+        }
+        let mut plain = vec![0; limits::CHUNK_BYTES];
+        let len = decompress_into(body, &mut plain).map_err(|_| SealError::Length)?;
+        plain.truncate(len);
+        Ok(Cow::Owned(plain))
     }
 }
 
@@ -152,7 +175,7 @@ mod tests {
             prop_assert_ne!(&key(2).seal(&plain), &sealed);
             let name = Hash::of(&sealed);
             let mut copy = sealed.clone();
-            prop_assert_eq!(key(1).open(&name, &mut copy), Ok(&plain[..]));
+            prop_assert_eq!(key(1).open(&name, &mut copy), Ok(Cow::Borrowed(&plain[..])));
             let mut copy = sealed.clone();
             prop_assert_eq!(key(2).open(&name, &mut copy), Err(SealError::Key));
         }
@@ -176,6 +199,41 @@ mod tests {
             prop_assert!(key(1).open(&name, &mut bytes.clone()).is_err());
             prop_assert!(WrapKey::new(b"x").unwrap(&bytes, TaskId([0; 16])).is_err());
         }
+    }
+
+    #[test]
+    fn what_compresses_is_compressed() {
+        let mut noise = vec![0; limits::CHUNK_BYTES];
+        let mut state = 1u64;
+        for byte in &mut noise {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            *byte = (state >> 56) as u8;
+        }
+        let half = [&noise[..limits::CHUNK_BYTES / 2], &vec![7; limits::CHUNK_BYTES / 2][..]].concat();
+        let plain = limits::CHUNK_BYTES + SEAL_OVERHEAD_BYTES;
+        let sizes = [(vec![0; limits::CHUNK_BYTES], 400), (half, plain / 2 + 400), (noise, plain)];
+        for (chunk, most) in sizes {
+            let mut sealed = key(1).seal(&chunk);
+            assert!(sealed.len() <= most, "{} bytes", sealed.len());
+            let name = Hash::of(&sealed);
+            assert!(key(1).open(&name, &mut sealed).as_deref() == Ok(&chunk));
+        }
+    }
+
+    /// Only whoever has the key could make one that is more than a chunk when it is opened; that is refused, too.
+    #[test]
+    fn a_chunk_that_swells_is_refused() {
+        let mut packed = vec![0; get_maximum_output_size(limits::CHUNK_BYTES + 1)];
+        let len = compress_into(&vec![0; limits::CHUNK_BYTES + 1], &mut packed).unwrap();
+        packed.truncate(len);
+        let key = key(1);
+        let mut sealed = vec![COMPRESSED; NONCE_BYTES];
+        let nonce = XNonce::clone_from_slice(&sealed);
+        sealed.extend_from_slice(&packed);
+        let tag = key.cipher.encrypt_in_place_detached(&nonce, &key.task.0, &mut sealed[NONCE_BYTES..]);
+        sealed.extend_from_slice(&tag.unwrap());
+        let name = Hash::of(&sealed);
+        assert_eq!(key.open(&name, &mut sealed), Err(SealError::Length));
     }
 
     #[test]

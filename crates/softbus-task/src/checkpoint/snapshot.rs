@@ -6,6 +6,7 @@ use softbus_core::wire::task_control::{Image, ImageKind};
 use softbus_core::{Hash, limits};
 
 use super::key::TaskKey;
+use crate::native::{Changes, Mark};
 
 /// The bytes of a task's last checkpoint, kept to tell what the next one changes. While a new state is
 /// written over it, each piece is compared first: an unchanged chunk costs a comparison, neither hash nor seal.
@@ -19,6 +20,10 @@ pub(crate) struct Snapshot {
     limit: usize,
     /// Most threads that compare.
     threads: usize,
+    /// Under which `bytes` are known; under none while they are torn.
+    mark: Option<Mark>,
+    /// What is being written will be known under this.
+    next: Mark,
 }
 
 const CHUNK: usize = limits::CHUNK_BYTES;
@@ -32,13 +37,27 @@ impl Snapshot {
     pub fn new(limit: u64) -> Self {
         let most = CHUNK * limits::CHUNKS;
         let limit = usize::try_from(limit).unwrap_or(most).min(most);
-        Self { bytes: Vec::new(), names: Vec::new(), dirty: Vec::new(), at: 0, limit, threads: cores() }
+        Self {
+            bytes: Vec::new(),
+            names: Vec::new(),
+            dirty: Vec::new(),
+            at: 0,
+            limit,
+            threads: cores(),
+            mark: None,
+            next: Mark::fresh(),
+        }
     }
 
     /// Of bytes that are stored already as `names`.
     pub fn of(bytes: Vec<u8>, names: Vec<Hash>, limit: u64) -> Self {
         let dirty = vec![false; names.len()];
-        Self { at: bytes.len(), bytes, names, dirty, ..Self::new(limit) }
+        Self { at: bytes.len(), bytes, names, dirty, mark: Some(Mark::fresh()), ..Self::new(limit) }
+    }
+
+    /// What the state written last is known under, unless it is torn.
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     /// The state written last.
@@ -48,9 +67,12 @@ impl Snapshot {
 
     /// Writes a new state over the old one. If `write` fails the snapshot is torn: [`Snapshot::write`] again
     /// before anything else.
-    pub fn write<E>(&mut self, write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>) -> Result<(), E> {
+    pub fn write<E>(&mut self, write: impl FnOnce(&mut dyn Changes) -> Result<(), E>) -> Result<(), E> {
         self.at = 0;
-        write(self)?;
+        self.next = Mark::fresh();
+        let written = write(self);
+        self.mark = written.is_ok().then_some(self.next);
+        written?;
         let len = self.at;
         if len < self.bytes.len() {
             self.bytes.truncate(len);
@@ -154,6 +176,23 @@ impl io::Write for Snapshot {
     }
 }
 
+impl Changes for Snapshot {
+    fn over(&self) -> Option<Mark> {
+        self.mark
+    }
+
+    fn mark(&self) -> Mark {
+        self.next
+    }
+
+    fn keep(&mut self, len: usize) -> io::Result<()> {
+        let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len());
+        self.at =
+            end.ok_or_else(|| io::Error::other("there is not so much of the state that was saved before"))?;
+        Ok(())
+    }
+}
+
 /// Brings `old` up to `new` and marks the chunks that differed: one for each entry of `dirty`, the last perhaps only
 /// begun. What is large is compared by several threads, which end with it: the task stands still for so long, and nobody
 /// sees how many there were, or that there was none to be had.
@@ -227,7 +266,7 @@ mod tests {
     fn read(image: &Image, store: &BTreeMap<Hash, Vec<u8>>) -> Vec<u8> {
         let mut out = Vec::new();
         for name in &image.chunks {
-            out.extend_from_slice(key().open(name, &mut store[name].clone()).unwrap());
+            out.extend_from_slice(&key().open(name, &mut store[name].clone()).unwrap());
         }
         out
     }
@@ -281,6 +320,39 @@ mod tests {
         assert_eq!(snapshot.seal(&key(), 9, |_, _| Err("full")), Err("full"));
         assert_eq!(snapshot.image(ImageKind::Input), None);
         assert_eq!(seal(&mut snapshot, &mut BTreeMap::new()), 1);
+    }
+
+    #[test]
+    fn what_is_kept_stays_and_what_is_torn_is_known_under_no_mark() {
+        let mut state = vec![1; 3 * CHUNK + 10];
+        let (mut snapshot, mut store) = (Snapshot::new(u64::MAX), BTreeMap::new());
+        assert_eq!(snapshot.mark(), None);
+        write(&mut snapshot, &state, usize::MAX);
+        seal(&mut snapshot, &mut store);
+        let first = snapshot.mark();
+        assert!(first.is_some());
+        state[CHUNK + 4096] = 2;
+        let mut said = None;
+        snapshot
+            .write(|out| {
+                assert_eq!(out.over(), first);
+                said = Some(out.mark());
+                out.keep(CHUNK + 4096)?;
+                out.write_all(&state[CHUNK + 4096..][..4096])?;
+                out.keep(state.len() - CHUNK - 8192)?;
+                assert!(out.keep(1).is_err(), "more than there is");
+                Ok::<(), io::Error>(())
+            })
+            .unwrap();
+        assert!(snapshot.mark() == said && said != first);
+        assert_eq!(snapshot.dirty_chunks(), 1);
+        assert!(snapshot.bytes() == state);
+        // A state that was written in part only is none to go on from.
+        assert!(snapshot.write(|out| out.keep(5).and(Err::<(), _>(io::Error::other("no")))).is_err());
+        assert_eq!(snapshot.mark(), None);
+        write(&mut snapshot, &state, 1000);
+        seal(&mut snapshot, &mut store);
+        assert_eq!(read(&snapshot.image(ImageKind::Input).unwrap(), &store), state);
     }
 
     proptest! {

@@ -404,6 +404,16 @@ impl Actor {
                     });
                 }
             }
+            Action::Checkpoint => {
+                if let Some(instance) = &self.instance {
+                    instance.set(|control| control.asked += 1);
+                }
+            }
+            Action::Share { permille } => {
+                if let Some(instance) = &self.instance {
+                    instance.set(|control| control.share = permille.clamp(1, 1000));
+                }
+            }
             Action::StopAndCheckpoint { destination } => {
                 if let Some(to) = destination {
                     self.leave_for(to);
@@ -453,8 +463,11 @@ impl Actor {
         if invites {
             self.shared.parts().invited.insert(to);
         }
-        if let EpochBody::Prepare { .. } = message.body {
+        if let EpochBody::Prepare { manifest, .. } = &message.body {
             self.leave_for(to);
+            if let Some(leaving) = &mut self.shared.parts().leaving {
+                leaving.sends(manifest.hash());
+            }
         }
         let tells = matches!(
             message.body,
@@ -475,7 +488,7 @@ impl Actor {
                 Some(_) => MoveReason::Drain,
                 None => MoveReason::Bus(String::new()),
             };
-            parts.leaving = Some(Leaving { to, reason, stopped: None, bytes: 0 });
+            parts.leaving = Some(Leaving::new(to, reason));
         }
     }
 

@@ -26,7 +26,7 @@ use super::warm::Warm;
 use crate::TaskError;
 use crate::checkpoint::{Snapshot, TaskKey};
 use crate::limits;
-use crate::native::{EFFECTS_PER_STEP, Effect, ErasedStep, Runnable, StepContext, TaskType};
+use crate::native::{Changes, EFFECTS_PER_STEP, Effect, ErasedStep, Runnable, StepContext, TaskType};
 use crate::store::Checkpoint;
 
 /// Estimated cost of sealing or reading one chunk, in operations of the reference kernel.
@@ -49,6 +49,10 @@ pub(crate) struct Control {
     pub damage: u64,
     /// Grows each time that checkpoints count again after one that did not.
     pub uncounted: u64,
+    /// Grows each time that a checkpoint is wanted at once.
+    pub asked: u64,
+    /// How much of its processor it may have, in thousandths.
+    pub share: u16,
 }
 
 /// How an instance is ended.
@@ -179,12 +183,15 @@ struct Instance {
     effects_wait: bool,
     last: Instant,
     cost: Duration,
+    /// For how long it stood still for a checkpoint, in the mean of the last ones.
+    still: Duration,
     retry: Option<Duration>,
     /// When it took its last step, or began as one that had.
     over_since: Option<Instant>,
-    /// The damage, and the checkpoints that did not count, that were seen to.
+    /// The damage, the checkpoints that did not count, and those that were asked for, that were seen to.
     damage: u64,
     uncounted: u64,
+    asked: u64,
 }
 
 impl Instance {
@@ -229,6 +236,7 @@ impl Instance {
             _ => VecDeque::new(),
         };
         let (restore, ended) = (kind.clone(), meta.ended);
+        let (most, names) = (inner.config.state_bytes, image.chunks.clone());
         let made = inner.seam.compute.run(Lane::Work, bytes.len() as u64 / BYTES_PER_OP, move || {
             let program = match bytes.get(..state_len) {
                 _ if fresh => restore.start(&bytes),
@@ -236,12 +244,18 @@ impl Instance {
                 Some(state) => restore.resume(state, doubles),
                 None => Err("its checkpoint is shorter than it says".into()),
             };
-            (program, bytes)
+            let snapshot = if fresh { Snapshot::new(most) } else { Snapshot::of(bytes, names, most) };
+            let program = program.map(|made| {
+                made.map(|mut program| {
+                    if let Some(mark) = snapshot.mark() {
+                        program.saved_as(mark);
+                    }
+                    program
+                })
+            });
+            (program, snapshot)
         });
-        let (program, bytes) = made.await.ok_or_else(|| failed(TaskError::Closed.to_string()))?;
-        let most = inner.config.state_bytes;
-        let snapshot =
-            if fresh { Snapshot::new(most) } else { Snapshot::of(bytes, image.chunks.clone(), most) };
+        let (program, snapshot) = made.await.ok_or_else(|| failed(TaskError::Closed.to_string()))?;
         let program = match program {
             Ok(Ok(program)) => program,
             Err(said) => return Err(failed(format!("it crashed at its start: {said}"))),
@@ -266,10 +280,12 @@ impl Instance {
             effects_wait: false,
             last: Instant::now(),
             cost: Duration::ZERO,
+            still: Duration::ZERO,
             retry: None,
             over_since: ended.map(|_| Instant::now()),
             damage: 0,
             uncounted: 0,
+            asked: 0,
             program,
             kind,
             key: begin.key,
@@ -418,9 +434,10 @@ impl Instance {
         self.budget_ops = next.clamp(self.budget_ops / 2, self.budget_ops.saturating_mul(2)).clamp(1, most);
     }
 
-    /// A device that was declared slower than it is rests so long that it is.
+    /// A device that was declared slower than it is rests so long that it is; and so does a task that may have a share only.
     async fn throttle(&mut self, worked: Duration) {
-        let permille = u32::from(self.inner.roster.rate_permille().clamp(1, 1000));
+        let share = u32::from(self.control.borrow().share.clamp(1, 1000));
+        let permille = (u32::from(self.inner.roster.rate_permille().clamp(1, 1000)) * share / 1000).max(1);
         if permille < 1000 {
             let until = Instant::now() + worked * (1000 - permille) / permille;
             while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
@@ -466,7 +483,7 @@ impl Runnable for Over {
         (step, cx.finish())
     }
 
-    fn save(&mut self, out: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
+    fn save(&mut self, out: &mut dyn Changes) -> Result<(), crate::TaskFailure> {
         out.write_all(&self.1).map_err(|error| crate::TaskFailure::new(error.to_string()))
     }
 }
@@ -479,7 +496,7 @@ impl Runnable for Stillborn {
         (ErasedStep::Failed(self.0.clone()), cx.finish())
     }
 
-    fn save(&mut self, _: &mut dyn std::io::Write) -> Result<(), crate::TaskFailure> {
+    fn save(&mut self, _: &mut dyn Changes) -> Result<(), crate::TaskFailure> {
         Err(self.0.clone())
     }
 }

@@ -91,8 +91,26 @@ pub(crate) struct Parts {
 pub(crate) struct Leaving {
     pub to: DeviceId,
     pub reason: MoveReason,
+    pub began: Instant,
+    /// The checkpoint that is sent now, and the how manyth that is.
+    pub sending: Option<Hash>,
+    pub rounds: u32,
     pub stopped: Option<Instant>,
     pub bytes: u64,
+}
+
+impl Leaving {
+    /// It begins.
+    pub fn new(to: DeviceId, reason: MoveReason) -> Self {
+        Self { to, reason, began: Instant::now(), sending: None, rounds: 0, stopped: None, bytes: 0 }
+    }
+
+    /// The other device is asked to fetch this checkpoint.
+    pub fn sends(&mut self, manifest: Hash) {
+        if self.sending.replace(manifest) != Some(manifest) {
+            self.rounds = self.rounds.saturating_add(1);
+        }
+    }
 }
 
 /// A move to here.
@@ -100,8 +118,10 @@ pub(crate) struct Leaving {
 pub(crate) struct Coming {
     pub from: DeviceId,
     pub reason: MoveReason,
-    /// When the task stopped there, on our clock, as well as can be told.
+    /// When the task stopped there, and when the move began, on our clock, as well as can be told.
     pub stopped: Instant,
+    pub began: Instant,
+    pub rounds: u32,
     pub bytes: u64,
 }
 

@@ -69,7 +69,9 @@ async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result
         let leaving = parts.leaving.as_ref().filter(|leaving| leaving.to == device);
         let handing = leaving.and_then(|leaving| {
             let stopped_us = u64::try_from(leaving.stopped?.elapsed().as_micros()).unwrap_or(u64::MAX);
-            Some(Handing { reason: leaving.reason.clone(), stopped_us, bytes: leaving.bytes })
+            let began_us = u64::try_from(leaving.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let (rounds, bytes) = (leaving.rounds, leaving.bytes);
+            Some(Handing { reason: leaving.reason.clone(), stopped_us, bytes, rounds, began_us })
         });
         let offer = Offer {
             task: fetch.task,
@@ -290,12 +292,16 @@ async fn take(
     if keep {
         if let Some(handing) = offer.handing {
             // The offer was on its way for half a round trip, as well as can be told.
-            let away = inner.rtt(source) / 2 + Duration::from_micros(handing.stopped_us);
-            let stopped = heard.checked_sub(away).unwrap_or(heard);
+            let ago = |us: u64| {
+                let away = inner.rtt(source) / 2 + Duration::from_micros(us);
+                heard.checked_sub(away).unwrap_or(heard)
+            };
             shared.parts().coming = Some(Coming {
                 from: source,
                 reason: handing.reason,
-                stopped,
+                stopped: ago(handing.stopped_us),
+                began: ago(handing.began_us),
+                rounds: handing.rounds,
                 bytes: handing.bytes.saturating_add(received),
             });
         }

@@ -90,6 +90,14 @@ pub enum Event {
         /// The signed manifest.
         manifest: Signed,
     },
+    /// So many bytes of the task's state have gone to a device, in all since it began to move there. Told before what the device
+    /// says of them.
+    Sent {
+        /// Whither.
+        to: DeviceId,
+        /// In all.
+        bytes: u64,
+    },
     /// The task's instance stopped, after [`Action::StopAndCheckpoint`] (with the final checkpoint, durable) or
     /// [`Action::Discard`] (without). It does nothing more.
     Stopped {
@@ -222,6 +230,13 @@ pub enum Action {
     Resume {
         /// As in [`Action::Run`].
         until: BootMs,
+    },
+    /// Take a checkpoint of the running instance now, whether or not one is due, and report [`Event::Checkpoint`].
+    Checkpoint,
+    /// Let the instance have only so much of its processor, in thousandths: it changes more of its state than can be sent.
+    Share {
+        /// 1000 for all of it.
+        permille: u16,
     },
     /// Stop the instance at its next step, store a final checkpoint durably and report [`Event::Stopped`]
     /// (or [`Event::Finished`], [`Event::Failed`], or [`Event::CannotStop`]), unless [`Action::Resume`] comes before.

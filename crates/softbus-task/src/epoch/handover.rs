@@ -21,12 +21,12 @@ use softbus_core::{BootMs, DeviceId, ErrorCode, Hash, Signed};
 use super::certificate::CHAIN_KEPT;
 use super::outbox::Retry;
 use super::proposer::{Intent, Proposal};
+use super::rounds::{self, Next, Rounds};
 use super::runner::Instance;
 use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 
-/// Once the destination has a checkpoint it is asked for what changed meanwhile, while the task still runs, unless the
-/// first took it longer than this: then the task may be over before it is anywhere.
-const ROUND_WORTH: Duration = Duration::from_secs(5);
+/// Longest wait for the checkpoint that another round is to send.
+const FRESH: Duration = Duration::from_secs(2);
 /// A hand-over is called off after this, although the destination still says that it fetches.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
@@ -39,6 +39,11 @@ pub(super) struct Outgoing {
     warm: Held,
     /// Whether it was asked for a newer one after that.
     again: bool,
+    /// The next round waits until then for a newer one.
+    fresh_by: Option<BootMs>,
+    rounds: Rounds,
+    /// Bytes that went to the destination, as the driver says.
+    sent: u64,
     began: BootMs,
     /// When the destination last said something, or the stage began.
     heard: BootMs,
@@ -81,6 +86,13 @@ impl Outgoing {
         if peer == self.destination {
             self.retry = Retry::now(now);
         }
+    }
+
+    /// A newer checkpoint is what the destination is to fetch now.
+    fn send_ahead(&mut self, newer: Held, now: BootMs) {
+        (self.again, self.warm, self.retry, self.fresh_by) = (true, newer, Retry::now(now), None);
+        self.heard = now;
+        self.rounds.begin(now);
     }
 
     pub(super) fn manifest(&self) -> Option<Hash> {
@@ -127,6 +139,9 @@ impl TaskMachine {
             stage,
             warm: held,
             again: false,
+            fresh_by: None,
+            rounds: Rounds::new(now),
+            sent: 0,
             began: now,
             heard: now,
             retry: Retry::now(now),
@@ -174,6 +189,14 @@ impl TaskMachine {
             Stage::Warm => self.setup.tuning.prepare_silence,
             _ => self.setup.tuning.stop_limit,
         };
+        if let (Stage::Warm, Some(by)) = (outgoing.stage, outgoing.fresh_by) {
+            match self.d.held.clone().filter(|held| held.checkpoint != outgoing.warm.checkpoint) {
+                Some(newer) => outgoing.send_ahead(newer, now),
+                None if now >= by => return self.stop_to_move(now),
+                None => self.wake_at(by),
+            }
+        }
+        let Some(outgoing) = &mut self.outgoing else { return };
         let deciding = matches!(outgoing.stage, Stage::Deciding(_));
         if deciding && self.proposal.is_none() {
             return self.abort_move("the next epoch could not be proposed", now);
@@ -188,7 +211,8 @@ impl TaskMachine {
             return self.abort_move("the other device took too long", now);
         }
         let lost = self.lost.contains_key(&destination) && outgoing.stage != Stage::Stopping;
-        let due = outgoing.retry.due(now) && !deciding && outgoing.stage != Stage::Stopping;
+        let silent_by_itself = deciding || outgoing.stage == Stage::Stopping || outgoing.fresh_by.is_some();
+        let due = outgoing.retry.due(now) && !silent_by_itself;
         if due {
             outgoing.retry.again(now, &self.setup.tuning);
             // The other device speaks when it is spoken to.
@@ -199,7 +223,7 @@ impl TaskMachine {
         if lost {
             return self.abort_move("the other device is out of reach", now);
         }
-        if next > now {
+        if next > now && !silent_by_itself {
             self.wake_at(next);
         }
         if due && let Some(held) = self.prepared_state() {
@@ -221,29 +245,57 @@ impl TaskMachine {
         Some(outgoing)
     }
 
+    /// So many bytes have gone to a device since the task began to move there.
+    pub(super) fn on_sent(&mut self, to: DeviceId, bytes: u64) {
+        if let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.destination == to) {
+            outgoing.sent = outgoing.sent.max(bytes);
+        }
+    }
+
     pub(super) fn on_fetching(&mut self, from: DeviceId, _manifest: Hash, now: BootMs) {
         self.heard_from_destination(from, now);
     }
 
     pub(super) fn on_warm(&mut self, from: DeviceId, manifest: Hash, now: BootMs) {
         let instance = self.runner.instance;
-        let (held, newest) = (self.held_ref(), self.d.held.clone());
+        let newest = self.d.held.clone();
         let Some(outgoing) = self.heard_from_destination(from, now) else { return };
-        if outgoing.stage != Stage::Warm || outgoing.warm.checkpoint.manifest != manifest {
+        let known = outgoing.warm.checkpoint.manifest == manifest && outgoing.fresh_by.is_none();
+        if outgoing.stage != Stage::Warm || !known {
             return;
         }
-        // What changed while that travelled travels before the stop, too: a second round of pre-copy (Clark et al.,
-        // "Live Migration of Virtual Machines", NSDI 2005).
+        if instance == Instance::None {
+            return self.stop_to_move(now);
+        }
+        // What changed while that travelled travels before the stop, too.
         let newer = newest.filter(|newest| newest.checkpoint != outgoing.warm.checkpoint);
-        if let Some(newest) = newer
-            && instance != Instance::None
-            && !outgoing.again
-            && now.since(outgoing.began) <= ROUND_WORTH
-        {
-            (outgoing.again, outgoing.warm, outgoing.retry) = (true, newest, Retry::now(now));
-            return;
+        let share = outgoing.rounds.share();
+        match (outgoing.rounds.ended(now, outgoing.sent), newer) {
+            (Next::Short, Some(newer)) if !outgoing.again && now.since(outgoing.began) <= rounds::WORTH => {
+                outgoing.send_ahead(newer, now);
+            }
+            (Next::Again { share: next }, newer) => {
+                match newer {
+                    Some(newer) => outgoing.send_ahead(newer, now),
+                    None => {
+                        outgoing.fresh_by = Some(now.after(FRESH));
+                        self.out.at_once(Action::Checkpoint);
+                    }
+                }
+                if next != share {
+                    self.out.at_once(Action::Share { permille: next });
+                }
+            }
+            (Next::Short | Next::Stop, _) => self.stop_to_move(now),
         }
+    }
+
+    /// All that could go ahead has: the task stops, and the rest follows.
+    fn stop_to_move(&mut self, now: BootMs) {
+        let (instance, held) = (self.runner.instance, self.held_ref());
+        let Some(outgoing) = &mut self.outgoing else { return };
         let destination = outgoing.destination;
+        outgoing.fresh_by = None;
         outgoing.retry = Retry::now(now);
         match (instance, held) {
             (Instance::None, Some(held)) => outgoing.stage = Stage::Final(held),
@@ -327,6 +379,9 @@ impl TaskMachine {
         if outgoing.stage == Stage::Stopping {
             self.go_on(now);
         }
+        if outgoing.rounds.share() < 1000 {
+            self.out.at_once(Action::Share { permille: 1000 });
+        }
         let notice = Notice::MoveAborted { to: outgoing.destination, reason: reason.into() };
         self.out.at_once(Action::Notify(notice));
     }
@@ -356,9 +411,16 @@ impl TaskMachine {
         if from != self.link.decree.owner || !runs {
             return;
         }
-        let Ok((_, checkpoint)) = manifest::open_for(signed, self.link.branch, &self.link.decree) else {
+        let Ok((opened, checkpoint)) = manifest::open_for(signed, self.link.branch, &self.link.decree) else {
             return;
         };
+        // What this epoch began from may have been made for its owner.
+        let others =
+            checkpoint != self.link.decree.base && opened.destination.is_some_and(|to| to != self.me);
+        if last && others {
+            let refuse = EpochBody::Refuse { manifest: checkpoint.manifest, code: ErrorCode::Forbidden };
+            return self.send(from, refuse);
+        }
         if self.members.draining || self.d.next.ousted {
             let refuse = EpochBody::Refuse { manifest: checkpoint.manifest, code: ErrorCode::Busy };
             return self.send(from, refuse);

@@ -228,6 +228,7 @@ impl TaskMachine {
                 self.preference = devices;
             }
             Event::Checkpoint { manifest } => self.on_checkpoint(&manifest, now),
+            Event::Sent { to, bytes } => self.on_sent(to, bytes),
             Event::Stopped { last } => self.on_stopped(last.as_ref(), now),
             Event::CannotStop { error } => self.on_cannot_stop(&error, now),
             Event::Failed { error } => self.on_failed(error, now),

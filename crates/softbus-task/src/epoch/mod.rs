@@ -42,6 +42,7 @@ mod outbox;
 mod proposer;
 mod publish;
 mod replicate;
+mod rounds;
 mod runner;
 #[cfg(any(test, feature = "sabotage"))]
 mod sabotage;

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::io;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +9,7 @@ use softbus_core::ServiceName;
 
 use super::buffer::{self, Double};
 use super::doubles::Doubles;
-use super::{Estimate, Program, Runtime, Step, StepContext, StepReport, Task, TaskFailure};
+use super::{Changes, Estimate, Mark, Program, Runtime, Step, StepContext, StepReport, Task, TaskFailure};
 use crate::TaskError;
 
 /// The types of task this device can run.
@@ -116,7 +115,11 @@ pub(crate) trait Runnable: Send {
     /// Runs one step. Never panics.
     fn step(&mut self, cx: StepContext) -> (ErasedStep, StepReport);
     /// Writes the state. Never panics.
-    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure>;
+    fn save(&mut self, out: &mut dyn Changes) -> Result<(), TaskFailure>;
+    /// The state that it goes on from is the one saved under this mark.
+    fn saved_as(&mut self, mark: Mark) {
+        let _ = mark;
+    }
 }
 
 impl TaskType {
@@ -212,7 +215,7 @@ impl<T: Task> Runnable for Running<T> {
         (done.unwrap_or_else(ErasedStep::Crashed), cx.finish())
     }
 
-    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
+    fn save(&mut self, out: &mut dyn Changes) -> Result<(), TaskFailure> {
         match caught(|| postcard::to_io(self.0.state(), out).map(|_| ())) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(TaskFailure::new(format!("its state cannot be written: {error}"))),
@@ -259,10 +262,15 @@ impl Runnable for OfProgram {
         (done.unwrap_or_else(ErasedStep::Crashed), cx.finish())
     }
 
-    fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
-        caught(|| self.0.save(out)).unwrap_or_else(|said| {
+    fn save(&mut self, out: &mut dyn Changes) -> Result<(), TaskFailure> {
+        caught(|| self.0.save_changes(out)).unwrap_or_else(|said| {
             Err(TaskFailure::new(format!("it panicked while its state was written: {said}")))
         })
+    }
+
+    fn saved_as(&mut self, mark: Mark) {
+        // One that panics at that will at the next step, too.
+        let _ = caught(|| self.0.saved_as(mark));
     }
 }
 
@@ -330,8 +338,9 @@ mod tests {
         assert!(matches!(step, ErasedStep::More));
         assert_eq!((report.spent_ops, report.progress), (4, Some((400, "counting".into()))));
         assert_eq!(report.effects.len(), 4);
-        let mut saved = Vec::new();
-        task.save(&mut saved).unwrap();
+        let mut snapshot = crate::checkpoint::Snapshot::new(u64::MAX);
+        snapshot.write(|out| task.save(out)).unwrap();
+        let saved = snapshot.bytes().to_vec();
         let mut task = kind.resume(&saved, Doubles::default()).unwrap().unwrap();
         let (step, report) = task.step(StepContext::new(100, 4, Arc::default()));
         assert_eq!(report.effects.first().map(|e| e.sequence), Some(4));

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Estimate, Step, StepContext, TaskFailure};
 
@@ -79,4 +80,43 @@ pub trait Program: Send {
     /// # Errors
     /// It could not be written; the program may go on.
     fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure>;
+
+    /// As [`Program::save`], over a state that was saved before: a program that knows what did not change since need not write
+    /// it again.
+    ///
+    /// # Errors
+    /// As [`Program::save`].
+    fn save_changes(&mut self, out: &mut dyn Changes) -> Result<(), TaskFailure> {
+        self.save(out)
+    }
+
+    /// The state that it was made from is the one saved under this mark.
+    fn saved_as(&mut self, mark: Mark) {
+        let _ = mark;
+    }
+}
+
+/// Names one saved state: a state is what was saved under a mark exactly if it has that mark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// One that no other state has.
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Takes a state that is written over the one saved last.
+pub trait Changes: io::Write {
+    /// What is written over, if anything is known of it.
+    fn over(&self) -> Option<Mark>;
+    /// What this state is saved under, if it is saved.
+    fn mark(&self) -> Mark;
+    /// The next `len` bytes are those that stand there already.
+    ///
+    /// # Errors
+    /// So many do not stand there.
+    fn keep(&mut self, len: usize) -> io::Result<()>;
 }

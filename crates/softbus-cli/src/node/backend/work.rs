@@ -489,5 +489,7 @@ fn move_view(moved: &Move, names: &Labels) -> MoveView {
         downtime_ms: moved.downtime_ms,
         bytes: moved.bytes,
         at_ms: moved.at.0,
+        rounds: moved.rounds,
+        whole_ms: moved.whole_ms,
     }
 }

@@ -159,7 +159,7 @@ impl Actor {
             MoveReason::Bus(text) => MoveReason::Bus(cut(text)),
             other => other,
         };
-        let leaving = Leaving { to, reason: kept, stopped: None, bytes: 0 };
+        let leaving = Leaving::new(to, kept);
         let before = self.shared.parts().leaving.replace(leaving);
         self.settle_if_over();
         self.settling = wish.done;

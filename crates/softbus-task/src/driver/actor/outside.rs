@@ -28,6 +28,14 @@ impl Actor {
                 if let EpochBody::Prepare { .. } = message.body {
                     self.shared.parts().warm.get_or_insert_with(Warm::begin);
                 }
+                if let EpochBody::Warm { .. } = message.body {
+                    let parts = self.shared.parts();
+                    let sent = parts.leaving.as_ref().filter(|leaving| leaving.to == from).map(|l| l.bytes);
+                    drop(parts);
+                    if let Some(bytes) = sent {
+                        self.feed(Event::Sent { to: from, bytes });
+                    }
+                }
                 self.feed(Event::Message { from, message });
             }
             Input::Order { command, done } => {

@@ -57,6 +57,8 @@ impl Actor {
             released,
             damage: 0,
             uncounted: 0,
+            asked: 0,
+            share: 1000,
         };
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), warm, sequence, key, control };
@@ -172,30 +174,38 @@ impl Actor {
             return; // It was told before this device restarted.
         }
         let me = self.inner.me;
+        let at = self.inner.seam.clock.wall();
+        let since = |then: Instant| ms(now.saturating_duration_since(then));
+        let moved = |from, reason, downtime_ms| Move {
+            from,
+            to: me,
+            reason,
+            epoch,
+            downtime_ms,
+            bytes: 0,
+            at,
+            rounds: 0,
+            whole_ms: downtime_ms,
+        };
         let moved = match (coming, self.before.take(), why) {
-            (Some(coming), _, Why::HandOver) => Some((
-                coming.from,
-                coming.reason,
-                ms(now.saturating_duration_since(coming.stopped)),
-                coming.bytes,
-            )),
+            (Some(coming), _, Why::HandOver) => Some(Move {
+                bytes: coming.bytes,
+                rounds: coming.rounds,
+                whole_ms: since(coming.began),
+                ..moved(coming.from, coming.reason, since(coming.stopped))
+            }),
             (_, Some((from, heard)), Why::FailOver) if from != me => {
-                Some((from, MoveReason::Failover, ms(now.saturating_duration_since(heard)), 0))
+                Some(moved(from, MoveReason::Failover, since(heard)))
             }
             (_, Some((from, heard)), Why::Adopted { .. }) if from != me => {
-                Some((from, MoveReason::Adopted, ms(now.saturating_duration_since(heard)), 0))
+                Some(moved(from, MoveReason::Adopted, since(heard)))
             }
-            (_, Some((from, heard)), Why::HandOver) if from != me => Some((
-                from,
-                MoveReason::Bus(decree.note.clone()),
-                ms(now.saturating_duration_since(heard)),
-                0,
-            )),
+            (_, Some((from, heard)), Why::HandOver) if from != me => {
+                Some(moved(from, MoveReason::Bus(decree.note.clone()), since(heard)))
+            }
             _ => None,
         };
-        let Some((from, reason, downtime_ms, bytes)) = moved else { return };
-        let moved =
-            Move { from, to: me, reason, epoch, downtime_ms, bytes, at: self.inner.seam.clock.wall() };
+        let Some(moved) = moved else { return };
         self.shared.parts().add_move(moved.clone());
         self.inner.tell(TaskEvent::Moved { task: self.shared.task, moved });
         if let Err(error) = self.inner.save_file(&self.shared).await {

@@ -14,7 +14,7 @@ use super::tail::write_tail;
 use super::{BYTES_PER_OP, CHUNK_OPS, End, Instance, Over, Report, Stillborn};
 use crate::checkpoint::Snapshot;
 use crate::epoch::manifest;
-use crate::native::Effect;
+use crate::native::{Changes, Effect, Mark};
 use crate::store::Checkpoint;
 use crate::{TaskError, limits};
 
@@ -23,11 +23,11 @@ impl Instance {
         if self.storing.is_some() {
             return false;
         }
-        let (damaged, again) = {
+        let (damaged, again, asked) = {
             let control = self.control.borrow();
-            (control.damage != self.damage, control.uncounted != self.uncounted)
+            (control.damage != self.damage, control.uncounted != self.uncounted, control.asked != self.asked)
         };
-        if damaged && self.retry.is_none() {
+        if (damaged || asked) && self.retry.is_none() {
             return true;
         }
         if !self.stepped && !again {
@@ -42,6 +42,7 @@ impl Instance {
                 .config
                 .checkpoint_every
                 .max(self.cost * limits::CHECKPOINT_SHARE)
+                .max(self.still * limits::CHECKPOINT_STILL)
                 .min(limits::CHECKPOINT_INTERVAL_MAX),
         };
         self.last.elapsed() >= interval
@@ -50,11 +51,11 @@ impl Instance {
     /// Writes the state into the snapshot; the program may go on when this returns. `Err`: it cannot be written.
     pub(super) async fn take(&mut self) -> Result<Option<ImageKind>, String> {
         let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
-        let (damage, uncounted) = {
+        let (damage, uncounted, asked) = {
             let control = self.control.borrow();
-            (control.damage, control.uncounted)
+            (control.damage, control.uncounted, control.asked)
         };
-        self.uncounted = uncounted;
+        (self.uncounted, self.asked) = (uncounted, asked);
         if damage != self.damage {
             // Part of what was stored before is lost: nothing of it is built upon.
             self.damage = damage;
@@ -100,6 +101,7 @@ impl Instance {
                 return;
             }
         };
+        self.still = (self.still + began.elapsed()) / 2;
         let Some(snapshot) = self.snapshot.take() else { return };
         let (inner, shared, key) = (self.inner.clone(), self.shared.clone(), self.key.clone());
         let (done, storing) = oneshot::channel();
@@ -270,7 +272,7 @@ fn backoff(last: Option<Duration>) -> Duration {
 }
 
 struct Counted<'a> {
-    out: &'a mut dyn std::io::Write,
+    out: &'a mut dyn Changes,
     len: u64,
     /// Why no more of it was taken.
     refused: Option<String>,
@@ -286,5 +288,21 @@ impl std::io::Write for Counted<'_> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.out.flush()
+    }
+}
+
+impl Changes for Counted<'_> {
+    fn over(&self) -> Option<Mark> {
+        self.out.over()
+    }
+
+    fn mark(&self) -> Mark {
+        self.out.mark()
+    }
+
+    fn keep(&mut self, len: usize) -> std::io::Result<()> {
+        self.out.keep(len).inspect_err(|error| self.refused = Some(error.to_string()))?;
+        self.len += len as u64;
+        Ok(())
     }
 }

@@ -1,14 +1,16 @@
 //! Single walks through the protocol: what a person would tell of it.
 
 use softbus_core::wire::task::{
-    Ballot, CHAIN_LINKS, Certificate, CheckpointRef, Decree, EpochBody, EpochMessage, Outcome, Why,
+    Ballot, CHAIN_LINKS, Certificate, CheckpointRef, Decree, EpochBody, EpochMessage, ManifestKind, Outcome,
+    Why,
 };
 use softbus_core::{Epoch, Signer as _};
 
+use super::super::manifest::Content;
 use super::super::{Action, Command, Event, Notice, Status, Tuning, certificate, manifest};
 use super::device::Key;
 use super::schedule::{Fault, Plan};
-use super::world::{TASK, World};
+use super::world::{TASK, World, content};
 
 fn plan(devices: usize, quorum: bool, steps: u64) -> Plan {
     Plan {
@@ -534,6 +536,37 @@ fn a_checkpoint_of_another_branch_is_not_fetched_again_and_again() {
     for _ in 0..3 {
         actions = machine.handle(Event::Fetched { manifest: foreign.clone() }, now);
         assert!(!asks(&actions), "{actions:?}");
+    }
+}
+
+/// Its final state names whom it is for: nobody else takes it, whoever asks.
+#[test]
+fn a_final_state_for_another_device_is_refused() {
+    let mut world = world(4, false, 1_000_000);
+    let owner = world.owner().unwrap();
+    let (to, other) = ((owner + 1) % 4, (owner + 2) % 4);
+    let machine = world.devices[owner].machine.as_ref().unwrap();
+    let (branch, decree) = (machine.branch(), machine.decree().clone());
+    let now = world.devices[to].clock.read(world.now_us);
+    let cases = [(Some(to), false), (None, false), (Some(other), true)];
+    for (sequence, (destination, refused)) in (1000..).zip(cases) {
+        let destination = destination.map(|device| world.devices[device].id);
+        let content = Content { destination, ..content(ManifestKind::Checkpoint, sequence, &vec![7]) };
+        let signed = manifest::next(&*world.devices[owner].key, branch, &decree, content).unwrap();
+        let message = EpochMessage {
+            branch,
+            epoch: decree.epoch,
+            body: EpochBody::Prepare { manifest: signed.clone(), last: true },
+            ..EpochMessage::ask(TASK)
+        };
+        let from = world.devices[owner].id;
+        let machine = world.devices[to].machine.as_mut().unwrap();
+        let actions = machine.handle(Event::Message { from, message }, now);
+        let says = |wanted: fn(&EpochBody) -> bool| {
+            actions.iter().any(|a| matches!(a, Action::Send { message, .. } if wanted(&message.body)))
+        };
+        assert_eq!(says(|body| matches!(body, EpochBody::Refuse { .. })), refused, "{actions:?}");
+        assert_eq!(actions.iter().any(|a| matches!(a, Action::Fetch { .. })), !refused, "{actions:?}");
     }
 }
 

@@ -17,7 +17,7 @@ use super::Random;
 use super::check::Observer;
 use super::device::{Clock, Device, Disk, Instance, Key};
 use super::schedule::{Fault, Plan};
-use work::content;
+pub(super) use work::content;
 
 pub(super) const TASK: TaskId = TaskId([9; 16]);
 const STEP_US: u64 = 60_000;
@@ -384,6 +384,8 @@ impl World {
                         self.after(STEP_US, What::Step { device, life, instance });
                     }
                 }
+                // It takes one after each few steps.
+                Action::Checkpoint | Action::Share { .. } => {}
                 Action::StopAndCheckpoint { .. } => self.stop(device, false),
                 Action::Discard => self.stop(device, true),
                 Action::WakeAt(at) => {

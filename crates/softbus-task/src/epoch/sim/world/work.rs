@@ -229,7 +229,7 @@ impl World {
     }
 }
 
-pub(super) fn content(kind: ManifestKind, sequence: u64, history: &History) -> Content {
+pub(in super::super) fn content(kind: ManifestKind, sequence: u64, history: &History) -> Content {
     let mut bytes = Vec::new();
     history.iter().for_each(|said| bytes.extend_from_slice(&said.to_le_bytes()));
     Content {
