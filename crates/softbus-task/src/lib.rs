@@ -13,6 +13,7 @@ mod error;
 pub mod harness;
 pub mod limits;
 mod native;
+pub mod saved;
 mod status;
 mod store;
 
@@ -30,6 +31,7 @@ pub use native::{
     TaskRegistry,
 };
 pub use softbus_core::wire::task_control::{
-    Granted, Move, MoveReason, PolicyKind, Right, TaskSpec, TaskState,
+    Granted, Move, MoveReason, Pause, PolicyKind, Rests, Right, TaskSpec, TaskState,
 };
+pub use saved::{SavedError, SavedTask};
 pub use status::{Fork, PlacementHints, SubmitOptions, TaskEvent, TaskStatus};
