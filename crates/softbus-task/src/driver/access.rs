@@ -180,6 +180,43 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn who_may_move_or_cancel_may_pause_and_who_may_move_and_run_may_save() {
+        let key = DeviceKey::from_seed(&[1; 32]);
+        let (mover, canceller, seer) = (DeviceId([2; 32]), DeviceId([3; 32]), DeviceId([4; 32]));
+        let granted = vec![
+            Granted { device: mover, rights: vec![Right::See, Right::Move] },
+            Granted { device: canceller, rights: vec![Right::See, Right::Cancel] },
+            Granted { device: seer, rights: vec![Right::See] },
+        ];
+        let none = Hash([0; 32]);
+        let grant = |privacy| {
+            let mut spec = spec();
+            spec.qos.privacy = privacy;
+            let grant = Grant { spec, input: none, secret: none, granted: granted.clone() };
+            OpenGrant::sign(&key, grant).unwrap()
+        };
+        let member = Some(Role::Member);
+        let circle = grant(Privacy::Circle);
+        for (device, pauses, saves) in [
+            (key.id(), true, true),
+            (mover, true, true),
+            (canceller, true, false),
+            (seer, false, false),
+            (DeviceId([9; 32]), false, false),
+        ] {
+            for verb in [Verb::Pause, Verb::Resume] {
+                assert_eq!(circle.may_order(&device, member, &verb), pauses, "{device}");
+            }
+            assert_eq!(circle.may_order(&device, member, &Verb::Save), saves, "{device}");
+            assert!(!circle.may_order(&device, None, &Verb::Pause), "out of the circle");
+        }
+        // A state in the clear is for those only to whom the label lets it.
+        let own = grant(Privacy::Device);
+        assert!(own.may_save(&key.id(), member) && !own.may_save(&mover, member));
+        assert!(!own.may_save(&mover, Some(Role::Owner)));
+    }
+
+    #[test]
     fn the_privacy_label_says_who_may_run_it() {
         let key = DeviceKey::from_seed(&[1; 32]);
         let other = DeviceId([2; 32]);

@@ -163,33 +163,22 @@ impl SavedTask {
         Ok(())
     }
 
+    /// The type that the beginning of a file speaks of; the rest is not looked at.
+    ///
+    /// # Errors
+    /// What is wrong with its beginning.
+    pub fn kind_of(input: &mut impl Read) -> Result<String, SavedError> {
+        let (_, what) = read_head(input)?;
+        Ok(what.kind.meta().map(|meta| meta.kind.clone()).unwrap_or_default())
+    }
+
     /// Reads a file, which is foreign bytes, and checks all of it. A state may have `most` bytes. That the signature is
     /// right says which device saved it, not that it can be trusted.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn read_from(input: &mut impl Read, most: u64) -> Result<Self, SavedError> {
-        let mut begin = [0; 8];
-        match fill(input, &mut begin, "its beginning") {
-            Err(SavedError::Truncated(_)) => return Err(SavedError::NotOne),
-            other => other?,
-        }
-        if begin != *MAGIC {
-            return Err(SavedError::NotOne);
-        }
-        let mut version = [0; 2];
-        fill(input, &mut version, "its version")?;
-        let version = u16::from_le_bytes(version);
-        if version != VERSION {
-            return Err(SavedError::Version(version));
-        }
-        let head_len = read_length(input, "the length of its head")?;
-        if head_len > HEAD_BYTES {
-            return Err(SavedError::Head("too long"));
-        }
-        let mut head = vec![0; head_len];
-        fill(input, &mut head, "its head")?;
-        let (head, what) = open_head(&head)?;
+        let (head, what) = read_head(input)?;
         if what.len > most {
             return Err(SavedError::TooLarge { bytes: what.len, most });
         }
@@ -214,6 +203,30 @@ impl SavedTask {
         }
         Ok(Self { head, what, state })
     }
+}
+
+fn read_head(input: &mut impl Read) -> Result<(Signed, SavedState), SavedError> {
+    let mut begin = [0; 8];
+    match fill(input, &mut begin, "its beginning") {
+        Err(SavedError::Truncated(_)) => return Err(SavedError::NotOne),
+        other => other?,
+    }
+    if begin != *MAGIC {
+        return Err(SavedError::NotOne);
+    }
+    let mut version = [0; 2];
+    fill(input, &mut version, "its version")?;
+    let version = u16::from_le_bytes(version);
+    if version != VERSION {
+        return Err(SavedError::Version(version));
+    }
+    let head_len = read_length(input, "the length of its head")?;
+    if head_len > HEAD_BYTES {
+        return Err(SavedError::Head("too long"));
+    }
+    let mut head = vec![0; head_len];
+    fill(input, &mut head, "its head")?;
+    open_head(&head)
 }
 
 /// Foreign bytes: form, signature, limits.
