@@ -75,7 +75,10 @@ async fn a_task_is_paused_moved_resumed_saved_and_restored() {
     let progress = stands_still(&a, &id).await;
     assert!(progress < 1000, "it was paused in the midst of its work");
     let list = softbus(&a, &["tasks"]);
-    assert!(text(&list.stdout).contains("paused") && text(&list.stderr).contains("softbus resume"), "{list:?}");
+    assert!(
+        text(&list.stdout).contains("paused") && text(&list.stderr).contains("softbus resume"),
+        "{list:?}"
+    );
 
     let moved = softbus(&a, &["move", &id, "tv"]);
     assert!(moved.status.success(), "{}\n{}\n{}", text(&moved.stderr), a.log(), b.log());
@@ -125,7 +128,10 @@ async fn a_task_is_paused_moved_resumed_saved_and_restored() {
     let cut = restore(&whole[..last]);
     assert!(cut.status.code() == Some(2) && text(&cut.stderr).contains("not whole"), "{cut:?}");
     let longer = restore(&[&whole[..], b"x"].concat());
-    assert!(longer.status.code() == Some(2) && text(&longer.stderr).contains("follows the end"), "{longer:?}");
+    assert!(
+        longer.status.code() == Some(2) && text(&longer.stderr).contains("follows the end"),
+        "{longer:?}"
+    );
 
     // From a device that is in no circle with this one only if a person says so.
     let c = Node::start(home.path(), "stranger", How::loopback()).await;

@@ -30,8 +30,8 @@ pub use native::{
     Buffer, Estimate, Prepared, Program, RegistryError, Runtime, Step, StepContext, Task, TaskFailure,
     TaskRegistry,
 };
+pub use saved::{SavedError, SavedTask};
 pub use softbus_core::wire::task_control::{
     Granted, Move, MoveReason, Pause, PolicyKind, Rests, Right, TaskSpec, TaskState,
 };
-pub use saved::{SavedError, SavedTask};
 pub use status::{Fork, PlacementHints, SubmitOptions, TaskEvent, TaskStatus};

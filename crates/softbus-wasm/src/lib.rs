@@ -17,5 +17,5 @@ pub mod wasi;
 pub use admission::{Admission, inspect};
 pub use engine::Kind as EngineKind;
 pub use error::WasmError;
-pub use state::printed;
 pub use runtime::{Finish, NAME, Printed, SeamClock, Start, Turns, WasmRuntime};
+pub use state::printed;

@@ -13,8 +13,8 @@ use softbus_core::wire::task::{
 };
 use softbus_core::wire::task_control::{
     Act, Ended, EpochNote, Fetch, Grant, Granted, Handing, ImageKind, ImagePart, Move, MoveReason, Offer,
-    Pause, Piece, PolicyKind, Reply, Request, Rests, Right, StateMeta, StatusNote, TaskSecret, TaskSpec, TaskState, Verb,
-    Want, Watch, WatchNote,
+    Pause, Piece, PolicyKind, Reply, Request, Rests, Right, StateMeta, StatusNote, TaskSecret, TaskSpec,
+    TaskState, Verb, Want, Watch, WatchNote,
 };
 use softbus_core::{
     Accelerator, AcceleratorKind, AcceleratorNeed, BootMs, Capability, CircleId, DeviceKind, DynamicProfile,

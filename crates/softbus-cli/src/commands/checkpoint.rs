@@ -38,7 +38,9 @@ async fn save(cx: Context, task: String, file: &Path, force: bool) -> Result<(),
     };
     out.keep()?;
     if cx.out.json {
-        return cx.out.json(&serde_json::json!({ "saved": saved, "file": file, "bytes": size, "encrypted": false }));
+        return cx
+            .out
+            .json(&serde_json::json!({ "saved": saved, "file": file, "bytes": size, "encrypted": false }));
     }
     cx.out.line(format!("{} ({}) at {}", file.display(), bytes(size), percent(saved.progress_permille)))?;
     let text = "it is not encrypted: it holds all that the task works on, and only you may read it";

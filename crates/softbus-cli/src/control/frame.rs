@@ -206,7 +206,10 @@ mod tests {
         let endless = vec![b'x'; LINE_BYTES + 10];
         assert!(matches!(read_line(&mut &endless[..]).await, Err(FrameError::LineTooLong)));
         assert!(matches!(read_body(&mut &b"abc"[..], 4, BODY_BYTES).await, Err(FrameError::Truncated)));
-        assert!(matches!(read_body(&mut &b"abc"[..], u64::MAX, BODY_BYTES).await, Err(FrameError::BodyTooLong(_))));
+        assert!(matches!(
+            read_body(&mut &b"abc"[..], u64::MAX, BODY_BYTES).await,
+            Err(FrameError::BodyTooLong(_))
+        ));
         assert_eq!(read_body(&mut &b"abcd"[..], 3, BODY_BYTES).await.unwrap(), b"abc");
     }
 }

@@ -25,9 +25,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use keeping::Flight;
+pub(crate) use moving::{Settled, Wish};
 pub(crate) use pausing::Ask;
 use pausing::Pausing;
-pub(crate) use moving::{Settled, Wish};
 use retention::Retention;
 use saving::Saving;
 pub(crate) use saving::Wanted;

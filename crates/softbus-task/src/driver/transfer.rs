@@ -62,8 +62,7 @@ async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result
         let found = parts.checkpoints.get(&fetch.manifest).or(saved.map(|kept| &kept.checkpoint)).cloned();
         let checkpoint = found.ok_or(TaskError::NoSuchTask(fetch.task))?;
         let image = checkpoint.image.clone();
-        let reads =
-            saved.is_some() || (is_result(&image.kind) && grant.may(&device, role, Right::See));
+        let reads = saved.is_some() || (is_result(&image.kind) && grant.may(&device, role, Right::See));
         let takes = grant.may_run(&device, role)
             && (parts.members.contains(&device) || parts.invited.contains(&device));
         if !reads && !takes {

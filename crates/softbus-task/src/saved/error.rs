@@ -14,7 +14,9 @@ pub enum SavedError {
     #[error("what the file says of itself is damaged: its head is {0}")]
     Head(&'static str),
     /// What it says of itself was changed.
-    #[error("what the file says of itself is damaged, or not by the device that it names: the signature does not fit")]
+    #[error(
+        "what the file says of itself is damaged, or not by the device that it names: the signature does not fit"
+    )]
     Signature,
     /// The state is larger than this device lets one be.
     #[error("its state has {bytes} bytes, and this device takes at most {most}")]

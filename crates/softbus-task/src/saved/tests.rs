@@ -1,7 +1,7 @@
 use proptest::prelude::*;
+use softbus_core::Epoch;
 use softbus_core::wire::task::Branch;
 use softbus_core::wire::task_control::Pause;
-use softbus_core::Epoch;
 use softbus_trust::DeviceKey;
 
 use super::*;

@@ -85,7 +85,10 @@ impl Backend {
         self.follow(handle.id(), printed.unwrap_or_default(), news, events).await
     }
 
-    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         let compute = self.bus.net().seam().compute.clone();
         compute.run(Lane::Work, 0, work).await.ok_or_else(|| Failure::failed("the node is shutting down"))
     }

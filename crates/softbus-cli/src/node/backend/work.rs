@@ -7,15 +7,16 @@ use std::time::Duration;
 use softbus::core::{CircleId, DeviceId, Hash, Labels, TaskId};
 use softbus::placement::Verdict;
 use softbus::task::{
-    Buffer, Granted, Move, MoveReason, Pause, PlacementHints, Right, TaskEvent, TaskEvents, TaskHandle, TaskState,
+    Buffer, Granted, Move, MoveReason, Pause, PlacementHints, Right, TaskEvent, TaskEvents, TaskHandle,
+    TaskState,
 };
 use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
 
 use super::{Backend, bus_failure, named, program, resolve};
 use crate::config::{Need, parse_need};
 use crate::control::{
-    Answer, Body, Event, Events, ForkView, MoveView, PausedView, PlaceRequest, PlacementView, PreviewView, Response,
-    SubmittedView, TaskRequest, TaskView, WorkRequest,
+    Answer, Body, Event, Events, ForkView, MoveView, PausedView, PlaceRequest, PlacementView, PreviewView,
+    Response, SubmittedView, TaskRequest, TaskView, WorkRequest,
 };
 use crate::failure::{Failure, Kind};
 use crate::output::clean;

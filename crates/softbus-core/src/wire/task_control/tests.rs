@@ -185,10 +185,7 @@ fn a_pause_has_its_vectors() {
         golden(&act, &format!("1400000081040100{}04{number}e807", "01".repeat(16)));
     }
     golden(&Reply::Rests(Rests { already: true, kept: false }), "0300000083040100090100");
-    golden(
-        &Reply::Saved { manifest: Hash([5; 32]) },
-        &format!("21000000830401000a{}", "05".repeat(32)),
-    );
+    golden(&Reply::Saved { manifest: Hash([5; 32]) }, &format!("21000000830401000a{}", "05".repeat(32)));
     let pause = Pause { by: id(6), since: WallMs(1000) };
     let form = |bytes: Result<Vec<u8>, postcard::Error>| hex(&bytes.unwrap());
     let by = format!("{}e807", "06".repeat(32));

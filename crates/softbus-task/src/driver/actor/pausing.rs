@@ -171,13 +171,13 @@ impl Actor {
 
     /// Whether the checkpoint from which the task would go on says what its instance does: that it stands still, or not.
     fn is_kept(&self) -> bool {
-        let Some(held) = self.machine.record().held.as_ref().filter(|_| self.machine.held_is_covered()) else {
+        let Some(held) = self.machine.record().held.as_ref().filter(|_| self.machine.held_is_covered())
+        else {
             return false;
         };
         let parts = self.shared.parts();
         let checkpoint = parts.checkpoints.get(&held.checkpoint.manifest);
-        checkpoint
-            .is_some_and(|known| known.image.kind.pause().is_some() == self.pausing.shown.is_some())
+        checkpoint.is_some_and(|known| known.image.kind.pause().is_some() == self.pausing.shown.is_some())
     }
 
     /// Whether the task is paused, and the checkpoint that counts says so.

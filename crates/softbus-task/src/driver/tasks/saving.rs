@@ -6,6 +6,7 @@ use softbus_core::{Hash, TaskId};
 use softbus_trust::Role;
 
 use super::{TaskHandle, Tasks};
+use crate::TaskError;
 use crate::driver::access::OpenGrant;
 use crate::driver::transfer;
 use crate::driver::warm::Warm;
@@ -13,7 +14,6 @@ use crate::epoch::manifest;
 use crate::native::Estimate;
 use crate::saved::{SavedError, SavedTask};
 use crate::status::SubmitOptions;
-use crate::TaskError;
 
 impl Tasks {
     /// The complete state of a task at the end of a step, wherever it runs: taken now while it goes on, or, of one that
