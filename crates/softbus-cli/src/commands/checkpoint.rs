@@ -7,7 +7,7 @@ use softbus::task::SavedTask;
 use softbus_core::WallMs;
 
 use super::run::{finish, note, policy, tell as tell_begun};
-use super::{Context, program, unexpected};
+use super::{Context, program, prompt, unexpected};
 use crate::args::{CheckpointCommand, RestoreArgs};
 use crate::clock::wall;
 use crate::control::{Event, Request, Response, RestoreRequest, SAVED_BYTES, SavedView, Step, Stream};
@@ -31,7 +31,12 @@ async fn save(cx: Context, task: String, file: &Path, force: bool) -> Result<(),
     let mut out = Private::begin(file, force)?;
     let bar = Bar::spinner(&cx.out, "saving…");
     let mut stream = cx.client().stream(Request::Save { task }).await?;
-    let answer = stream.download(&mut out).await;
+    let answer = tokio::select! {
+        biased;
+        // So that nothing is left of what came: it is in the clear.
+        _ = tokio::signal::ctrl_c() => return Err(prompt::interrupted()),
+        answer = stream.download(&mut out) => answer,
+    };
     drop(bar);
     let (Response::Saved(saved), size) = answer? else {
         return Err(Failure::failed("the node gave an answer of another kind"));

@@ -357,6 +357,14 @@ impl Run<'_> {
         if let Some(lost) = lost(now).filter(|_| seen.state != now.state) {
             say(&out.paint_err(Paint::Warn, &format!("its device is lost: it {lost}")));
         }
+        match (&seen.paused, &now.paused) {
+            (None, Some(paused)) => {
+                let text = format!("paused by {}: softbus resume {}", clean(&paused.by_name), short(now));
+                say(&out.paint_err(Paint::Dim, &text));
+            }
+            (Some(_), None) if !now.state.is_final() => say(&out.paint_err(Paint::Dim, "resumed")),
+            _ => {}
+        }
         if let Some(error) = now.error.as_ref().filter(|_| now.error != seen.error && !now.state.is_final()) {
             say(&out.paint_err(Paint::Warn, &clean(error)));
         }

@@ -57,6 +57,14 @@ pub(super) struct Pausing {
     orders: BTreeMap<DeviceId, WallMs>,
 }
 
+impl Pausing {
+    /// The instance is gone: the next one is told what it may not have done.
+    pub(super) fn stopped(&mut self) {
+        self.shown = None;
+        self.asks.iter_mut().for_each(|ask| ask.given = false);
+    }
+}
+
 impl Actor {
     /// Takes an order up, or says why not.
     pub(super) fn rest(&mut self, mut ask: Ask) {

@@ -160,7 +160,7 @@ impl Actor {
         self.instance = None;
         self.uncounted = false;
         self.reports = None;
-        self.pausing.shown = None;
+        self.pausing.stopped();
         self.saving.stopped();
         let mut parts = self.shared.parts();
         if let Some(image) = parts.snapshot.take() {
