@@ -64,7 +64,7 @@ async fn stands_still(node: &Node, task: &str) -> u64 {
 async fn a_task_is_paused_moved_resumed_saved_and_restored() {
     let home = home();
     let (a, b) = two(home.path()).await;
-    let work = Work::primes(60_000_000);
+    let work = Work::primes(30_000_000);
     let task = a.run(&work, PolicyKind::Owner, &a).await;
     let id = task.id.to_string();
     a.until_task(task.id, "at work", |t| t.progress_permille > 0).await;
