@@ -29,7 +29,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 24] = [
     "up",
     "down",
     "status",
@@ -41,6 +41,9 @@ const COMMANDS: [&str; 21] = [
     "run",
     "tasks",
     "move",
+    "pause",
+    "resume",
+    "checkpoint",
     "adopt",
     "release",
     "cancel",
@@ -87,7 +90,7 @@ fn help_of_every_command() {
 #[test]
 fn commands_without_a_node_say_so() {
     let dir = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 20] = [
         &["devices"],
         &["devices", "--watch"],
         &["status"],
@@ -102,6 +105,8 @@ fn commands_without_a_node_say_so() {
         &["tasks"],
         &["run", "primes/1"],
         &["cancel", "abc"],
+        &["pause", "abc"],
+        &["resume", "abc"],
         &["place", "--explain"],
         &["inject-load", "--load", "900"],
         &["sleep"],

@@ -78,7 +78,7 @@ fn write(memory: &mut [u8], hot: usize, stride: usize, round: usize) -> f64 {
     ms(began)
 }
 
-fn barrier(rounds: usize) -> Result<f64> {
+fn barrier(rounds: usize) -> wasmtime::Result<f64> {
     let body = |mark: &str| {
         format!(
             r#"(module (memory 1024) (memory $marks 1)
@@ -187,7 +187,7 @@ fn main() -> Result<()> {
         }
     }
     black_box(&memory);
-    let report = Report { memory_bytes: len, hot_bytes: hot * PAGE, lines, barrier: barrier(args.rounds)? };
+    let report = Report { memory_bytes: len, hot_bytes: hot * PAGE, lines, barrier: barrier(args.rounds).map_err(|error| anyhow::anyhow!("{error:#}"))? };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());

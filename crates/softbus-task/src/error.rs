@@ -41,6 +41,9 @@ pub enum TaskError {
     /// This device may not do that with this task.
     #[error("this device may not do that with task {0}: ask its submitter or an owner of the circle")]
     Forbidden(TaskId),
+    /// A saved state that a device signed which is not trusted.
+    #[error("{0} saved this state, and is no member of this circle")]
+    Stranger(DeviceId),
     /// The task ended without a result.
     #[error("task {task} has no result: {why}")]
     NoResult {
@@ -92,7 +95,7 @@ impl TaskError {
             Self::NoPlace(_) | Self::Limit(_) => ErrorCode::Busy,
             Self::Refused { code, .. } => *code,
             Self::Unreachable(_) => ErrorCode::Unreachable,
-            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::Forbidden(_) | Self::Stranger(_) => ErrorCode::Forbidden,
             Self::Conflict(_) => ErrorCode::Conflict,
             Self::NotYet(_) => ErrorCode::Timeout,
             Self::Damaged(_) | Self::Storage(_) | Self::Secret(_) | Self::WrongSecret(_) => {

@@ -1,7 +1,8 @@
 //! For harnesses: the parsers of foreign bytes of this room that have no public door of their own. Whatever the
 //! bytes, they return, and say whether the bytes were understood.
 
-use softbus_core::wire::task_control::{Image, Right};
+use softbus_core::wire::saved::SavedState;
+use softbus_core::wire::task_control::{Image, ImageKind, Right};
 use softbus_core::{DeviceId, Domain, Hash, Signed, Signer, TaskId, limits};
 use softbus_trust::Role;
 use zeroize::Zeroizing;
@@ -9,6 +10,8 @@ use zeroize::Zeroizing;
 use crate::checkpoint::{Assembly, TaskKey, WrapKey, check, missing_bits, wanted};
 use crate::driver::access::{OpenGrant, open_act};
 use crate::driver::instance::{read_tail, write_tail};
+
+use crate::saved::SavedTask;
 
 pub use crate::driver::parse_opening as opening;
 pub use crate::store::read_stored as stored;
@@ -72,6 +75,41 @@ pub fn image(image: Image, bits: &[u8]) -> bool {
         assert!(!assembly.is_complete() || count == 0);
     }
     true
+}
+
+/// Reads a file with a saved state. One that is understood is written again as it was.
+pub fn saved(bytes: &[u8]) -> bool {
+    /// A harness need not hold gigabytes.
+    const STATE: u64 = 1 << 20;
+    let Ok(saved) = SavedTask::read_from(&mut &*bytes, STATE) else { return false };
+    let mut again = Vec::new();
+    assert!(saved.write_to(&mut again).is_ok() && again == bytes, "a file has two forms");
+    assert_eq!(saved.file_len(), again.len() as u64);
+    let (kind, state) = saved.start();
+    assert!(kind.meta().is_some_and(|meta| meta.state_len == state.len() as u64), "no state");
+    true
+}
+
+/// A file that [`saved`] understands.
+pub fn saved_example(key: &dyn Signer, mut what: SavedState, state: &[u8]) -> Option<Vec<u8>> {
+    if let ImageKind::State(meta) = &mut what.kind {
+        meta.state_len = state.len() as u64;
+    }
+    let mut file = Vec::new();
+    SavedTask::sign(key, what, state.to_vec()).ok()?.write_to(&mut file).ok()?;
+    Some(file)
+}
+
+/// Opens `body` as the head of such a file that `key` has signed; nothing follows.
+pub fn saved_head(key: &dyn Signer, body: &[u8]) -> bool {
+    let head = Signed::new(key, softbus_core::wire::saved::SAVED, body.to_vec());
+    let Ok(head) = postcard::to_stdvec(&head) else { return false };
+    let mut file = crate::saved::MAGIC.to_vec();
+    file.extend_from_slice(&crate::saved::VERSION.to_le_bytes());
+    file.extend_from_slice(&(head.len() as u32).to_le_bytes());
+    file.extend_from_slice(&head);
+    assert!(SavedTask::read_from(&mut &*file, u64::MAX).is_err(), "a file without a state");
+    SavedTask::kind_of(&mut &*file).is_ok()
 }
 
 /// Reads what follows a task's state in its checkpoint: the effects that it let out last.

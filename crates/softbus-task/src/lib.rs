@@ -13,6 +13,7 @@ mod error;
 pub mod harness;
 pub mod limits;
 mod native;
+pub mod saved;
 mod status;
 mod store;
 
@@ -29,7 +30,8 @@ pub use native::{
     Buffer, Changes, Estimate, Mark, Prepared, Program, RegistryError, Runtime, Step, StepContext, Task,
     TaskFailure, TaskRegistry,
 };
+pub use saved::{SavedError, SavedTask};
 pub use softbus_core::wire::task_control::{
-    Granted, Move, MoveReason, PolicyKind, Right, TaskSpec, TaskState,
+    Granted, Move, MoveReason, Pause, PolicyKind, Rests, Right, TaskSpec, TaskState,
 };
 pub use status::{Fork, PlacementHints, SubmitOptions, TaskEvent, TaskStatus};

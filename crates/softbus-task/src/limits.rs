@@ -38,6 +38,18 @@ pub const TASKS_PEER_BYTES: usize = 32 << 20;
 pub const WANT_ROUNDS: usize = 4;
 /// Longest wait of an ordered move for its time: until the task has got its state, or an epoch is decided.
 pub const MOVE_WAIT: Duration = Duration::from_secs(10);
+/// Orders to pause, resume or save one task that wait …
+pub const ORDERS: usize = 16;
+/// … and how long: until the task has got its state, a move is called off, or holders have its checkpoint.
+pub const ORDER_WAIT: Duration = Duration::from_secs(10);
+/// How often such an order is given anew because the task's epoch changed …
+pub const ORDER_TRIES: usize = 3;
+/// … and how long the news of that is waited for.
+pub const ORDER_NEWS: Duration = Duration::from_secs(1);
+/// For how long a checkpoint is kept for whoever saves it, before it begins to fetch it …
+pub const SAVE_KEEP: Duration = Duration::from_secs(60);
+/// … and how many at once.
+pub const SAVES: usize = 32;
 /// Longest wait of whoever ordered a move for its end; a large state on a slow network may take longer.
 pub const MOVE_PATIENCE: Duration = Duration::from_secs(45);
 /// Longest wait for the new runner's account of a move that is decided.

@@ -20,3 +20,4 @@ pub use admission::{Admission, inspect};
 pub use engine::Kind as EngineKind;
 pub use error::WasmError;
 pub use runtime::{Finish, NAME, Printed, SeamClock, Start, Turns, WasmRuntime};
+pub use state::printed;

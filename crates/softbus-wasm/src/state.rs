@@ -20,7 +20,7 @@ use softbus_core::Hash;
 use crate::WasmError;
 use crate::engine::Core;
 use crate::limits::{self, Limits};
-use crate::wasi::Wasi;
+use crate::wasi::{Stream, Wasi};
 
 /// Of this form, and of what frames look like and how their sites are numbered. It is that of the type of these tasks, too.
 pub(crate) const VERSION: u16 = 1;
@@ -101,6 +101,15 @@ pub(crate) fn module(state: &[u8]) -> Result<&[u8], WasmError> {
         });
     }
     rest.get(..len as usize).ok_or(short)
+}
+
+/// How many bytes a saved program had printed, to its standard output and to its standard error. Foreign bytes.
+///
+/// # Errors
+/// If it is no saved program.
+pub fn printed(state: &[u8]) -> Result<[u64; 2], WasmError> {
+    let world = read(state)?.tail.world;
+    Ok([Stream::Stdout, Stream::Stderr].map(|stream| world.printed(stream)))
 }
 
 /// Takes a saved program apart.

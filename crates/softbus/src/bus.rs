@@ -275,7 +275,7 @@ impl Bus {
         Ok(self.rooms.tasks.explain(kind, input, options).await?)
     }
 
-    /// The task room: list, watch, move, cancel, adopt, results.
+    /// The task room: list, watch, move, pause, cancel, adopt, results, saved states.
     pub fn tasks(&self) -> &Tasks {
         &self.rooms.tasks
     }

@@ -5,6 +5,7 @@ mod epoch;
 mod net;
 mod program;
 mod roster;
+mod saved;
 mod task;
 mod trust;
 mod wasm;
@@ -86,6 +87,8 @@ pub const TARGETS: &[Target] = &[
     task::SEALED,
     task::TAIL,
     task::RECORD,
+    saved::FILE,
+    saved::HEAD,
     epoch::MACHINE,
     // the program
     program::CALL,

@@ -13,8 +13,8 @@ use softbus_core::wire::task::{
 };
 use softbus_core::wire::task_control::{
     Act, Ended, EpochNote, Fetch, Grant, Granted, Handing, ImageKind, ImagePart, Move, MoveReason, Offer,
-    Piece, PolicyKind, Reply, Request, Right, StateMeta, StatusNote, TaskSecret, TaskSpec, TaskState, Verb,
-    Want, Watch, WatchNote,
+    Pause, Piece, PolicyKind, Reply, Request, Rests, Right, StateMeta, StatusNote, TaskSecret, TaskSpec,
+    TaskState, Verb, Want, Watch, WatchNote,
 };
 use softbus_core::{
     Accelerator, AcceleratorKind, AcceleratorNeed, BootMs, Capability, CircleId, DeviceKind, DynamicProfile,
@@ -155,6 +155,8 @@ messages! {
         Reply::Done,
         Reply::Leased { for_ms: u64::MAX, lease: u64::MAX },
         Reply::Outdated,
+        Reply::Rests(Rests { already: true, kept: false }),
+        Reply::Saved { manifest: hash(1) },
         Reply::Refused { code: u32::MAX, why: "no".into() },
         Reply::Elsewhere { runner: id(2) },
         Reply::Proof {
@@ -187,7 +189,7 @@ messages! {
         Offer {
             task: TASK,
             manifest: signed(b"a manifest"),
-            kind: ImageKind::State(state_meta()),
+            kind: ImageKind::Paused(state_meta(), Pause { by: id(2), since: NOW }),
             len: u64::MAX,
             chunks: u32::MAX,
             grant: signed(b"a grant"),
@@ -473,7 +475,7 @@ pub(super) fn grant() -> Grant {
 pub(super) fn acts() -> Vec<Act> {
     let to = Verb::Move { to: Some(id(2)), reason: "closer".into() };
     let act = |verb| Act { task: TASK, epoch: Epoch(u64::MAX), verb, issued: NOW };
-    vec![act(to), act(Verb::Release)]
+    vec![act(to), act(Verb::Release), act(Verb::Pause), act(Verb::Save)]
 }
 
 pub(super) fn state_meta() -> StateMeta {

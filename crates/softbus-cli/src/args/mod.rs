@@ -1,5 +1,6 @@
 //! The command line.
 
+mod checkpoint;
 mod parse;
 mod people;
 mod sim;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use softbus_core::DeviceKind;
 
+pub use checkpoint::{CheckpointCommand, RestoreArgs};
 pub use parse::{parse_bytes, parse_expiry, parse_ops, parse_span};
 pub use people::{CircleCommand, KeyCommand, PairArgs, RuleCommand};
 pub use sim::{SimCheckArgs, SimCommand, SimRunArgs};
@@ -126,6 +128,28 @@ pub enum Command {
     Tasks(TasksArgs),
     /// Move a running task to another device, or to the best
     Move(MoveArgs),
+    /// Let a task stand still, wherever it runs, until it is resumed
+    #[command(after_help = "Examples:
+  softbus pause 3f2a
+  softbus pause render.wasm
+
+It takes no step after its present one. When this command returns it stands still, and its last checkpoint says so: it
+stays paused if its device restarts, if it is moved, and if another device goes on with it.")]
+    Pause {
+        /// Id (or its beginning) or name of the task
+        task: String,
+    },
+    /// Let a paused task go on
+    Resume {
+        /// Id (or its beginning) or name of the task
+        task: String,
+    },
+    /// Save the whole state of a task to a file, or start a new task from one
+    Checkpoint {
+        /// What to do
+        #[command(subcommand)]
+        command: CheckpointCommand,
+    },
     /// Let an orphaned task go on here, from its last checkpoint (starts a new branch)
     Adopt(AdoptArgs),
     /// Let a task that crashed again and again try once more

@@ -1,5 +1,6 @@
 //! What each command does, apart from running a node, the doctor, the demo and simulations.
 
+mod checkpoint;
 mod circle;
 mod config;
 pub(crate) mod devices;
@@ -177,6 +178,9 @@ async fn dispatch(cx: Context, command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(cx, *args).await,
         Command::Tasks(args) => tasks::tasks(cx, args).await,
         Command::Move(args) => tasks::move_task(cx, args).await,
+        Command::Pause { task } => tasks::rest(cx, task, true).await,
+        Command::Resume { task } => tasks::rest(cx, task, false).await,
+        Command::Checkpoint { command } => checkpoint::checkpoint(cx, command).await,
         Command::Adopt(args) => tasks::adopt(cx, args).await,
         Command::Release { task } => tasks::release(cx, task).await,
         Command::Cancel { task } => tasks::cancel(cx, task).await,

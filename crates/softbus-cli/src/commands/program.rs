@@ -14,7 +14,7 @@ use super::tasks::{explain_end, lost, move_line};
 use super::{Context, unexpected};
 use crate::args::{ProgramArgs, RunArgs};
 use crate::control::{
-    AdmissionView, Body, Event, PrintedView, Request, Response, Step, SubmittedView, TaskRequest, TaskView,
+    AdmissionView, Body, Event, PrintedView, Request, Response, Step, Stream, SubmittedView, TaskView,
 };
 use crate::failure::{Failure, Kind};
 use crate::output::{Bar, Paint, Tame, bytes, clean, is_stdout, write_tree};
@@ -72,8 +72,21 @@ pub(super) async fn run(cx: Context, program: PathBuf, mut args: RunArgs) -> Res
     }
     drop(start);
     let name = clean(&program.to_string_lossy());
-    let mut run = Run { cx: &cx, name, task: None, until: [0; 2], missing: 0, shown: None };
-    run.follow(request, &body, detach, out.as_deref()).await
+    let opening = async { cx.client().stream_with(Request::RunProgram(request), &body).await };
+    follow(&cx, name, sending(&cx, &body), opening, detach, out.as_deref()).await
+}
+
+/// Shows what a program does that begins with a call, until it is over.
+pub(super) async fn follow(
+    cx: &Context,
+    name: String,
+    bar: Bar,
+    opening: impl Future<Output = Result<Stream, Failure>>,
+    detach: bool,
+    out: Option<&Path>,
+) -> Result<(), Failure> {
+    let mut run = Run { cx, name, task: None, until: [0; 2], missing: 0, shown: None };
+    run.follow(bar, opening, detach, out).await
 }
 
 /// What a program starts with.
@@ -167,7 +180,7 @@ fn gather(name: &str, path: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Result
 }
 
 /// Makes the folder that results are to go to: better to fail before the work than after it.
-fn folder(out: &Path) -> Result<(), Failure> {
+pub(super) fn folder(out: &Path) -> Result<(), Failure> {
     if is_stdout(out) {
         return Err(Failure::usage("--out: what a program leaves are files, which need a folder")
             .advise("--out DIR; what it prints is shown by `softbus run`"));
@@ -193,8 +206,8 @@ struct Run<'c> {
 impl Run<'_> {
     async fn follow(
         &mut self,
-        request: TaskRequest,
-        body: &[u8],
+        bar: Bar,
+        opening: impl Future<Output = Result<Stream, Failure>>,
         detach: bool,
         out: Option<&Path>,
     ) -> Result<(), Failure> {
@@ -204,7 +217,7 @@ impl Run<'_> {
         let heard = tokio::select! {
             biased;
             _ = interrupt.recv() => None,
-            heard = self.hear(request, body, detach) => Some(heard),
+            heard = self.hear(bar, opening, detach) => Some(heard),
         };
         let Some(heard) = heard else { return Err(self.left("stopped waiting")) };
         // What has come is shown, however it ended.
@@ -232,16 +245,22 @@ impl Run<'_> {
     /// Submits it and hears of it until it is over, or, if it is not to be waited for, begins.
     async fn hear(
         &mut self,
-        request: TaskRequest,
-        body: &[u8],
+        bar: Bar,
+        opening: impl Future<Output = Result<Stream, Failure>>,
         detach: bool,
     ) -> Result<Option<(TaskView, Body)>, Failure> {
-        let mut bar = Some(sending(self.cx, body));
-        let mut stream = self.cx.client().stream_with(Request::RunProgram(request), body).await?;
+        let mut bar = Some(bar);
+        let mut stream = opening.await?;
         loop {
             match stream.next().await? {
+                Step::Event(Event::Restored(saved)) => {
+                    drop(bar.take());
+                    super::checkpoint::tell(self.cx, &saved)?;
+                }
                 Step::Event(Event::Submitted(submitted)) => {
                     drop(bar.take());
+                    // What it had printed before it was saved was the other task's.
+                    self.until = submitted.printed.unwrap_or_default();
                     self.begun(&submitted, detach)?;
                     if detach {
                         return Ok(None);
@@ -337,6 +356,14 @@ impl Run<'_> {
         }
         if let Some(lost) = lost(now).filter(|_| seen.state != now.state) {
             say(&out.paint_err(Paint::Warn, &format!("its device is lost: it {lost}")));
+        }
+        match (&seen.paused, &now.paused) {
+            (None, Some(paused)) => {
+                let text = format!("paused by {}: softbus resume {}", clean(&paused.by_name), short(now));
+                say(&out.paint_err(Paint::Dim, &text));
+            }
+            (Some(_), None) if !now.state.is_final() => say(&out.paint_err(Paint::Dim, "resumed")),
+            _ => {}
         }
         if let Some(error) = now.error.as_ref().filter(|_| now.error != seen.error && !now.state.is_final()) {
             say(&out.paint_err(Paint::Warn, &clean(error)));

@@ -40,12 +40,17 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
         return tell(&cx, &submitted);
     }
     note(&cx, &submitted);
-    let task = wait_for(&cx, &submitted.task).await?;
+    finish(&cx, &submitted.task, out.as_deref()).await
+}
+
+/// Waits for a task and gives its result.
+pub(super) async fn finish(cx: &Context, task: &TaskView, out: Option<&Path>) -> Result<(), Failure> {
+    let task = wait_for(cx, task).await?;
     if task.state != TaskState::Done {
         return Err(explain_end(&task));
     }
     match out {
-        Some(out) => write_result(&cx, &task.id.to_string(), &out).await,
+        Some(out) => write_result(cx, &task.id.to_string(), out).await,
         None if cx.out.json => cx.out.json(&task),
         None => cx.out.line(format!("done; its result: softbus result {} --out FILE", short(&task))),
     }
@@ -53,7 +58,7 @@ pub(super) async fn run(cx: Context, args: RunArgs) -> Result<(), Failure> {
 
 /// A task as the node is told of it, and its input; `named` is its name if it was given none.
 pub(super) fn task_request(args: RunArgs, named: Option<String>) -> Result<(TaskRequest, Vec<u8>), Failure> {
-    let policy = policy(&args)?;
+    let policy = policy(args.policy, args.holders)?;
     let (work, input) = work_request(args.task_type, args.work)?;
     let request = TaskRequest {
         work,
@@ -68,8 +73,8 @@ pub(super) fn task_request(args: RunArgs, named: Option<String>) -> Result<(Task
     Ok((request, input))
 }
 
-fn policy(args: &RunArgs) -> Result<PolicyKind, Failure> {
-    match (args.policy, args.holders) {
+pub(super) fn policy(name: PolicyName, holders: Option<u8>) -> Result<PolicyKind, Failure> {
+    match (name, holders) {
         (PolicyName::Owner, _) => Ok(PolicyKind::Owner),
         (PolicyName::Quorum, k) => match k.unwrap_or(2) {
             k @ (0 | 1) => Err(Failure::usage(format!("--policy quorum needs at least 2 holders, not {k}"))
@@ -143,7 +148,7 @@ pub(super) fn short(task: &TaskView) -> String {
     task.id.to_string()[..8].to_string()
 }
 
-fn tell(cx: &Context, submitted: &SubmittedView) -> Result<(), Failure> {
+pub(super) fn tell(cx: &Context, submitted: &SubmittedView) -> Result<(), Failure> {
     if cx.out.json {
         return cx.out.json(submitted);
     }

@@ -42,6 +42,9 @@ pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
                 let error = clean(task.error.as_deref().unwrap_or_default());
                 cx.out.note(format!("{}  {error}", short(task)));
             }
+            for (task, by) in tasks.iter().filter_map(|task| Some((task, paused_by(task)?))) {
+                cx.out.note(format!("{}  paused{by}", short(task)));
+            }
             for task in tasks.iter().filter(|task| !task.state.is_final()) {
                 for line in fork(task).into_iter().chain(lost(task)) {
                     cx.out.note(format!("{}  {line}", short(task)));
@@ -85,7 +88,7 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         ("task", task.id.to_string()),
         ("type", clean(&task.task_type)),
         ("name", clean(&task.name)),
-        ("state", state(task)),
+        ("state", format!("{}{}", state(task), paused_by(task).unwrap_or_default())),
         (
             "done",
             format!("{} {}", percent(task.progress_permille), clean(&task.progress_text))
@@ -293,6 +296,35 @@ pub(super) async fn adopt(cx: Context, args: AdoptArgs) -> Result<(), Failure> {
     }
 }
 
+/// Lets a task stand still, or go on.
+pub(super) async fn rest(cx: Context, task: String, pause: bool) -> Result<(), Failure> {
+    let request = if pause { Request::Pause { task } } else { Request::Resume { task } };
+    let bar = Bar::spinner(&cx.out, if pause { "pausing…" } else { "resuming…" });
+    let answer = cx.client().call(request).await;
+    drop(bar);
+    let Response::Rests { task, already, kept } = answer? else {
+        return Err(Failure::failed("the node gave an answer of another kind"));
+    };
+    if cx.out.json {
+        return cx.out.json(&serde_json::json!({ "task": task, "already": already, "kept": kept }));
+    }
+    cx.out.line(match (pause, already) {
+        (true, false) => format!("{} is paused at {}", short(&task), percent(task.progress_permille)),
+        (true, true) => format!("{} was paused already", short(&task)),
+        (false, false) => format!("{} goes on at {}", short(&task), percent(task.progress_permille)),
+        (false, true) => format!("{} was not paused", short(&task)),
+    })?;
+    if !kept {
+        let what = if pause { "go on" } else { "stand still again" };
+        let text = format!(
+            "its checkpoint does not say so on enough devices yet: should {} be lost before, it may {what}",
+            runner(&task)
+        );
+        cx.out.note(cx.out.paint_err(Paint::Warn, &text));
+    }
+    Ok(())
+}
+
 /// Lets a task out of quarantine.
 pub(super) async fn release(cx: Context, task: String) -> Result<(), Failure> {
     cx.order(Request::Release { task }, "it tries again").await
@@ -389,11 +421,19 @@ fn state(task: &TaskView) -> String {
         | TaskState::Waiting
         | TaskState::Moving
         | TaskState::Paused
+        | TaskState::PausedBy(_)
         | TaskState::InDoubt => "◐",
         TaskState::Failed | TaskState::Quarantined | TaskState::Lost => "✗",
         TaskState::Cancelled => "○",
     };
     format!("{mark} {}", task_state_text(task.state))
+}
+
+/// Who let it stand still, and since when.
+fn paused_by(task: &TaskView) -> Option<String> {
+    let paused = task.paused.as_ref()?;
+    let by = clean(&paused.by_name);
+    Some(format!(" by {by}, {} (softbus resume {})", ago(wall(), WallMs(paused.since_ms)), short(task)))
 }
 
 fn runner(task: &TaskView) -> String {

@@ -1,10 +1,11 @@
 //! A command's end of the control socket.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::BufReader;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -18,6 +19,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a node may take over a request that has no length of its own. Requests that stream events may
 /// go on for as long as they like.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How much of a body is held at once where it is not needed whole.
+const PIECE: usize = 1 << 20;
 
 /// What a node answered at last.
 #[derive(Debug)]
@@ -80,12 +83,38 @@ impl Client {
         self.stream_with(request, &[]).await
     }
 
+    /// Sends a request with a body of `len` bytes that is read bit by bit.
+    pub async fn upload(&self, request: Request, from: &mut impl Read, len: u64) -> Result<Stream, Failure> {
+        let (reader, mut writer) = self.connect().await?.into_split();
+        let call = Call::new(request, len);
+        let mut left = len;
+        let sent = async {
+            frame::write(&mut writer, &call, &[]).await?;
+            let mut piece = vec![0; PIECE];
+            while left > 0 {
+                let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+                let read = from.read(&mut piece[..most])?;
+                if read == 0 {
+                    return Err(FrameError::Truncated);
+                }
+                writer.write_all(&piece[..read]).await?;
+                left -= read as u64;
+            }
+            Ok(())
+        };
+        let sent = sent.await;
+        Self::begun(Stream { reader: BufReader::new(reader), _writer: writer }, sent).await
+    }
+
     /// Like [`Client::stream`], with a body.
     pub async fn stream_with(&self, request: Request, body: &[u8]) -> Result<Stream, Failure> {
         let (reader, mut writer) = self.connect().await?.into_split();
         let call = Call::new(request, body.len() as u64);
         let sent = frame::write(&mut writer, &call, body).await;
-        let mut stream = Stream { reader: BufReader::new(reader), _writer: writer };
+        Self::begun(Stream { reader: BufReader::new(reader), _writer: writer }, sent).await
+    }
+
+    async fn begun(mut stream: Stream, sent: Result<(), FrameError>) -> Result<Stream, Failure> {
         if let Err(error) = sent {
             // The node may have said why before it closed.
             return match stream.next().await {
@@ -149,6 +178,42 @@ pub enum Step {
 impl Stream {
     /// The next event, or the answer. A failure is the end too.
     pub async fn next(&mut self) -> Result<Step, Failure> {
+        match self.line().await? {
+            Wire::Event { event, .. } => Ok(Step::Event(event)),
+            Wire::Done { response, body, .. } => {
+                let body = frame::read_body(&mut self.reader, body, frame::BODY_BYTES).await?;
+                Ok(Step::Done(Reply { response, body }))
+            }
+            Wire::Failed { failure, .. } => Err(failure),
+        }
+    }
+
+    /// The answer, past all events, with its body written out bit by bit; how long that was.
+    pub async fn download(&mut self, into: &mut impl Write) -> Result<(Response, u64), Failure> {
+        let (response, len) = loop {
+            match self.line().await? {
+                Wire::Event { .. } => {}
+                Wire::Done { response, body, .. } => break (response, body),
+                Wire::Failed { failure, .. } => return Err(failure),
+            }
+        };
+        if len > frame::SAVED_BYTES {
+            return Err(FrameError::BodyTooLong(len).into());
+        }
+        let (mut left, mut piece) = (len, vec![0; PIECE]);
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let read = self.reader.read(&mut piece[..most]).await.map_err(FrameError::from)?;
+            if read == 0 {
+                return Err(FrameError::Truncated.into());
+            }
+            into.write_all(&piece[..read]).map_err(|e| Failure::io("cannot write what came", &e))?;
+            left -= read as u64;
+        }
+        Ok((response, len))
+    }
+
+    async fn line(&mut self) -> Result<Wire, Failure> {
         let line = match frame::read_line(&mut self.reader).await {
             Ok(Some(line)) => line,
             Ok(None) | Err(FrameError::Truncated) => {
@@ -157,13 +222,6 @@ impl Stream {
             }
             Err(e) => return Err(e.into()),
         };
-        match frame::parse_reply(&line)? {
-            Wire::Event { event, .. } => Ok(Step::Event(event)),
-            Wire::Done { response, body, .. } => {
-                let body = frame::read_body(&mut self.reader, body).await?;
-                Ok(Step::Done(Reply { response, body }))
-            }
-            Wire::Failed { failure, .. } => Err(failure),
-        }
+        Ok(frame::parse_reply(&line)?)
     }
 }

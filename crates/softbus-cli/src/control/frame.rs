@@ -14,6 +14,9 @@ pub const LINE_BYTES: usize = 8 << 20;
 /// Longest body, in bytes.
 pub const BODY_BYTES: u64 = limits::TASK_INPUT_BYTES as u64;
 
+/// Longest file with a saved state of a task, in bytes: an image as large as one may be, and what stands around it.
+pub const SAVED_BYTES: u64 = (limits::CHUNKS * (limits::CHUNK_BYTES + 36)) as u64 + (1 << 20);
+
 /// The raw bytes that follow a line; empty if it announced none.
 pub type Body = Vec<u8>;
 
@@ -27,7 +30,7 @@ pub enum FrameError {
     #[error("a line of more than {LINE_BYTES} bytes")]
     LineTooLong,
     /// A body longer than allowed.
-    #[error("a body of {0} bytes, at most {BODY_BYTES} are allowed")]
+    #[error("a body of {0} bytes is longer than is allowed")]
     BodyTooLong(u64),
     /// Of another version of the control protocol.
     #[error(
@@ -107,8 +110,12 @@ pub(super) async fn read_line<R: AsyncBufRead + Unpin>(
 }
 
 /// Reads a body of announced length.
-pub(super) async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, len: u64) -> Result<Body, FrameError> {
-    if len > BODY_BYTES {
+pub(super) async fn read_body<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    len: u64,
+    most: u64,
+) -> Result<Body, FrameError> {
+    if len > most {
         return Err(FrameError::BodyTooLong(len));
     }
     // Grows as bytes arrive: an announced length alone costs no memory.
@@ -198,8 +205,11 @@ mod tests {
         assert!(read_line(&mut &b""[..]).await.unwrap().is_none());
         let endless = vec![b'x'; LINE_BYTES + 10];
         assert!(matches!(read_line(&mut &endless[..]).await, Err(FrameError::LineTooLong)));
-        assert!(matches!(read_body(&mut &b"abc"[..], 4).await, Err(FrameError::Truncated)));
-        assert!(matches!(read_body(&mut &b"abc"[..], u64::MAX).await, Err(FrameError::BodyTooLong(_))));
-        assert_eq!(read_body(&mut &b"abcd"[..], 3).await.unwrap(), b"abc");
+        assert!(matches!(read_body(&mut &b"abc"[..], 4, BODY_BYTES).await, Err(FrameError::Truncated)));
+        assert!(matches!(
+            read_body(&mut &b"abc"[..], u64::MAX, BODY_BYTES).await,
+            Err(FrameError::BodyTooLong(_))
+        ));
+        assert_eq!(read_body(&mut &b"abcd"[..], 3, BODY_BYTES).await.unwrap(), b"abc");
     }
 }

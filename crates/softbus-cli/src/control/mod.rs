@@ -21,9 +21,10 @@ mod tests;
 mod view;
 
 pub use client::{Client, Reply as ClientReply, Step, Stream};
-pub use frame::{Body, FrameError, LINE_BYTES, parse_call, parse_reply};
+pub use frame::{Body, FrameError, LINE_BYTES, SAVED_BYTES, parse_call, parse_reply};
 pub use proto::{
-    Call, Event, PROTOCOL, PairTerms, PlaceRequest, Reply, Request, Response, Share, TaskRequest, WorkRequest,
+    Call, Event, PROTOCOL, PairTerms, PlaceRequest, Reply, Request, Response, RestoreRequest, Share,
+    TaskRequest, WorkRequest,
 };
 pub use secret::Secret;
 pub use server::{Answer, CLIENTS, Events, Handle, Server};

@@ -8,6 +8,7 @@ use softbus_core::wire::task_control::{PolicyKind, Right};
 use softbus_core::{CircleId, Hash, Latency, Privacy};
 use softbus_trust::Role;
 
+use super::frame::{BODY_BYTES, SAVED_BYTES};
 use super::secret::Secret;
 use super::view::*;
 use crate::failure::Failure;
@@ -248,6 +249,24 @@ pub enum Request {
         /// Which.
         task: String,
     },
+    /// Lets a task stand still until it is resumed.
+    Pause {
+        /// Which.
+        task: String,
+    },
+    /// Lets a paused task go on.
+    Resume {
+        /// Which.
+        task: String,
+    },
+    /// The state of a task at one point, in the form of a file, as the body.
+    Save {
+        /// Which.
+        task: String,
+    },
+    /// Starts a new task from such a file, which is the body. Event [`Event::Restored`] tells what it is; the rest is as of
+    /// [`Request::RunProgram`] for a program, and as of [`Request::Run`] for another task.
+    Restore(RestoreRequest),
     /// Cancels a task.
     Cancel {
         /// Which.
@@ -293,14 +312,25 @@ pub enum Request {
 }
 
 impl Request {
+    /// Longest body that may follow, in bytes.
+    pub(super) fn body_limit(&self) -> u64 {
+        match self {
+            Self::Restore(_) => SAVED_BYTES,
+            _ => BODY_BYTES,
+        }
+    }
+
     /// How long a client should wait for the answer, if not the usual time. For requests that last as long as
     /// what they wait for.
     pub(super) fn time_limit(&self) -> Option<Duration> {
         const LONG: Duration = Duration::from_secs(24 * 3600);
         match self {
-            Self::WatchDevices {} | Self::WatchTasks { .. } | Self::Preview { .. } | Self::RunProgram(_) => {
-                Some(LONG)
-            }
+            Self::WatchDevices {}
+            | Self::WatchTasks { .. }
+            | Self::Preview { .. }
+            | Self::RunProgram(_)
+            | Self::Save { .. }
+            | Self::Restore(_) => Some(LONG),
             Self::OpenPairing(_) | Self::Pair { .. } | Self::PairByLink { .. } => {
                 Some(Duration::from_secs(300))
             }
@@ -310,6 +340,31 @@ impl Request {
             _ => None,
         }
     }
+}
+
+/// How a task is to be started from a saved state. What it needs of a device, and its privacy label, are in the file.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// Who decides where it runs.
+    pub policy: PolicyKind,
+    /// Devices that keep its checkpoints, beside the runner; left out: as the policy has it.
+    #[serde(default)]
+    pub replicas: Option<u8>,
+    /// Start on this device, if it can.
+    #[serde(default)]
+    pub start_on: Option<String>,
+    /// The bus does not move it by itself to balance load.
+    #[serde(default)]
+    pub stay: bool,
+    /// A name for people; left out: that of the saved task.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The circle that it is of, by name or id; left out: one that the node owns, or else any that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circle: Option<String>,
+    /// Also if the device that saved it is no member of that circle.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// On which terms two devices become a pair.
@@ -424,6 +479,8 @@ pub enum Event {
     Submitted(Box<SubmittedView>),
     /// Of [`Request::RunProgram`]: the program printed something.
     Printed(PrintedView),
+    /// Of [`Request::Restore`]: what the file holds.
+    Restored(Box<SavedView>),
     /// A circle was founded on the way: its recovery words, as [`Response::Founded`] has them.
     Founded(FoundedView),
 }
@@ -466,6 +523,17 @@ pub enum Response {
         /// The move.
         moved: Box<MoveView>,
     },
+    /// Of [`Request::Pause`] and [`Request::Resume`].
+    Rests {
+        /// The task now.
+        task: Box<TaskView>,
+        /// It was so before.
+        already: bool,
+        /// Its checkpoint says so, on as many devices as decide where it goes on.
+        kept: bool,
+    },
+    /// Of [`Request::Save`]; the body is the file.
+    Saved(Box<SavedView>),
     /// Of [`Request::Result`]; the body is the result. Of [`Request::RunProgram`], whose task may have no result: then the
     /// body is empty.
     Result(Box<TaskView>),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -21,9 +21,13 @@ use crate::failure::{Failure, Kind};
 pub const CLIENTS: usize = 32;
 /// Most events that wait for a slow client; past it the node's side of that call waits.
 const EVENTS: usize = 64;
-/// How long a client may take over sending a request, body included, or over sending none.
+/// How long a client may take over sending a request, or over sending none; for its body as long again …
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a client may take over reading one line.
+/// … for each so many bytes of it.
+const BODY_PATIENCE: u64 = 256 << 20;
+/// How much of a body is written at once.
+const PIECE: usize = 1 << 20;
+/// How long a client may take over reading one line, or such a piece.
 const WRITE: Duration = Duration::from_secs(20);
 
 /// The answer of a request.
@@ -147,10 +151,10 @@ async fn serve<H: Handle>(stream: UnixStream, handler: Arc<H>) -> Result<(), Fra
         return write(&mut writer, &Reply::failed(failure), &[]).await;
     }
     loop {
-        let (request, body) = match tokio::time::timeout(IDLE, read_call(&mut reader)).await {
-            Ok(Ok(Some(call))) => call,
-            Ok(Ok(None)) | Err(_) => return Ok(()),
-            Ok(Err(error)) => {
+        let (request, body) = match read_call(&mut reader).await {
+            Ok(Some(call)) => call,
+            Ok(None) => return Ok(()),
+            Err(error) => {
                 // After a broken line nothing that follows can be trusted to begin at a line's start.
                 let failure = Failure::from(error);
                 return write(&mut writer, &Reply::failed(failure), &[]).await;
@@ -163,9 +167,14 @@ async fn serve<H: Handle>(stream: UnixStream, handler: Arc<H>) -> Result<(), Fra
 }
 
 async fn read_call(reader: &mut BufReader<OwnedReadHalf>) -> Result<Option<(Request, Body)>, FrameError> {
-    let Some(line) = frame::read_line(reader).await? else { return Ok(None) };
+    // One that sends nothing is let go without a word.
+    let waited = tokio::time::timeout(IDLE, frame::read_line(reader)).await.unwrap_or(Ok(None));
+    let Some(line) = waited? else { return Ok(None) };
     let call = frame::parse_call(&line)?;
-    let body = frame::read_body(reader, call.body).await?;
+    let patience = IDLE * u32::try_from(1 + call.body / BODY_PATIENCE).unwrap_or(u32::MAX);
+    let body = frame::read_body(reader, call.body, call.request.body_limit());
+    let Ok(body) = tokio::time::timeout(patience, body).await else { return Ok(None) };
+    let body = body?;
     Ok(Some((call.request, body)))
 }
 
@@ -207,8 +216,10 @@ async fn answer<H: Handle>(
 }
 
 async fn write(writer: &mut OwnedWriteHalf, reply: &Reply, body: &[u8]) -> Result<(), FrameError> {
-    match tokio::time::timeout(WRITE, frame::write(writer, reply, body)).await {
-        Ok(result) => result,
-        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+    let late = |_| FrameError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    tokio::time::timeout(WRITE, frame::write(writer, reply, &[])).await.map_err(late)??;
+    for piece in body.chunks(PIECE) {
+        tokio::time::timeout(WRITE, writer.write_all(piece)).await.map_err(late)??;
     }
+    Ok(())
 }

@@ -349,7 +349,7 @@ pub fn task_state_text(state: TaskState) -> &'static str {
         TaskState::Waiting => "waiting",
         TaskState::Running => "running",
         TaskState::Moving => "moving",
-        TaskState::Paused => "paused",
+        TaskState::Paused | TaskState::PausedBy(_) => "paused",
         TaskState::InDoubt => "in doubt",
         TaskState::Quarantined => "quarantined",
         TaskState::Done => "done",
@@ -371,6 +371,9 @@ pub struct TaskView {
     pub name: String,
     /// How it stands.
     pub state: TaskState,
+    /// Who paused it, if a person did; then its state is `paused`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub paused: Option<PausedView>,
     /// Progress, 0–1000.
     pub progress_permille: u16,
     /// Progress in words.
@@ -408,6 +411,38 @@ pub struct TaskView {
     pub fork: Option<ForkView>,
     /// Its latest moves, oldest first.
     pub moves: Vec<MoveView>,
+}
+
+/// A person's word that a task shall stand still.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PausedView {
+    /// The device they used.
+    pub by: DeviceId,
+    /// That device's name.
+    pub by_name: String,
+    /// When, by that device's clock.
+    pub since_ms: u64,
+}
+
+/// A saved state of a task.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SavedView {
+    /// The task that it was saved of.
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Its type and state version.
+    pub task_type: String,
+    /// The device that saved it.
+    pub device: DeviceId,
+    /// That device's name, as far as it is known.
+    pub device_name: String,
+    /// When, by that device's clock.
+    pub saved_ms: u64,
+    /// How far the task was, 0–1000.
+    pub progress_permille: u16,
+    /// Size of the state, in bytes.
+    pub state_bytes: u64,
 }
 
 /// The fork of a task that was adopted by force.
@@ -472,6 +507,9 @@ pub struct SubmittedView {
     /// What the program became, if it is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub admission: Option<AdmissionView>,
+    /// Of a program that was restored: how much it had printed before, to its standard output and its standard error.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub printed: Option<[u64; 2]>,
 }
 
 /// A WebAssembly program that was let in: what that took, and what the program was granted.

@@ -3,6 +3,7 @@
 
 mod file;
 mod human;
+mod private;
 mod progress;
 mod screen;
 mod table;
@@ -19,6 +20,7 @@ pub use file::{Draft, is_stdout, writable, write_file, write_new};
 pub use human::{
     ago, bytes, clean, clean_lines, duration, in_future, micros, ops, percent, rate, until, wrapped,
 };
+pub use private::Private;
 pub use progress::Bar;
 pub use screen::Screen;
 pub use table::Table;

@@ -13,5 +13,6 @@ pub mod circle;
 pub mod link;
 pub mod pair;
 pub mod roster;
+pub mod saved;
 pub mod task;
 pub mod task_control;

@@ -161,6 +161,36 @@ pub enum ImageKind {
     Output,
     /// In place of a result: why the task failed, in its own words (UTF-8).
     Failure,
+    /// The complete state of a task that a person paused: whoever goes on from it takes no step until it is resumed.
+    Paused(StateMeta, Pause),
+}
+
+impl ImageKind {
+    /// What is known of it beside its bytes, if it is a state.
+    pub fn meta(&self) -> Option<&StateMeta> {
+        match self {
+            Self::State(meta) | Self::Paused(meta, _) => Some(meta),
+            Self::Input | Self::Output | Self::Failure => None,
+        }
+    }
+
+    /// Who paused it, if it is the state of a paused task.
+    pub fn pause(&self) -> Option<Pause> {
+        match self {
+            Self::Paused(_, pause) => Some(*pause),
+            _ => None,
+        }
+    }
+}
+
+/// A person's word that a task shall stand still until it is resumed. Part of its checkpoints, so that it holds wherever
+/// the task goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Pause {
+    /// The device they used.
+    pub by: DeviceId,
+    /// When they asked, by that device's wall clock.
+    pub since: WallMs,
 }
 
 /// What is known of a state beside its bytes.
@@ -257,6 +287,8 @@ pub enum TaskState {
     Lost,
     /// Its runner is lost, and a successor is being decided.
     FailingOver,
+    /// A person paused it: it takes no step until it is resumed.
+    PausedBy(Pause),
 }
 
 impl TaskState {
@@ -379,6 +411,12 @@ pub enum Verb {
     },
     /// Let it out of quarantine.
     Release,
+    /// Let it take no more steps until it is resumed.
+    Pause,
+    /// Let a paused one go on.
+    Resume,
+    /// Keep a checkpoint of it for a while, for who asks to fetch.
+    Save,
 }
 
 /// A question or order. First message of a channel.
@@ -465,6 +503,23 @@ pub enum Reply {
         /// At most [`CHAIN_LINKS`](super::task::CHAIN_LINKS).
         links: Vec<Certificate>,
     },
+    /// Of [`Verb::Pause`] and [`Verb::Resume`]: it stands still, or goes on.
+    Rests(Rests),
+    /// Of [`Verb::Save`]: this checkpoint is kept for the asker for a while.
+    Saved {
+        /// Hash of its signed manifest.
+        manifest: Hash,
+    },
+}
+
+/// How a task that a person paused or resumed stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rests {
+    /// It was as they want it before.
+    pub already: bool,
+    /// Its checkpoint says so too, on as many devices as decide where it goes on. Else the word may be lost with its
+    /// device.
+    pub kept: bool,
 }
 
 /// Opens a stream of [`WatchNote`]s.

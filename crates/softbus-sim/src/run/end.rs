@@ -265,7 +265,7 @@ fn state(state: TaskState) -> &'static str {
         TaskState::Waiting => "waiting",
         TaskState::Running => "running",
         TaskState::Moving => "moving",
-        TaskState::Paused => "paused",
+        TaskState::Paused | TaskState::PausedBy(_) => "paused",
         TaskState::InDoubt => "in doubt",
         TaskState::Quarantined => "quarantined",
         TaskState::Done => "done",

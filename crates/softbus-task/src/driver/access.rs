@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use softbus_core::wire::task_control::{ACT, Act, Grant, Right, TaskSecret};
+use softbus_core::wire::task_control::{ACT, Act, Grant, Right, TaskSecret, Verb};
 use softbus_core::{CircleId, DeviceId, Domain, Hash, Privacy, Signed, Signer, TaskId, decode, encode};
 use softbus_trust::Role;
 
@@ -62,6 +62,26 @@ impl OpenGrant {
         *device == self.submitter() || role == Role::Owner || has(&self.grant.granted, device, right)
     }
 
+    /// Whether `device` may have this done with the task.
+    pub fn may_order(&self, device: &DeviceId, role: Option<Role>, verb: &Verb) -> bool {
+        match verb {
+            Verb::Move { .. } | Verb::Release => self.may(device, role, Right::Move),
+            // Less than to end it, and no more than a move does for a while.
+            Verb::Pause | Verb::Resume => {
+                self.may(device, role, Right::Move) || self.may(device, role, Right::Cancel)
+            }
+            Verb::Save => self.may_save(device, role),
+        }
+    }
+
+    /// Whether `device` may have the task's state in the clear: its submitter, and whoever may see, move and run it. To
+    /// another the task's label does not let it.
+    pub fn may_save(&self, device: &DeviceId, role: Option<Role>) -> bool {
+        let may = |right| self.may(device, role, right);
+        let trusted = *device == self.submitter() || self.may_run(device, role);
+        may(Right::See) && may(Right::Move) && trusted
+    }
+
     /// Whether `device` may run the task, as far as its label and its submitter's word go.
     pub fn may_run(&self, device: &DeviceId, role: Option<Role>) -> bool {
         let spec = &self.grant.spec;
@@ -112,7 +132,7 @@ pub(crate) fn sign_act(key: &dyn Signer, act: &Act) -> Result<Signed, TaskError>
 pub(crate) type GrantRef = Arc<OpenGrant>;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use softbus_core::wire::task_control::{Granted, PolicyKind, TaskSpec};
     use softbus_core::{QoS, WallMs};
     use softbus_trust::DeviceKey;
@@ -120,7 +140,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A specification that asks for nothing in particular.
-    pub(in crate::driver) fn spec() -> TaskSpec {
+    pub(crate) fn spec() -> TaskSpec {
         TaskSpec {
             task: TaskId([1; 16]),
             kind: "sum/1".into(),
@@ -157,6 +177,43 @@ pub(super) mod tests {
         assert!(!grant.may(&friend, None, Right::See), "removed from the circle");
         assert!(!grant.may(&other, member, Right::See));
         assert!(grant.may(&other, Some(Role::Owner), Right::Cancel));
+    }
+
+    #[test]
+    fn who_may_move_or_cancel_may_pause_and_who_may_move_and_run_may_save() {
+        let key = DeviceKey::from_seed(&[1; 32]);
+        let (mover, canceller, seer) = (DeviceId([2; 32]), DeviceId([3; 32]), DeviceId([4; 32]));
+        let granted = vec![
+            Granted { device: mover, rights: vec![Right::See, Right::Move] },
+            Granted { device: canceller, rights: vec![Right::See, Right::Cancel] },
+            Granted { device: seer, rights: vec![Right::See] },
+        ];
+        let none = Hash([0; 32]);
+        let grant = |privacy| {
+            let mut spec = spec();
+            spec.qos.privacy = privacy;
+            let grant = Grant { spec, input: none, secret: none, granted: granted.clone() };
+            OpenGrant::sign(&key, grant).unwrap()
+        };
+        let member = Some(Role::Member);
+        let circle = grant(Privacy::Circle);
+        for (device, pauses, saves) in [
+            (key.id(), true, true),
+            (mover, true, true),
+            (canceller, true, false),
+            (seer, false, false),
+            (DeviceId([9; 32]), false, false),
+        ] {
+            for verb in [Verb::Pause, Verb::Resume] {
+                assert_eq!(circle.may_order(&device, member, &verb), pauses, "{device}");
+            }
+            assert_eq!(circle.may_order(&device, member, &Verb::Save), saves, "{device}");
+            assert!(!circle.may_order(&device, None, &Verb::Pause), "out of the circle");
+        }
+        // A state in the clear is for those only to whom the label lets it.
+        let own = grant(Privacy::Device);
+        assert!(own.may_save(&key.id(), member) && !own.may_save(&mover, member));
+        assert!(!own.may_save(&mover, Some(Role::Owner)));
     }
 
     #[test]

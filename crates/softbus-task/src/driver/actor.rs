@@ -4,8 +4,10 @@ mod early;
 mod keeping;
 mod moving;
 mod outside;
+mod pausing;
 mod retention;
 mod running;
+mod saving;
 mod show;
 mod warming;
 
@@ -24,7 +26,11 @@ use tokio::time::{Instant, sleep};
 
 use keeping::Flight;
 pub(crate) use moving::{Settled, Wish};
+pub(crate) use pausing::Ask;
+use pausing::Pausing;
 use retention::Retention;
+use saving::Saving;
+pub(crate) use saving::Wanted;
 
 use super::Inner;
 use super::follow::{Follow, Heard};
@@ -46,6 +52,12 @@ pub(crate) enum Input {
     Order { command: Command, done: Done },
     /// Move it. Only at the runner; told when the move is settled.
     Move(Wish),
+    /// Somebody wants it to stand still, or to go on. Only at the runner.
+    Rest(Ask),
+    /// Somebody wants a checkpoint of what is now. Only at the runner.
+    Save(Wanted),
+    /// Chunks that nobody fetches any more may be in nobody's way.
+    Sweep,
     /// Those of which was not known how they are were asked for it.
     Asked(Wish),
     /// Whether another device gave its promise for a move.
@@ -152,6 +164,9 @@ pub(crate) struct Actor {
     heard_owner: Instant,
     before: Option<(DeviceId, Instant)>,
 
+    pausing: Pausing,
+    saving: Saving,
+
     interest: bool,
     follow: Option<Follow>,
     heard: mpsc::Receiver<Heard>,
@@ -224,6 +239,8 @@ pub(crate) fn spawn(inner: &Arc<Inner>, shared: Arc<TaskShared>, seed: Seed) -> 
         owner,
         heard_owner: now,
         before: None,
+        pausing: Pausing::default(),
+        saving: Saving::default(),
         interest: false,
         follow: None,
         heard,
@@ -284,6 +301,8 @@ impl Actor {
             }
             self.mind_moves();
             self.mind_uncounted();
+            self.mind_asks();
+            self.mind_saves();
             self.take_early_effects();
             self.erase();
             self.show();
@@ -406,7 +425,7 @@ impl Actor {
             }
             Action::Checkpoint => {
                 if let Some(instance) = &self.instance {
-                    instance.set(|control| control.asked += 1);
+                    instance.set(|control| control.wanted += 1);
                 }
             }
             Action::Share { permille } => {

@@ -22,6 +22,7 @@ use super::access::OpenGrant;
 use super::actor::{self, ActorRef, Input, Seed};
 use super::placing::Refusals;
 use super::promises::Book;
+use super::saves::Saves;
 use super::shared::TaskShared;
 use super::tasks::ended;
 use super::transfer::net_error;
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     serving: Arc<Semaphore>,
     serving_peer: Mutex<BTreeMap<DeviceId, Arc<Semaphore>>>,
     load: Mutex<BTreeMap<TaskId, u64>>,
+    /// Checkpoints that are kept for those who save them.
+    pub saves: Saves,
     draining: AtomicBool,
 }
 
@@ -136,6 +139,7 @@ impl Inner {
             serving: Arc::new(Semaphore::new(limits::SERVING)),
             serving_peer: Mutex::default(),
             load: Mutex::default(),
+            saves: Saves::default(),
             draining: AtomicBool::new(false),
             seam,
         })

@@ -1,6 +1,7 @@
 //! A running task: steps, checkpoints, effects. Starts, pauses and ends on the word of the epoch machine alone.
 
 mod checkpointing;
+mod resting;
 mod storing;
 mod tail;
 
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use softbus_core::wire::task::{Branch, Decree, Fence};
-use softbus_core::wire::task_control::{Ended, ImageKind, StateMeta};
+use softbus_core::wire::task_control::{Ended, ImageKind, Pause, StateMeta};
 use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::seam::Lane;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,10 +50,12 @@ pub(crate) struct Control {
     pub damage: u64,
     /// Grows each time that checkpoints count again after one that did not.
     pub uncounted: u64,
-    /// Grows each time that a checkpoint is wanted at once.
-    pub asked: u64,
     /// How much of its processor it may have, in thousandths.
     pub share: u16,
+    /// The last word of a person on standing still or going on, and its number; none: as its checkpoint says.
+    pub rest: Option<(u64, Option<Pause>)>,
+    /// Grows each time that somebody wants a checkpoint of what is now.
+    pub wanted: u64,
 }
 
 /// How an instance is ended.
@@ -79,7 +82,11 @@ pub(crate) enum Report {
     /// A checkpoint is durable.
     Stored {
         manifest: Signed,
+        /// It was taken after so much was [wanted](Control::wanted).
+        wanted: u64,
     },
+    /// It stands still by the word of a person, or does so no more.
+    Rests(Option<Pause>),
     /// Something could not be stored (it is tried again), or can be again.
     Trouble(Option<String>),
     Stopped {
@@ -113,7 +120,8 @@ impl Handle {
     pub fn set(&self, change: impl FnOnce(&mut Control)) {
         self.control.send_modify(|control| {
             change(control);
-            self.stop.store(control.paused || control.end.is_some(), Ordering::Relaxed);
+            let rests = control.rest.is_some_and(|(_, pause)| pause.is_some());
+            self.stop.store(control.paused || control.end.is_some() || rests, Ordering::Relaxed);
         });
     }
 }
@@ -191,7 +199,11 @@ struct Instance {
     /// The damage, the checkpoints that did not count, and those that were asked for, that were seen to.
     damage: u64,
     uncounted: u64,
-    asked: u64,
+    /// A person paused it.
+    pause: Option<Pause>,
+    /// The words of persons, and the wishes for checkpoints, that were seen to.
+    rest: u64,
+    wanted: u64,
 }
 
 impl Instance {
@@ -221,7 +233,7 @@ impl Instance {
                 let label = shared.grant().map(|g| g.grant.spec.kind.clone()).unwrap_or_default();
                 (label.clone(), StateMeta { kind: label, ..StateMeta::default() })
             }
-            ImageKind::State(meta) => (meta.kind.clone(), meta.clone()),
+            ImageKind::State(meta) | ImageKind::Paused(meta, _) => (meta.kind.clone(), meta.clone()),
             ImageKind::Output | ImageKind::Failure => {
                 return Err(failed("its checkpoint is a result".into()));
             }
@@ -263,6 +275,7 @@ impl Instance {
             // That it cannot start from its input is its own word, once and for all.
             Ok(Err(failure)) => Box::new(Stillborn(failure)),
         };
+        let pause = image.kind.pause();
         shared.parts().snapshot = (!fresh).then(|| Arc::new(image));
         let rate = inner.own_rate().max(1000);
         let mut instance = Self {
@@ -285,7 +298,9 @@ impl Instance {
             over_since: ended.map(|_| Instant::now()),
             damage: 0,
             uncounted: 0,
-            asked: 0,
+            pause: None,
+            rest: 0,
+            wanted: 0,
             program,
             kind,
             key: begin.key,
@@ -295,6 +310,9 @@ impl Instance {
         if !instance.tail.is_empty() {
             let again = instance.tail.iter().cloned().collect();
             instance.tell(Report::Effects(again)).await;
+        }
+        if pause.is_some() {
+            instance.begin_paused(pause).await;
         }
         Ok(instance)
     }
@@ -320,8 +338,17 @@ impl Instance {
                 }
                 None => {}
             }
+            self.heed(control.rest).await;
             if control.paused || self.inner.seam.clock.boot() >= control.until {
                 self.rest(Duration::from_millis(20)).await;
+                continue;
+            }
+            if self.pause.is_some() {
+                if !started {
+                    started = true;
+                    self.tell(Report::Started).await;
+                }
+                self.stand_still().await;
                 continue;
             }
             let patient = self.over_since.is_some_and(|since| since.elapsed() < limits::LAST_EFFECTS);

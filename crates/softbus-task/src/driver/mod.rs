@@ -10,6 +10,7 @@ pub(crate) mod placing;
 pub(crate) mod promises;
 mod proof;
 mod quota;
+mod saves;
 mod service;
 mod shared;
 mod tasks;

@@ -168,15 +168,15 @@ async fn act(inner: &Arc<Inner>, signed: &Signed) -> Result<Reply, TaskError> {
     let actor = inner.actor(act.task).ok_or(TaskError::NoSuchTask(act.task))?;
     let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(act.task))?;
     let role = inner.role(&grant, &signed.signer);
-    if !grant.may(&signed.signer, role, Right::Move) {
+    if !grant.may_order(&signed.signer, role, &act.verb) {
         return Err(TaskError::Forbidden(act.task));
     }
     let runner = actor.shared.status.borrow().runner;
     if let Some(runner) = runner.filter(|runner| *runner != inner.me) {
         return Ok(Reply::Elsewhere { runner });
     }
-    let moved = act_here(&actor, act).await?;
-    Ok(moved.map_or(Reply::Done, |epoch| Reply::Moved { epoch }))
+    let order = (signed.signer, act.issued);
+    act_here(&actor, act, signed.signer, Some(order)).await
 }
 
 // ---------------------------------------------------------------- epochs

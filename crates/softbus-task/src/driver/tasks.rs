@@ -5,6 +5,7 @@ mod handle;
 mod looking;
 mod orders;
 mod results;
+mod saving;
 mod submit;
 
 use std::collections::BTreeMap;

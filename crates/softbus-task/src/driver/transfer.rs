@@ -52,14 +52,17 @@ pub(crate) async fn serve(inner: &Arc<Inner>, mut channel: Channel, fetch: Fetch
 async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result<(), TaskError> {
     let device = channel.peer.device;
     let shared = inner.shared(fetch.task).ok_or(TaskError::NoSuchTask(fetch.task))?;
+    // Its chunks stay for as long as this is held.
+    let kept = inner.saves.get(fetch.task, fetch.manifest, device);
     let (offer, image, base) = {
         let parts = shared.parts();
         let grant = parts.grant.clone().ok_or(TaskError::NoSuchTask(fetch.task))?;
-        let found = parts.checkpoints.get(&fetch.manifest).cloned();
+        let role = inner.role(&grant, &device);
+        let saved = kept.as_ref().filter(|_| grant.may_save(&device, role));
+        let found = parts.checkpoints.get(&fetch.manifest).or(saved.map(|kept| &kept.checkpoint)).cloned();
         let checkpoint = found.ok_or(TaskError::NoSuchTask(fetch.task))?;
         let image = checkpoint.image.clone();
-        let role = inner.role(&grant, &device);
-        let reads = is_result(&image.kind) && grant.may(&device, role, Right::See);
+        let reads = saved.is_some() || (is_result(&image.kind) && grant.may(&device, role, Right::See));
         let takes = grant.may_run(&device, role)
             && (parts.members.contains(&device) || parts.invited.contains(&device));
         if !reads && !takes {
@@ -161,6 +164,7 @@ struct Fetched {
     image: Image,
     /// The plain bytes, if they were asked for, and the key to what is missing of them.
     open: Option<(Arc<Warm>, TaskKey)>,
+    grant: OpenGrant,
 }
 
 /// Fetches a checkpoint from the first of `sources` that gives it, and stores it durably.
@@ -172,7 +176,7 @@ pub(crate) async fn fetch(
 ) -> Result<Signed, TaskError> {
     let mut last = TaskError::NoSuchTask(shared.task);
     for source in sources.iter().filter(|source| **source != inner.me) {
-        match take(inner, shared, manifest, *source, true).await {
+        match take(inner, shared, manifest, *source, Purpose::Keep).await {
             Ok(fetched) => return Ok(fetched.manifest),
             Err(error) => {
                 tracing::debug!(task = %shared.task, source = %source.short(), %error, "not fetched");
@@ -193,10 +197,34 @@ pub(crate) async fn fetch_result(
     manifest: Hash,
     source: DeviceId,
 ) -> Result<(ImageKind, Vec<u8>), TaskError> {
-    let fetched = take(inner, shared, manifest, source, false).await?;
+    let fetched = take(inner, shared, manifest, source, Purpose::Read).await?;
     let (warm, key) = fetched.open.ok_or(TaskError::Forbidden(shared.task))?;
     let whole = warm.finish(inner, &fetched.image, &key).await?;
     Ok((fetched.image.kind, whole.bytes))
+}
+
+/// Fetches a state that its runner keeps for this device, into memory only.
+pub(crate) async fn fetch_saved(
+    inner: &Arc<Inner>,
+    shared: &Arc<TaskShared>,
+    manifest: Hash,
+    source: DeviceId,
+) -> Result<(Signed, ImageKind, Vec<u8>, OpenGrant), TaskError> {
+    let fetched = take(inner, shared, manifest, source, Purpose::Save).await?;
+    let (warm, key) = fetched.open.ok_or(TaskError::Forbidden(shared.task))?;
+    let whole = warm.finish(inner, &fetched.image, &key).await?;
+    Ok((fetched.manifest, fetched.image.kind, whole.bytes, fetched.grant))
+}
+
+/// What something is fetched for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be kept on the disk.
+    Keep,
+    /// A result, to be read.
+    Read,
+    /// A state, to be saved to a file.
+    Save,
 }
 
 async fn take(
@@ -204,15 +232,15 @@ async fn take(
     shared: &Arc<TaskShared>,
     wanted: Hash,
     source: DeviceId,
-    keep: bool,
+    purpose: Purpose,
 ) -> Result<Fetched, TaskError> {
-    let task = shared.task;
+    let (task, keep) = (shared.task, purpose == Purpose::Keep);
     let base = shared.parts().newest().filter(|_| keep).map(|(hash, _)| hash);
     let mut channel = inner.open(source).await?;
     send(&mut channel, &Fetch { task, manifest: wanted, base }).await?;
     let offer: Offer = expect(&mut channel).await?;
     let heard = Instant::now();
-    let (manifest, grant) = check_offer(inner, shared, &offer, wanted, keep)?;
+    let (manifest, grant) = check_offer(inner, shared, &offer, wanted, purpose)?;
     let mut chunks = Vec::new();
     while chunks.len() < offer.chunks as usize {
         let part: ImagePart = expect(&mut channel).await?;
@@ -233,7 +261,7 @@ async fn take(
         if let (None, Some(secret)) = (&parts.key, &offer.secret.filter(|secret| grant.has_secret(secret))) {
             parts.key = Some(TaskKey::from_bytes(Zeroizing::new(secret.0), task));
         }
-        parts.grant.get_or_insert_with(|| Arc::new(grant));
+        parts.grant.get_or_insert_with(|| Arc::new(grant.clone()));
         let mut have = BTreeSet::new();
         if keep {
             have.extend(parts.checkpoints.values().flat_map(|c| &c.image.chunks).copied());
@@ -316,7 +344,7 @@ async fn take(
             .add_checkpoint(shared, Checkpoint { manifest: offer.manifest.clone(), image: image.clone() })
             .await?;
     }
-    Ok(Fetched { manifest: offer.manifest, image, open: open.filter(|_| !keep) })
+    Ok(Fetched { manifest: offer.manifest, image, open: open.filter(|_| !keep), grant })
 }
 
 /// What can be told of an offer before any chunk came.
@@ -325,7 +353,7 @@ fn check_offer(
     shared: &TaskShared,
     offer: &Offer,
     wanted: Hash,
-    keep: bool,
+    purpose: Purpose,
 ) -> Result<(Manifest, OpenGrant), TaskError> {
     let bad = |why: &str| Err(TaskError::Protocol(format!("an offered checkpoint: {why}")));
     let opened = manifest::open(&offer.manifest).map_err(|e| TaskError::Protocol(e.to_string()))?;
@@ -336,7 +364,13 @@ fn check_offer(
         return bad("it is not the one asked for");
     }
     let result = is_result(&offer.kind);
-    if (opened.kind == ManifestKind::Result) != result || !(keep || result) {
+    let keep = purpose == Purpose::Keep;
+    let fits = match purpose {
+        Purpose::Keep => true,
+        Purpose::Read => result,
+        Purpose::Save => offer.kind.meta().is_some(),
+    };
+    if (opened.kind == ManifestKind::Result) != result || !fits {
         return bad("it is no result, or one in place of a checkpoint");
     }
     if opened.chunks != offer.chunks || opened.bytes != offer.len {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use softbus_core::Hash;
 use softbus_core::wire::task::Manifest;
-use softbus_core::wire::task_control::{Image, ImageKind};
+use softbus_core::wire::task_control::Image;
 use softbus_net::seam::Lane;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -104,7 +104,7 @@ impl Warm {
         let result;
         (assembly, result) = read_missing(inner, assembly, key).await?;
         if let Ok(()) = &result
-            && let ImageKind::State(meta) = &image.kind
+            && let Some(meta) = image.kind.meta()
             && meta.ended.is_none()
             && !assembly.has_doubles()
             && let Ok(kind) = inner.registry.get(&meta.kind)

@@ -179,8 +179,8 @@ impl TaskMachine {
         }
     }
 
-    /// Whether all effects up to the checkpoint held here may have left.
-    pub(super) fn held_is_covered(&self) -> bool {
+    /// Whether all effects up to the checkpoint held here may have left: no epoch can begin behind it.
+    pub fn held_is_covered(&self) -> bool {
         self.held_ref().is_some() && self.replicas.covered == self.held_ref()
     }
 

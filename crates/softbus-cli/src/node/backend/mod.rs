@@ -6,6 +6,7 @@ mod nearby;
 mod people;
 mod program;
 mod resolve;
+mod saved;
 mod status;
 mod work;
 
@@ -116,6 +117,10 @@ impl Backend {
             Request::Move { task, device, reason } => self.move_task(&task, device, reason).await?,
             Request::Adopt { task, force } => self.adopt(&task, force).await?,
             Request::Release { task } => self.release(&task).await?,
+            Request::Pause { task } => self.rest(&task, true).await?,
+            Request::Resume { task } => self.rest(&task, false).await?,
+            Request::Save { task } => return self.save(&task).await,
+            Request::Restore(request) => return self.restore(request, body, &events).await,
             Request::Cancel { task } => self.cancel(&task).await?,
             Request::Result { task } => return self.result(&task).await,
             Request::Preview { task, seen } => return self.preview(&task, seen).await,

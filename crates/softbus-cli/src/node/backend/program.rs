@@ -57,7 +57,7 @@ impl Backend {
         if !events.send(Event::Submitted(Box::new(submitted))).await {
             return Ok(Response::Done.into());
         }
-        self.follow(id, news, events).await
+        self.follow(id, [0; 2], news, events).await
     }
 
     /// Looks at a program before it is submitted: a person should hear at once of one that cannot run, and not from a distant
@@ -91,10 +91,17 @@ impl Backend {
         })
     }
 
-    /// Tells of a program until it is over, and gives what it leaves.
-    async fn follow(&self, id: TaskId, news: TaskEvents, events: &Events) -> Result<Answer, Failure> {
+    /// Tells of a program until it is over, and gives what it leaves. So much of what it prints is not waited for, as it was
+    /// printed before it began here.
+    pub(super) async fn follow(
+        &self,
+        id: TaskId,
+        printed: [u64; 2],
+        news: TaskEvents,
+        events: &Events,
+    ) -> Result<Answer, Failure> {
         let queue = Arc::new(Queue::default());
-        let (printed, known) = watch::channel([0; 2]);
+        let (printed, known) = watch::channel(printed);
         // On its own: what it hears does not wait while the client is written to. It ends with this call.
         let mut collecting = JoinSet::new();
         collecting.spawn(collect(id, news, printed, queue.clone()));

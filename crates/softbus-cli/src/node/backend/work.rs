@@ -7,15 +7,16 @@ use std::time::Duration;
 use softbus::core::{CircleId, DeviceId, Hash, Labels, TaskId};
 use softbus::placement::Verdict;
 use softbus::task::{
-    Buffer, Granted, Move, MoveReason, PlacementHints, Right, TaskEvent, TaskEvents, TaskState,
+    Buffer, Granted, Move, MoveReason, Pause, PlacementHints, Right, TaskEvent, TaskEvents, TaskHandle,
+    TaskState,
 };
 use softbus::{Decision, Error, QoS, SubmitOptions, TaskStatus};
 
 use super::{Backend, bus_failure, named, program, resolve};
 use crate::config::{Need, parse_need};
 use crate::control::{
-    Answer, Body, Event, Events, ForkView, MoveView, PlaceRequest, PlacementView, PreviewView, Response,
-    SubmittedView, TaskRequest, TaskView, WorkRequest,
+    Answer, Body, Event, Events, ForkView, MoveView, PausedView, PlaceRequest, PlacementView, PreviewView,
+    Response, SubmittedView, TaskRequest, TaskView, WorkRequest,
 };
 use crate::failure::{Failure, Kind};
 use crate::output::clean;
@@ -38,7 +39,7 @@ pub(super) fn failed(error: softbus::task::TaskError) -> Failure {
 }
 
 /// What can be done when the runner does not answer.
-fn lost(error: softbus::task::TaskError) -> Failure {
+pub(super) fn lost(error: softbus::task::TaskError) -> Failure {
     let unreachable = matches!(error, softbus::task::TaskError::Unreachable(_));
     let failure = failed(error);
     match unreachable {
@@ -174,8 +175,20 @@ impl Backend {
         // Kept for the question why the task does not start where it was wished.
         let wish = start_on.map(|wished| (wished, input.clone(), options.clone()));
         let handle = self.bus.tasks().submit(kind, input, options).await.map_err(failed)?;
+        tracing::info!(task = %handle.id(), kind, "submitted");
+        self.begun(kind, &handle, &mut events, wish, request.replicas).await
+    }
+
+    /// Tells where a task starts that was submitted just now, and why; and which wishes were not met.
+    pub(super) async fn begun(
+        &self,
+        kind: &str,
+        handle: &TaskHandle,
+        events: &mut TaskEvents,
+        wish: Option<(DeviceId, Vec<u8>, SubmitOptions)>,
+        replicas: Option<u8>,
+    ) -> Result<SubmittedView, Failure> {
         let id = handle.id();
-        tracing::info!(task = %id, kind, "submitted");
         let placed = async {
             loop {
                 match events.next().await? {
@@ -202,9 +215,9 @@ impl Backend {
             text,
             explanation: None,
         });
-        let unmet: Vec<String> = unmet.into_iter().chain(shortfall(request.replicas, &status)).collect();
+        let unmet: Vec<String> = unmet.into_iter().chain(shortfall(replicas, &status)).collect();
         let unmet = (!unmet.is_empty()).then(|| unmet.join("; "));
-        Ok(SubmittedView { task: view(&status, &names), placement, unmet, admission: None })
+        Ok(SubmittedView { task: view(&status, &names), placement, unmet, admission: None, printed: None })
     }
 
     /// Why a task does not start on the device that was wished for.
@@ -256,7 +269,7 @@ impl Backend {
     }
 
     /// Like [`Self::task`], for what can be done to a task that is not over: of several of one name the one that is not.
-    async fn live_task(&self, text: &str) -> Result<TaskId, Failure> {
+    pub(super) async fn live_task(&self, text: &str) -> Result<TaskId, Failure> {
         let all = self.bus.tasks().list();
         let live = all.iter().filter(|status| !status.state.is_final());
         let live: Vec<(TaskId, String)> = live.map(|s| (s.id, s.name.clone())).collect();
@@ -446,7 +459,13 @@ pub(super) fn view(status: &TaskStatus, names: &Labels) -> TaskView {
         id: status.id,
         task_type: status.kind.clone(),
         name: status.name.clone(),
-        state: status.state,
+        // For scripts one word, whoever paused it.
+        state: paused_by(status).map_or(status.state, |_| TaskState::Paused),
+        paused: paused_by(status).map(|pause| PausedView {
+            by: pause.by,
+            by_name: names.of(&pause.by),
+            since_ms: pause.since.0,
+        }),
         progress_permille: (status.progress.clamp(0.0, 1.0) * 1000.0) as u16,
         progress_text: status.progress_text.clone(),
         runner: status.runner,
@@ -466,6 +485,13 @@ pub(super) fn view(status: &TaskStatus, names: &Labels) -> TaskView {
         error: status.error.clone(),
         fork: status.fork.map(|fork| ForkView { branch: fork.branch, lost: fork.lost }),
         moves: status.moves.iter().map(|moved| move_view(moved, names)).collect(),
+    }
+}
+
+fn paused_by(status: &TaskStatus) -> Option<Pause> {
+    match status.state {
+        TaskState::PausedBy(pause) => Some(pause),
+        _ => None,
     }
 }
 

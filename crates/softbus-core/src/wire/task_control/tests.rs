@@ -4,6 +4,7 @@ use alloc::vec;
 use std::format;
 
 use super::*;
+use crate::wire::saved::SavedState;
 use crate::wire::task::{Branch, EpochMessage};
 use crate::{Sig, decode, encode};
 
@@ -183,6 +184,66 @@ fn every_variant_has_its_vector() {
     assert_eq!((&note[8..9], &note[9..]), (&[0][..], &one[9..]));
 }
 
+/// What came with pausing and saving; all that was before has kept its form.
+#[test]
+fn a_pause_has_its_vectors() {
+    let task = TaskId([1; 16]);
+    for (verb, number) in [(Verb::Pause, "02"), (Verb::Resume, "03"), (Verb::Save, "04")] {
+        let act = Act { task, epoch: Epoch(4), verb, issued: WallMs(1000) };
+        golden(&act, &format!("1400000081040100{}04{number}e807", "01".repeat(16)));
+    }
+    golden(&Reply::Rests(Rests { already: true, kept: false }), "0300000083040100090100");
+    golden(&Reply::Saved { manifest: Hash([5; 32]) }, &format!("21000000830401000a{}", "05".repeat(32)));
+    let pause = Pause { by: id(6), since: WallMs(1000) };
+    let form = |bytes: Result<Vec<u8>, postcard::Error>| hex(&bytes.unwrap());
+    let by = format!("{}e807", "06".repeat(32));
+    assert_eq!(form(postcard::to_allocvec(&TaskState::PausedBy(pause))), format!("0b{by}"));
+    let kind = ImageKind::Paused(meta(), pause);
+    assert_eq!(form(postcard::to_allocvec(&kind)), format!("04{META}{by}"));
+    assert_eq!((kind.meta(), kind.pause()), (Some(&meta()), Some(pause)));
+    assert_eq!((ImageKind::State(meta()).pause(), ImageKind::Output.meta()), (None, None));
+}
+
+#[test]
+fn a_saved_state_has_its_vector() {
+    let saved = SavedState {
+        spec: spec(),
+        branch: Branch::NONE,
+        epoch: Epoch(3),
+        kind: ImageKind::State(meta()),
+        saved: WallMs(1000),
+        len: 70_000,
+        root: Hash([7; 32]),
+    };
+    golden(&saved, SAVED_STATE);
+    assert!(saved.within_limits());
+    let bent = |change: fn(&mut SavedState)| {
+        let mut bent = saved.clone();
+        change(&mut bent);
+        bent.within_limits()
+    };
+    assert!(!bent(|saved| saved.kind = ImageKind::Output), "no state");
+    assert!(!bent(|saved| saved.len += 1), "two lengths");
+    assert!(!bent(|saved| saved.spec.name = "n".repeat(limits::NAME_BYTES + 1)));
+    assert!(!bent(|saved| {
+        saved.len = u64::MAX;
+        saved.kind = ImageKind::State(StateMeta { state_len: u64::MAX, ..meta() });
+    }));
+}
+
+fn meta() -> StateMeta {
+    StateMeta {
+        kind: "sum/1".into(),
+        ops_done: 100,
+        progress_permille: 500,
+        effects: 2,
+        state_len: 70_000,
+        ended: None,
+    }
+}
+
+const META: &str = "0573756d2f3164f40302f0a20400";
+
 #[test]
 fn a_secret_is_not_shown() {
     assert_eq!(format!("{:?}", TaskSecret([7; 32])), "TaskSecret");
@@ -241,3 +302,8 @@ const EPOCH_NOTE: &str = "a10000008b04010001020202020202020202020202020202020202
      0309090909090909090909090909090909090909090909090909090909090909090909090909090909090909\
      0909090909090909090909090909090909090909093b33000000000401000101010101010101010101010101\
      01010000000000000000000000000000000000000000000000000000000000000000000000";
+const SAVED_STATE: &str = "d5000000c0040100010101010101010101010101010101010573756d2f3105612073756d01010002010202ac028020010108\
+    63616d6572612f31000008e80701000101ac0201080808080808080808080808080808080808080808080808080808080808\
+    0808010404040404040404040404040404040404040404040404040404040404040404000000000000000000000000000000\
+    00000000000000000000000000000000000003010573756d2f3164f40302f0a20400e807f0a2040707070707070707070707\
+    070707070707070707070707070707070707070707";

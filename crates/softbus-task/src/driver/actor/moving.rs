@@ -205,7 +205,7 @@ impl Actor {
     fn label(&self) -> String {
         let parts = self.shared.parts();
         match parts.newest().map(|(_, checkpoint)| checkpoint.image.kind.clone()) {
-            Some(ImageKind::State(meta)) => meta.kind,
+            Some(ImageKind::State(meta) | ImageKind::Paused(meta, _)) => meta.kind,
             _ => parts.grant.as_ref().map(|g| g.grant.spec.kind.clone()).unwrap_or_default(),
         }
     }
@@ -249,6 +249,7 @@ impl Actor {
             && !grant.grant.spec.stay
             && !self.asking
             && self.instance.is_some()
+            && self.pausing.shown.is_none()
             && self.draining.is_none()
             && matches!(self.view().status, Status::Running { owner } if owner == self.inner.me)
             && self.since.elapsed() >= limits::REBALANCE_GAP;

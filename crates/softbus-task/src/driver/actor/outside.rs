@@ -43,6 +43,9 @@ impl Actor {
                 answer(done, result);
             }
             Input::Move(wish) => self.consider(wish),
+            Input::Rest(ask) => self.rest(ask),
+            Input::Save(wanted) => self.save(wanted),
+            Input::Sweep => self.sweep = true,
             Input::Asked(wish) => {
                 self.asking = false;
                 self.consider(wish);
@@ -235,5 +238,12 @@ pub(super) fn answer(done: Done, result: Result<(), TaskError>) {
 
 /// The states that a status of another device may add to what our machine knows.
 pub(super) fn adds(state: TaskState) -> bool {
-    matches!(state, TaskState::Failed | TaskState::Quarantined | TaskState::Paused | TaskState::Moving)
+    matches!(
+        state,
+        TaskState::Failed
+            | TaskState::Quarantined
+            | TaskState::Paused
+            | TaskState::PausedBy(_)
+            | TaskState::Moving
+    )
 }

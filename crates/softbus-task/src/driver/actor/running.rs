@@ -57,9 +57,11 @@ impl Actor {
             released,
             damage: 0,
             uncounted: 0,
-            asked: 0,
             share: 1000,
+            rest: None,
+            wanted: 0,
         };
+        self.pausing.shown = checkpoint.image.kind.pause();
         let (report, reports) = mpsc::channel(limits::REPORTS);
         let begin = Begin { checkpoint: (*checkpoint).clone(), warm, sequence, key, control };
         self.withheld.clear();
@@ -92,7 +94,11 @@ impl Actor {
                 self.inner.tell(TaskEvent::Preview { task: self.shared.task, bytes: bytes.to_vec() });
             }
             Report::Effects(effects) => self.withhold(effects),
-            Report::Stored { manifest } => {
+            Report::Rests(pause) => {
+                self.pausing.shown = pause;
+                self.set_load(true);
+            }
+            Report::Stored { manifest, wanted } => {
                 self.shown.checkpoints += 1;
                 self.shown.checkpoint_at = Some(Instant::now());
                 self.shared.parts().untold.remove(&manifest.hash());
@@ -101,6 +107,9 @@ impl Actor {
                 self.feed(Event::Checkpoint { manifest });
                 let held = &self.machine.record().held;
                 self.uncounted = held.as_ref().is_none_or(|held| held.checkpoint.manifest != hash);
+                if !self.uncounted {
+                    self.saving.stored = wanted;
+                }
             }
             Report::Trouble(error) => {
                 self.sweep = true;
@@ -152,6 +161,8 @@ impl Actor {
         self.instance = None;
         self.uncounted = false;
         self.reports = None;
+        self.pausing.stopped();
+        self.saving.stopped();
         let mut parts = self.shared.parts();
         if let Some(image) = parts.snapshot.take() {
             // Chunks that no checkpoint names are in nobody's way; the rest is sorted out below.
@@ -279,7 +290,7 @@ impl Actor {
         let left = self
             .shared
             .grant()
-            .filter(|_| running)
+            .filter(|_| running && self.pausing.shown.is_none())
             .map(|grant| placing::left_ops(grant.grant.spec.ops, self.ops_done, self.shown.permille));
         self.inner.set_load(self.shared.task, left);
     }

@@ -69,6 +69,11 @@ impl Actor {
             Status::Quarantined { .. } => TaskState::Quarantined,
             Status::Cancelled { .. } => TaskState::Cancelled,
         };
+        if matches!(state, TaskState::Waiting | TaskState::Running | TaskState::Paused)
+            && let Some(pause) = self.paused_by(&parts, remote.is_some())
+        {
+            state = TaskState::PausedBy(pause);
+        }
         let mut error = parts.error.clone();
         if let Status::Quarantined { error: died_of } = &view.status {
             error = Some(died_of.clone());

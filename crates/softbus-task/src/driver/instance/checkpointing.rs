@@ -23,14 +23,18 @@ impl Instance {
         if self.storing.is_some() {
             return false;
         }
-        let (damaged, again, asked) = {
+        let (damaged, again, wanted) = {
             let control = self.control.borrow();
-            (control.damage != self.damage, control.uncounted != self.uncounted, control.asked != self.asked)
+            (
+                control.damage != self.damage,
+                control.uncounted != self.uncounted,
+                control.wanted != self.wanted,
+            )
         };
-        if (damaged || asked) && self.retry.is_none() {
+        if (damaged || wanted) && self.retry.is_none() {
             return true;
         }
-        if !self.stepped && !again {
+        if !self.stepped && !again && !wanted {
             return false;
         }
         let interval = match self.retry {
@@ -51,11 +55,11 @@ impl Instance {
     /// Writes the state into the snapshot; the program may go on when this returns. `Err`: it cannot be written.
     pub(super) async fn take(&mut self) -> Result<Option<ImageKind>, String> {
         let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
-        let (damage, uncounted, asked) = {
+        let (damage, uncounted, wanted) = {
             let control = self.control.borrow();
-            (control.damage, control.uncounted, control.asked)
+            (control.damage, control.uncounted, control.wanted)
         };
-        (self.uncounted, self.asked) = (uncounted, asked);
+        (self.uncounted, self.wanted) = (uncounted, wanted);
         if damage != self.damage {
             // Part of what was stored before is lost: nothing of it is built upon.
             self.damage = damage;
@@ -83,7 +87,7 @@ impl Instance {
         self.stepped = false;
         self.effects_wait = false;
         self.meta.state_len = written?;
-        Ok(Some(ImageKind::State(self.meta.clone())))
+        Ok(Some(self.image_kind()))
     }
 
     /// Takes a checkpoint and begins to store it beside the next steps.
@@ -138,7 +142,7 @@ impl Instance {
                         if self.retry.take().is_some() {
                             self.tell(Report::Trouble(None)).await;
                         }
-                        self.tell(Report::Stored { manifest }).await;
+                        self.tell(Report::Stored { manifest, wanted: self.wanted }).await;
                     }
                     Err(error) => self.trouble(&error).await,
                 }
@@ -255,10 +259,7 @@ impl Instance {
         // Nothing more is written of a task that is forgotten.
         let _erase_later = shared.store().await.ok_or(TaskError::Closed)?;
         self.sequence += 1;
-        let meta = match &image.kind {
-            ImageKind::State(meta) => meta,
-            _ => &self.meta,
-        };
+        let meta = image.kind.meta().unwrap_or(&self.meta);
         let content = content(&image, &self.kind.current, kind, self.sequence, destination, meta);
         let manifest = manifest::next(&*self.inner.key, right.0, &right.1, content)
             .map_err(|e| TaskError::Storage(e.to_string()))?;

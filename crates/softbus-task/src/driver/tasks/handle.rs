@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use softbus_core::wire::task_control::{Move, TaskState};
+use softbus_core::wire::task_control::{Move, Rests, TaskState};
 use softbus_core::{DeviceId, TaskId};
 use tokio::sync::{broadcast, watch};
 
 use super::Tasks;
 use crate::TaskError;
+use crate::saved::SavedTask;
 use crate::status::{TaskEvent, TaskStatus};
 
 /// A task and what can be done with it.
@@ -54,6 +55,30 @@ impl TaskHandle {
     /// As [`Tasks::move_to`].
     pub async fn move_to(&self, to: Option<DeviceId>, reason: &str) -> Result<Move, TaskError> {
         self.tasks.move_to(self.id, to, reason).await
+    }
+
+    /// Lets it stand still until it is resumed.
+    ///
+    /// # Errors
+    /// As [`Tasks::pause`].
+    pub async fn pause(&self) -> Result<Rests, TaskError> {
+        self.tasks.pause(self.id).await
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// As [`Tasks::pause`].
+    pub async fn resume(&self) -> Result<Rests, TaskError> {
+        self.tasks.resume(self.id).await
+    }
+
+    /// Its complete state at one point, in the clear.
+    ///
+    /// # Errors
+    /// As [`Tasks::save`].
+    pub async fn save(&self) -> Result<SavedTask, TaskError> {
+        self.tasks.save(self.id).await
     }
 
     /// Waits until it is over (done, failed or cancelled), or quarantined after it crashed several times, and gives

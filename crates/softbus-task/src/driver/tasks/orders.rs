@@ -1,17 +1,19 @@
-//! Orders to a task, wherever it runs: cancel, move, release, adopt.
+//! Orders to a task, wherever it runs: cancel, move, pause, release, adopt.
 
 use std::sync::Arc;
 
 use softbus_core::wire::task::CancelOrder;
-use softbus_core::wire::task_control::{Act, Move, PolicyKind, Reply, Request, Right, TaskState, Verb};
-use softbus_core::{DeviceId, Epoch, ErrorCode, TaskId};
+use softbus_core::wire::task_control::{
+    Act, Move, Pause, PolicyKind, Reply, Request, Rests, Right, TaskState, Verb,
+};
+use softbus_core::{DeviceId, Epoch, ErrorCode, TaskId, WallMs};
 use softbus_net::Presence;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Tasks;
 use crate::driver::access::{OpenGrant, sign_act};
-use crate::driver::actor::{ActorRef, Input, Wish};
+use crate::driver::actor::{ActorRef, Ask, Input, Wanted, Wish};
 use crate::epoch::{Command, certificate, majority};
 use crate::status::{TaskStatus, cut};
 use crate::{TaskError, limits};
@@ -63,7 +65,8 @@ impl Tasks {
         };
         let verb = Verb::Move { to, reason: reason.chars().take(500).collect() };
         let (begun, lost) = match self.act(id, epoch, verb).await {
-            Ok(begun) => (begun, None),
+            Ok((_, Reply::Moved { epoch })) => (Some(epoch), None),
+            Ok(_) => (None, None),
             // Its word may have been lost, the move not: then it was the very next epoch.
             Err(error @ TaskError::Unreachable(_)) => (Some(epoch.next()), Some(error)),
             Err(error) => return Err(error),
@@ -117,8 +120,59 @@ impl Tasks {
         self.act(id, epoch, Verb::Release).await.map(|_| ())
     }
 
-    /// Has a task's runner act, wherever that is. For a move, gives the epoch that began with it.
-    async fn act(&self, id: TaskId, epoch: Epoch, verb: Verb) -> Result<Option<Epoch>, TaskError> {
+    /// Lets a task take no more steps, wherever it runs, until it is resumed. It stands still when this returns, and its
+    /// last checkpoint says so if [`Rests::kept`]: then it stays so if its device restarts, it moves, or another goes on
+    /// with it. One that is paused already stays so.
+    ///
+    /// # Errors
+    /// If this device may neither move nor cancel it, the runner is not in reach, or the task has ended or is in
+    /// quarantine; [`TaskError::NotYet`] if it takes no orders for ten seconds.
+    pub async fn pause(&self, id: TaskId) -> Result<Rests, TaskError> {
+        self.rest(id, Verb::Pause).await
+    }
+
+    /// Lets a paused task go on. One that is not paused is left alone.
+    ///
+    /// # Errors
+    /// As [`Tasks::pause`].
+    pub async fn resume(&self, id: TaskId) -> Result<Rests, TaskError> {
+        self.rest(id, Verb::Resume).await
+    }
+
+    async fn rest(&self, id: TaskId, verb: Verb) -> Result<Rests, TaskError> {
+        match self.order(id, verb).await? {
+            (_, Reply::Rests(rests)) => Ok(rests),
+            _ => Err(TaskError::Protocol("an answer to another question".into())),
+        }
+    }
+
+    /// Has a task's runner act, also if the task moves meanwhile. Gives who did, and its answer.
+    pub(super) async fn order(&self, id: TaskId, verb: Verb) -> Result<(DeviceId, Reply), TaskError> {
+        let mut watch = self.watch(id).await?;
+        for tried in 1.. {
+            let before = watch.borrow_and_update().clone();
+            if before.state.is_final() {
+                return Err(ended(before.state));
+            }
+            let error = match self.act(id, before.epoch, verb.clone()).await {
+                Ok(done) => return Ok(done),
+                Err(error) if error.code() != ErrorCode::Conflict || tried == limits::ORDER_TRIES => {
+                    return Err(error);
+                }
+                Err(error) => error,
+            };
+            // It may be that another epoch began meanwhile, of which we hear in a moment.
+            let news = watch.wait_for(|now| now.epoch != before.epoch || now.state.is_final());
+            match timeout(limits::ORDER_NEWS, news).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return Err(error),
+            }
+        }
+        Err(TaskError::Conflict("it keeps moving: try again".into()))
+    }
+
+    /// Has a task's runner act, wherever that is. Gives who did, and its answer.
+    async fn act(&self, id: TaskId, epoch: Epoch, verb: Verb) -> Result<(DeviceId, Reply), TaskError> {
         let inner = &self.inner;
         let status = self.status(id).await?;
         let mut runner =
@@ -130,16 +184,17 @@ impl Tasks {
             if runner == inner.me {
                 let actor = inner.actor(id).ok_or(TaskError::NoSuchTask(id))?;
                 let grant = actor.shared.grant().ok_or(TaskError::NoSuchTask(id))?;
-                if !grant.may(&inner.me, inner.role(&grant, &inner.me), Right::Move) {
+                if !grant.may_order(&inner.me, inner.role(&grant, &inner.me), &act.verb) {
                     return Err(TaskError::Forbidden(id));
                 }
-                return act_here(&actor, act).await;
+                return Ok((runner, act_here(&actor, act, inner.me, None).await?));
             }
             let patience = limits::MOVE_PATIENCE + limits::ANSWER;
             match inner.ask_for(runner, &Request::Act(signed.clone()), patience).await? {
-                Reply::Done => return Ok(None),
-                Reply::Moved { epoch } => return Ok(Some(epoch)),
                 Reply::Elsewhere { runner: other } if other != runner => runner = other,
+                reply @ (Reply::Done | Reply::Moved { .. } | Reply::Rests(_) | Reply::Saved { .. }) => {
+                    return Ok((runner, reply));
+                }
                 _ => return Err(TaskError::Protocol("an answer to another question".into())),
             }
         }
@@ -243,8 +298,13 @@ impl Tasks {
 }
 
 /// Has the actor of a task that runs here do what a person wants; the right to it was checked. Returns when that is
-/// settled: for a move, with the epoch that began with it.
-pub(crate) async fn act_here(actor: &ActorRef, act: Act) -> Result<Option<Epoch>, TaskError> {
+/// settled. `order`: by whom it is signed, and when, if it came from another device.
+pub(crate) async fn act_here(
+    actor: &ActorRef,
+    act: Act,
+    by: DeviceId,
+    order: Option<(DeviceId, WallMs)>,
+) -> Result<Reply, TaskError> {
     let closed = |_| TaskError::Closed;
     match act.verb {
         Verb::Move { to, reason } => {
@@ -253,7 +313,7 @@ pub(crate) async fn act_here(actor: &ActorRef, act: Act) -> Result<Option<Epoch>
             let wish = Wish::new(to, reason, Some(act.epoch), Some(done));
             actor.inbox.send(Input::Move(wish)).await.map_err(|_| TaskError::Closed)?;
             match timeout(limits::MOVE_PATIENCE, settled).await {
-                Ok(settled) => settled.map_err(closed)?.map(Some),
+                Ok(settled) => settled.map_err(closed)?.map(|epoch| Reply::Moved { epoch }),
                 Err(_) => Err(TaskError::NotYet("the task is still on its way")),
             }
         }
@@ -261,7 +321,20 @@ pub(crate) async fn act_here(actor: &ActorRef, act: Act) -> Result<Option<Epoch>
             let (done, answer) = oneshot::channel();
             let order = Input::Order { command: Command::Release { epoch: act.epoch }, done: Some(done) };
             actor.inbox.send(order).await.map_err(|_| TaskError::Closed)?;
-            answer.await.map_err(closed)?.map(|()| None)
+            answer.await.map_err(closed)?.map(|()| Reply::Done)
+        }
+        Verb::Pause | Verb::Resume => {
+            let pause = (act.verb == Verb::Pause).then_some(Pause { by, since: act.issued });
+            let (done, settled) = oneshot::channel();
+            let ask = Ask::new(pause, act.epoch, order, done);
+            actor.inbox.send(Input::Rest(ask)).await.map_err(|_| TaskError::Closed)?;
+            settled.await.map_err(closed)?.map(Reply::Rests)
+        }
+        Verb::Save => {
+            let (done, settled) = oneshot::channel();
+            let wanted = Wanted { by, epoch: act.epoch, done };
+            actor.inbox.send(Input::Save(wanted)).await.map_err(|_| TaskError::Closed)?;
+            settled.await.map_err(closed)?.map(|manifest| Reply::Saved { manifest })
         }
     }
 }

@@ -119,6 +119,8 @@ fn outcome(id: TaskId, (kind, bytes): (ImageKind, Vec<u8>)) -> Result<Vec<u8>, T
             let why = format!("it failed: {}", String::from_utf8_lossy(&bytes));
             Err(TaskError::NoResult { task: id, why: crate::status::cut(why) })
         }
-        ImageKind::Input | ImageKind::State(_) => Err(TaskError::Protocol("a result of another kind".into())),
+        ImageKind::Input | ImageKind::State(_) | ImageKind::Paused(..) => {
+            Err(TaskError::Protocol("a result of another kind".into()))
+        }
     }
 }

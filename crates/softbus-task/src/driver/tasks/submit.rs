@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use softbus_core::wire::task::{ManifestKind, Policy};
-use softbus_core::wire::task_control::{
-    Grant, Image, ImageKind, PolicyKind, StateMeta, TaskSecret, TaskSpec,
-};
+use softbus_core::wire::task_control::{Grant, Image, ImageKind, PolicyKind, TaskSecret, TaskSpec};
 use softbus_core::{DeviceId, Hash, ServiceName, TaskId, limits as core_limits};
 use softbus_net::seam::Lane;
 use softbus_placement::{Decision, LeaseId};
@@ -58,7 +56,6 @@ impl Tasks {
         input: Vec<u8>,
         options: SubmitOptions,
     ) -> Result<TaskHandle, TaskError> {
-        let inner = &self.inner;
         if input.len() > core_limits::TASK_INPUT_BYTES {
             return Err(TaskError::BadSubmission(format!(
                 "its input has {} bytes, at most {} are allowed",
@@ -66,15 +63,27 @@ impl Tasks {
                 core_limits::TASK_INPUT_BYTES
             )));
         }
+        let (spec, input) = self.spec(kind, input, &options).await?;
+        self.begin(spec, ImageKind::Input, input, options).await
+    }
+
+    /// Begins a task from an image: its input, or a state.
+    pub(super) async fn begin(
+        &self,
+        spec: TaskSpec,
+        from: ImageKind,
+        input: Vec<u8>,
+        options: SubmitOptions,
+    ) -> Result<TaskHandle, TaskError> {
+        let inner = &self.inner;
         if inner.tasks().len() >= core_limits::TASKS {
             return Err(TaskError::Limit("tasks that one device knows"));
         }
         let start_on = options.hints.start_on;
-        let (spec, input) = self.spec(kind, input, &options).await?;
         let task = spec.task;
         let key = TaskKey::generate(&*inner.seam.entropy, task);
 
-        // The input's chunks, before anything refers to them; a crash here leaves garbage that the next start erases.
+        // The chunks, before anything refers to them; a crash here leaves garbage that the next start erases.
         let input_bytes = input.len() as u64;
         let mut snapshot = Snapshot::new(u64::MAX);
         snapshot.write(|out| out.write_all(&input)).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
@@ -83,7 +92,7 @@ impl Tasks {
         let draft = Grant { spec, input: Hash([0; 32]), secret, granted: options.grant };
         let unsigned = OpenGrant::sign(&*inner.key, draft.clone())?;
         let shared = TaskShared::new(first_status(&unsigned));
-        let (_, stored) = store_snapshot(inner, &shared, &key, snapshot, ImageKind::Input).await;
+        let (_, stored) = store_snapshot(inner, &shared, &key, snapshot, from).await;
         let image = stored?;
         let grant = OpenGrant::sign(&*inner.key, Grant { input: image.root(), ..draft })?;
 
@@ -147,7 +156,6 @@ impl Tasks {
         options: &SubmitOptions,
     ) -> Result<(TaskSpec, Vec<u8>), TaskError> {
         let inner = &self.inner;
-        kind.parse::<ServiceName>().map_err(|_| TaskError::UnknownType(kind.chars().take(64).collect()))?;
         let (estimate, input) = match inner.registry.get(kind).cloned() {
             // This device may be too small to run the type itself; then the caller estimates, or nobody does.
             Err(_) => (crate::Estimate::default(), input),
@@ -157,6 +165,19 @@ impl Tasks {
                 inner.seam.compute.run(Lane::Work, ops, job).await.ok_or(TaskError::Closed)?
             }
         };
+        let spec = self.spec_of(kind, estimate, options)?;
+        Ok((spec, input))
+    }
+
+    /// What a new task is, but for what it starts from.
+    pub(super) fn spec_of(
+        &self,
+        kind: &str,
+        estimate: crate::Estimate,
+        options: &SubmitOptions,
+    ) -> Result<TaskSpec, TaskError> {
+        let inner = &self.inner;
+        kind.parse::<ServiceName>().map_err(|_| TaskError::UnknownType(kind.chars().take(64).collect()))?;
         let mut salt = [0; 8];
         inner.seam.entropy.fill(&mut salt);
         let hints = &options.hints;
@@ -196,7 +217,7 @@ impl Tasks {
                     .into(),
             ));
         }
-        Ok((spec, input))
+        Ok(spec)
     }
 
     fn decide(&self, grant: &OpenGrant, input_bytes: u64, view: &RosterView) -> Decision {
@@ -279,7 +300,7 @@ impl Tasks {
         };
         let invalid = |e: crate::epoch::EpochError| TaskError::BadSubmission(e.to_string());
         let task_type = spec.kind.rsplit_once('/').map_or(spec.kind.as_str(), |(name, _)| name);
-        let meta = StateMeta::default();
+        let meta = image.kind.meta().cloned().unwrap_or_default();
         let first = content(&image, &spec.kind, ManifestKind::Checkpoint, 0, Some(owner), &meta);
         let base =
             manifest::first(&*inner.key, spec.task, task_type, grant.hash, policy, owner, &holders, first)
