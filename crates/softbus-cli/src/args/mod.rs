@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use softbus_core::DeviceKind;
 
-pub use parse::{parse_bytes, parse_expiry, parse_ops, parse_span};
+pub use parse::{ProgramGrant, parse_bytes, parse_expiry, parse_ops, parse_span};
 pub use people::{CircleCommand, KeyCommand, PairArgs, RuleCommand};
 pub use sim::{SimCheckArgs, SimCommand, SimRunArgs};
 pub use work::{
