@@ -1,6 +1,11 @@
 //! What programs are written with says what the host offers: the C header, and the Rust crate, which is compiled and tried
 //! here, as far as that can be without its target.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test, from outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test, from outside"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

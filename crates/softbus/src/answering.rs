@@ -44,10 +44,7 @@ type Answer = Result<Vec<u8>, ErrorCode>;
 
 /// Whether another try, here or elsewhere, may have another answer.
 pub(crate) fn is_passing(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::NoSuchService | ErrorCode::Busy | ErrorCode::Cancelled | ErrorCode::Unreachable
-    )
+    matches!(code, ErrorCode::NoSuchService | ErrorCode::Busy | ErrorCode::Cancelled | ErrorCode::Unreachable)
 }
 
 /// Answers what programs ask. Clones share what is remembered.
@@ -192,7 +189,9 @@ impl Asked {
 
     /// It was answered; with what may be answered otherwise if it is asked `again`.
     fn ended(&mut self, key: Key, len: usize, again: bool) {
-        let Some(question) = self.questions.get_mut(&key).filter(|question| !question.is_open()) else { return };
+        let Some(question) = self.questions.get_mut(&key).filter(|question| !question.is_open()) else {
+            return;
+        };
         question.answer_len = len;
         self.bytes += len;
         if again {

@@ -146,9 +146,8 @@ fn candidates(view: &RosterView, name: &ServiceName, before: Option<DeviceId>) -
             && profile.is_some_and(|profile| profile.services.iter().any(|offer| offer.service == *name))
     });
     let far = |id| (Some(id) != before, id != view.me);
-    let mut offers: Vec<_> = offers
-        .map(|entry| (far(entry.id), entry.rtt().unwrap_or(Duration::MAX), entry.id))
-        .collect();
+    let mut offers: Vec<_> =
+        offers.map(|entry| (far(entry.id), entry.rtt().unwrap_or(Duration::MAX), entry.id)).collect();
     offers.sort_unstable();
     offers.into_iter().map(|(.., id)| id).collect()
 }
@@ -165,7 +164,9 @@ fn verdict(came: Result<Vec<u8>, RequestError>) -> Came {
         Err(RequestError::Net(_) | RequestError::Timeout) => return Came::Nothing,
     };
     match code {
-        ErrorCode::Forbidden | ErrorCode::NotTrusted | ErrorCode::Removed | ErrorCode::Expired => Came::Refused,
+        ErrorCode::Forbidden | ErrorCode::NotTrusted | ErrorCode::Removed | ErrorCode::Expired => {
+            Came::Refused
+        }
         code if is_passing(code) => Came::Nothing,
         _ => Came::Final(Err(Failed::Error)),
     }

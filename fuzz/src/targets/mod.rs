@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     wire::WANT,
     wire::PIECE,
     wire::EPOCH_NOTE,
+    wire::ASK,
     // trust
     trust::KEY_FILE,
     trust::KEY_BACKUP,
@@ -103,6 +104,7 @@ pub const TARGETS: &[Target] = &[
     wasm::MODULE,
     wasm::WORLD,
     wasm::STATE,
+    wasm::BUS,
 ];
 
 /// The moment at which harnesses live.

@@ -139,7 +139,9 @@ pub enum ProgramGrant {
 pub(super) fn parse_grant(text: &str) -> Result<ProgramGrant, String> {
     match text.split_once(':') {
         None if text == "infer" => Ok(ProgramGrant::Inference),
-        Some(("service", name)) => name.parse().map(ProgramGrant::Service).map_err(|e: ServiceNameError| e.to_string()),
+        Some(("service", name)) => {
+            name.parse().map(ProgramGrant::Service).map_err(|e: ServiceNameError| e.to_string())
+        }
         _ => Err(format!("`{text}` is nothing that can be granted: write service:NAME/VERSION or infer")),
     }
 }

@@ -71,5 +71,8 @@ mod tests {
         assert!(encode(&largest).is_ok());
     }
 
-    const ASK_HEX: &str = "";
+    const ASK_HEX: &str = concat!(
+        "3c00000000050100066563686f2f31070707070707070791ba862b969573fb01010101010101010101010101010101",
+        "01010101010101010101010101010101ac0202aabb",
+    );
 }

@@ -85,7 +85,8 @@ impl Bus {
             && map
             && channels
             && messages
-            && numbers.len() <= limits::MESSAGES + 1
+            && numbers.len() <= limits::MESSAGES + usize::from(self.prompt.is_some())
+            && (self.grants.inference || self.prompt.is_none())
             && self.last < 1 << 62;
         if sound { Ok(self) } else { Err(Errno::Invalid) }
     }

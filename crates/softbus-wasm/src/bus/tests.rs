@@ -285,7 +285,10 @@ fn addresses_that_are_none_change_nothing() {
 fn a_prompt_is_answered_once_and_moves() {
     let mut world = World::new(&[], true);
     assert_eq!(world.infer("hello", 3, 5000), Err(Outcome::Wait { until: Some(6000) }));
-    assert_eq!(world.bus.question(1).map(|(target, bytes, _)| (target, bytes)), Some((Target::Inference, &b"hello"[..])));
+    assert_eq!(
+        world.bus.question(1).map(|(target, bytes, _)| (target, bytes)),
+        Some((Target::Inference, &b"hello"[..]))
+    );
     let mut world = world.moved();
     assert_eq!(world.infer("hello", 3, 5000), Err(Outcome::Wait { until: Some(6000) }));
     assert_eq!(world.bus.unanswered(), [1], "it is one question");

@@ -45,7 +45,10 @@ impl std::fmt::Display for Exit {
 impl std::error::Error for Exit {}
 
 /// One call.
-pub(super) fn call<R>(caller: &mut Caller<'_, Host>, work: impl FnOnce(&mut Wasi, &mut Guest<'_>, Moment) -> R) -> R {
+pub(super) fn call<R>(
+    caller: &mut Caller<'_, Host>,
+    work: impl FnOnce(&mut Wasi, &mut Guest<'_>, Moment) -> R,
+) -> R {
     let shared = caller.data().shared.clone();
     let memory = caller.data().memory;
     let mut talk = shared.lock();
