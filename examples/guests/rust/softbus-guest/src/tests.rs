@@ -38,7 +38,13 @@ extern "C" fn softbus_log(level: u32, _: *const u8, len: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn softbus_kv_get(key: *const u8, key_len: u32, value: *mut u8, cap: u32, len: *mut u32) -> u32 {
+unsafe extern "C" fn softbus_kv_get(
+    key: *const u8,
+    key_len: u32,
+    value: *mut u8,
+    cap: u32,
+    len: *mut u32,
+) -> u32 {
     let key = unsafe { bytes(key, key_len) };
     MAP.with_borrow(|map| map.get(key).map_or(44, |found| unsafe { give(found, value, cap, len) }))
 }
@@ -57,7 +63,13 @@ unsafe extern "C" fn softbus_kv_delete(key: *const u8, key_len: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn softbus_kv_next(after: *const u8, after_len: u32, key: *mut u8, cap: u32, len: *mut u32) -> u32 {
+unsafe extern "C" fn softbus_kv_next(
+    after: *const u8,
+    after_len: u32,
+    key: *mut u8,
+    cap: u32,
+    len: *mut u32,
+) -> u32 {
     let after = unsafe { bytes(after, after_len) };
     MAP.with_borrow(|map| {
         let next = map.keys().find(|key| key.as_slice() > after);
@@ -88,7 +100,13 @@ unsafe extern "C" fn softbus_channel_send(channel: u32, message: *const u8, len:
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn softbus_channel_recv(channel: u32, answer: *mut u8, cap: u32, len: *mut u32, timeout: u64) -> u32 {
+unsafe extern "C" fn softbus_channel_recv(
+    channel: u32,
+    answer: *mut u8,
+    cap: u32,
+    len: *mut u32,
+    timeout: u64,
+) -> u32 {
     assert_eq!((channel, timeout), (5, u64::MAX));
     SENT.with_borrow(|sent| sent.first().map_or(49, |first| unsafe { give(first, answer, cap, len) }))
 }
