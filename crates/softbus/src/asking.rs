@@ -104,10 +104,13 @@ async fn ask(
         let candidates = candidates(&rooms.roster.view(), &name, before);
         drop(rooms);
         let me = net.id();
-        let submitter = tasks.status(question.task).await.ok().map(|status| status.submitter);
+        let Ok(status) = tasks.status(question.task).await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let submitter = status.submitter;
         let (mut refused, mut others) = (false, false);
-        for device in candidates.into_iter().filter(|_| submitter.is_some()) {
-            let Some(submitter) = submitter else { break };
+        for device in candidates {
             lock(told).server = Some(device.0);
             before = Some(device);
             let ask = Ask {
