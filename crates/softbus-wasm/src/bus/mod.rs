@@ -1,7 +1,7 @@
 //! What programs that were written for the bus have beside WASI: a log, a map of their own, channels to services of the mesh,
 //! and inference. They import it from `softbus` ([`FUNCTIONS`]).
 //!
-//! [`Bus`] is a part of the program's world and as pure: it moves with the program. What was asked and not yet answered is in
+//! `Bus` is a part of the program's world and as pure: it moves with the program. What was asked and not yet answered is in
 //! it, numbered; whoever runs the program begins those requests through [`Services`], and puts the answers in. After a move
 //! or a fail-over what is unanswered is asked again, under the same numbers.
 
