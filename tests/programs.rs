@@ -196,6 +196,36 @@ async fn a_program_prints_leaves_files_and_ends_as_it_would_anywhere() {
     assert!(std::fs::read(late.join("picture.ppm")).unwrap().starts_with(b"P6\n320 200\n"));
 }
 
+/// A program for the bus: what it may ask is said before it starts, and it gets no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_may_ask_is_granted_and_said() {
+    let folder = Folder(home());
+    let node = Node::start(folder.0.path(), "laptop", How::loopback()).await;
+    node.found().await;
+    let courier = guest("courier.wasm");
+    let run = |args: &[&str]| {
+        let all: Vec<&str> = ["run", courier.as_str()].iter().chain(args).copied().collect();
+        softbus(&node, &all)
+    };
+    let none = run(&[]);
+    refused(&none, 1, "[error] echo/1: error 76");
+    assert!(text(&none.stderr).contains("no network, no services\n"), "{}", text(&none.stderr));
+    // No rounds: it opens its channel, and asks a model, which nobody has.
+    let granted = ["--grant", "service:echo/1", "--grant", "infer", "--env", "ROUNDS=0"];
+    let done = run(&granted);
+    let said = text(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert_eq!(text(&done.stdout), "0 answers\nno model: error 58\n");
+    assert!(said.contains("no network, the service echo/1, a model"), "{said}");
+    assert!(said.contains("[info] the courier is on its way\n"), "{said}");
+    let json = run(&[&granted[..], &["--json"]].concat());
+    let first: Value = serde_json::from_str(text(&json.stdout).lines().next().unwrap()).unwrap();
+    let admission = &first["submitted"]["admission"];
+    assert_eq!((&admission["services"][0], &admission["inference"]), (&"echo/1".into(), &true.into()));
+    refused(&run(&["--grant", "echo/1"]), 2, "service:NAME/VERSION or infer");
+    refused(&softbus(&node, &["run", "primes/1", "--grant", "infer"]), 2, "--grant is for programs");
+}
+
 fn refused(done: &Output, code: i32, word: &str) {
     let said = text(&done.stderr);
     assert!(done.status.code() == Some(code) && said.contains(word), "{:?} {said}", done.status);

@@ -52,7 +52,10 @@ if [ $check = yes ] && { ! is clang 14.0.6 || ! is wasm-opt 108; }; then
 else
   for source in c/*.c; do
     name=$(basename "$source" .c)
-    clang --target=wasm32-wasi -O2 -Wall -Wextra -Werror -Wl,--strip-debug -o "$work/c/$name.wasm" "$source"
+    # Those for the bus that have no `main` are reactors.
+    model=command
+    if grep -q '^int softbus_main(void) {' "$source"; then model=reactor; fi
+    clang --target=wasm32-wasi -mexec-model=$model -O2 -Wall -Wextra -Werror -Wl,--strip-debug -o "$work/c/$name.wasm" "$source"
   done
   take c C
 fi

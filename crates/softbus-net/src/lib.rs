@@ -26,6 +26,6 @@ pub use halves::{RecvHalf, SendHalf, Sink, Source};
 pub use judge::{Group, Judge, Standing, TagSecret};
 pub use link_info::{LinkEvent, LinkInfo, Links, Presence};
 pub use net::{Bind, Net, NetConfig};
-pub use router::{Caller, Respond, Router, Service};
+pub use router::{Asker, Caller, Respond, Router, Service};
 pub use rustls::{KeyLog, crypto::CryptoProvider};
 pub use tls::{CERTIFICATE_BYTES, CertificateError, default_provider, parse_certificate};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use softbus_core::{DeviceId, ErrorCode, ServiceName, limits};
+use softbus_core::{DeviceId, ErrorCode, ServiceName, TaskId, limits};
 use softbus_trust::Role;
 
 use crate::seam::BoxFuture;
@@ -17,6 +17,20 @@ pub struct Caller {
     /// Its role in a common circle; `None` for a stranger (who can only speak `pair/1`) and for a former member (who
     /// can ask `circle/1` why it is one).
     pub role: Option<Role>,
+    /// The program in whose name the device asks, if it does.
+    pub program: Option<Asker>,
+}
+
+/// A program that asks a service through the device that runs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asker {
+    /// Its task.
+    pub task: TaskId,
+    /// Whose task that is. It may open the service, too.
+    pub submitter: DeviceId,
+    /// The number of the question within the task. The same number is not carried out twice by one device as long as it
+    /// remembers; after a fail-over it may come again, with the same question or another.
+    pub number: u64,
 }
 
 /// Handles channels of one service.
@@ -89,6 +103,23 @@ impl Router {
         self.read().keys().cloned().collect()
     }
 
+    /// Has a request/response service of this device answer, without a look at who may ask it. `None` if there is none of
+    /// this name.
+    pub fn respond(
+        &self,
+        name: &ServiceName,
+        from: Caller,
+        request: Vec<u8>,
+    ) -> Option<BoxFuture<'static, Result<Vec<u8>, ErrorCode>>> {
+        match self.read().get(name).cloned() {
+            Some(Handler::Request(respond)) if request.len() <= respond.longest() => {
+                Some(respond.respond(from, request))
+            }
+            Some(Handler::Request(_)) => Some(Box::pin(async { Err(ErrorCode::Malformed) })),
+            Some(Handler::Stream(_)) | None => None,
+        }
+    }
+
     /// The first of `choices` that is offered here and that `peer` may open, with its place in the list.
     /// The error is that of the first choice which is at least offered, or else that there is none.
     pub(crate) fn route(
@@ -122,7 +153,7 @@ impl Router {
             match judge.may_open(peer, name) {
                 Ok(()) => {
                     let place = u8::try_from(place).map_err(|_| ErrorCode::Malformed)?;
-                    return Ok((place, handler, Caller { device: *peer, role }));
+                    return Ok((place, handler, Caller { device: *peer, role, program: None }));
                 }
                 Err(code) => {
                     refusal.get_or_insert(code);

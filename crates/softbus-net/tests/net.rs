@@ -731,7 +731,7 @@ async fn strangers_may_only_pair_and_only_while_it_is_open() {
     channel.send.write_all(b"pin").await.unwrap();
     channel.finish();
     assert_eq!(channel.recv.read_to_end(10).await.unwrap(), b"pin");
-    assert_eq!(channel.peer, Caller { device: b.id(), role: None });
+    assert_eq!(channel.peer, Caller { device: b.id(), role: None, program: None });
 
     // Once they trust each other they link up, from where they met.
     let friend = device(&world, "f", 40, &[], config()).await;

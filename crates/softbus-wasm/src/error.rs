@@ -14,6 +14,16 @@ pub enum WasmError {
         /// What.
         name: String,
     },
+    /// Something that it imports or exports has another signature.
+    #[error("the module is refused: it {what} as a function {is}, and not {wants}")]
+    Signature {
+        /// What.
+        what: String,
+        /// As what it has it.
+        is: String,
+        /// As what it must be.
+        wants: String,
+    },
     /// It lacks something.
     #[error("the module is refused: {0}")]
     Shape(&'static str),

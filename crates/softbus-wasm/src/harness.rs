@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use softbus_task::{Runtime, Step, StepContext};
 use wasmparser::{Validator, WasmFeatures};
 
+use crate::bus::{Bus, Failed, Grants};
 use crate::pass::{AskMemory, rewrite};
 use crate::wasi::{Guest, Moment, Now, Opening, Stream, Wasi};
 use crate::{EngineKind, Start, Turns, WasmRuntime, state};
@@ -153,4 +154,67 @@ pub fn worlds(start: &Start) -> Vec<Vec<u8>> {
     let _ = world.path_create_directory(guest, Still.now(), 3, (0, 2));
     let _ = world.fd_write(guest, Still.now(), 1, 256, 1, 512);
     before.into_iter().chain(postcard::to_allocvec(&world).ok()).collect()
+}
+
+/// Of times, lengths and addresses: at the ends of the memory, of limits and of all there is.
+const NASTY: [u32; 8] = [0, 1, 16, 4096, 65_534, 65_536, 1 << 20, u32::MAX];
+
+/// Reads what a program has of the bus, and makes calls of all kinds with it.
+pub fn bus(bytes: &[u8]) -> bool {
+    let Ok(Ok(mut bus)) = postcard::from_bytes::<Bus>(bytes).map(Bus::sound) else { return false };
+    let mut memory = vec![0u8; 1 << 16];
+    memory[..6].copy_from_slice(b"echo/1");
+    let guest = &mut Guest::new(&mut memory);
+    for (n, at) in NASTY.into_iter().enumerate() {
+        let (len, time) = (NASTY[(n + 3) % NASTY.len()], u64::from(at) << 20);
+        for key in [(at, len), (at, 4), (0, 6)] {
+            let _ = bus.kv_get(guest, key, (at, len), 1024);
+            let _ = bus.kv_set(guest, key, (at, len));
+            let _ = bus.kv_set(guest, key, (at, 8));
+            let _ = bus.kv_next(guest, key, (at, len), len);
+            let _ = bus.channel_open(guest, key, at);
+            let _ = bus.infer(guest, time, key, ((at, len), 1024), u64::from(len));
+        }
+        for channel in [0, 1, 7, at] {
+            let _ = bus.channel_send(guest, time, channel, (at, len));
+            let _ = bus.channel_send(guest, time, channel, (0, 6));
+            let _ = bus.channel_recv(guest, time, channel, ((at, len), 1024), time);
+            let _ = bus.channel_recv(guest, u64::MAX, channel, ((2048, 64), 1024), u64::MAX);
+        }
+        let _ = bus.sleep(time, time);
+        for (number, came) in bus.unanswered().into_iter().zip([Ok(vec![1; 9]), Err(Failed::Error)]) {
+            let _ = bus.question(number).map(|(target, bytes, before)| (target, bytes.len(), before));
+            let _ = bus.asked_of(number, [3; 32]);
+            bus.answered(number, came);
+        }
+        let _ = bus.kv_delete(guest, at, 4);
+    }
+    let _ = bus.kv_delete(guest, 0, 6);
+    let _ = bus.channel_close(1);
+    assert!(bus.clone().sound() == Ok(bus), "calls made what is not sound");
+    true
+}
+
+/// What [`bus`] understands: of programs at their begin, in the midst of it, and in a prompt.
+pub fn buses() -> Vec<Vec<u8>> {
+    let grants = Grants { services: "echo/1".parse().into_iter().collect(), inference: true };
+    let Ok(mut bus) = Bus::new(grants) else { return Vec::new() };
+    let mut told: Vec<Vec<u8>> = postcard::to_allocvec(&bus).into_iter().collect();
+    let mut memory = vec![0u8; 4096];
+    memory[..6].copy_from_slice(b"echo/1");
+    let guest = &mut Guest::new(&mut memory);
+    for _ in 0..2 {
+        let _ = bus.channel_open(guest, (0, 6), 1024);
+    }
+    let _ = (bus.kv_set(guest, (0, 4), (0, 6)), bus.kv_set(guest, (1, 3), (100, 200)));
+    for (number, channel) in [0, 1, 0].into_iter().enumerate() {
+        let _ = bus.channel_send(guest, 50, channel, (0, number as u32 + 2));
+    }
+    let _ = bus.asked_of(1, [3; 32]);
+    bus.answered(1, Ok(vec![1, 2, 3]));
+    bus.answered(2, Err(Failed::Refused));
+    told.extend(postcard::to_allocvec(&bus));
+    let _ = bus.infer(guest, 50, (0, 6), ((200, 20), 1024), 1000);
+    told.extend(postcard::to_allocvec(&bus));
+    told
 }

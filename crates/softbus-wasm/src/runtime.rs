@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use softbus_core::Hash;
+use softbus_core::{Hash, TaskId};
 use softbus_task::{Changes, Estimate, Mark, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
 
 use crate::WasmError;
 use crate::admission::admit;
+use crate::bus::{Bus, Grants, Live, Nobody, Services};
 use crate::changed::Changed;
 use crate::engine::{Asking, Compiled, Core, Engine, Kind, Machine, Ran, TICK, Turn, Wasmtime};
 use crate::limits::{self, Limits};
@@ -31,13 +32,15 @@ const TURN: Duration = Duration::from_millis(20);
 const LONG_TURN: Duration = Duration::from_millis(250);
 /// What a program does between two looks, in operations of the reference kernel; a guess, where turns are counted.
 const POLL_OPS: u64 = 256;
+/// One that waits for an answer is looked at so often, beside being woken.
+const LOOK: Duration = Duration::from_millis(100);
 /// A program that waits for nothing that can come is looked at so often.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What a program is started with.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Start {
-    /// The module: a command of WASI preview 1.
+    /// The module: a command of WASI preview 1, or a reactor of the bus.
     pub module: Vec<u8>,
     /// The program's name as it sees it, and its arguments.
     pub args: Vec<String>,
@@ -51,6 +54,8 @@ pub struct Start {
     pub limits: Limits,
     /// Its random numbers come from this.
     pub seed: [u8; 32],
+    /// What it may ask of the mesh.
+    pub grants: Grants,
 }
 
 impl Start {
@@ -102,6 +107,7 @@ pub struct WasmRuntime {
     engine: Wasmtime,
     clock: Arc<dyn Now>,
     turns: Turns,
+    services: Arc<dyn Services>,
     /// The one used last at the end.
     compiled: Mutex<Vec<(Hash, Arc<Ready>)>>,
 }
@@ -118,7 +124,14 @@ impl WasmRuntime {
     /// # Errors
     /// The engine does not run on this machine.
     pub fn new(kind: Kind, clock: Arc<dyn Now>, turns: Turns) -> Result<Self, WasmError> {
-        Ok(Self { engine: Wasmtime::new(kind)?, clock, turns, compiled: Mutex::default() })
+        let services = Arc::new(Nobody);
+        Ok(Self { engine: Wasmtime::new(kind)?, clock, turns, services, compiled: Mutex::default() })
+    }
+
+    /// With the services of a mesh, for programs that are granted some. Without it there are none.
+    #[must_use]
+    pub fn with_services(self, services: Arc<dyn Services>) -> Self {
+        Self { services, ..self }
     }
 
     /// The program of a module, compiled.
@@ -162,9 +175,7 @@ impl WasmRuntime {
         let inputs = inputs.collect();
         let limits = start.limits.clamped();
         let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
-        let clock = self.clock.clone();
-        let changed = Changed::default();
-        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN, changed })
+        Ok(self.running(ready, machine, limits, inputs, Changed::default()))
     }
 
     fn go_on(&self, saved: &[u8], beforehand: Option<Beforehand>) -> Result<Running, WasmError> {
@@ -190,8 +201,19 @@ impl WasmRuntime {
                 }
             };
         machine.restore(&core, &saved.memories, &there)?;
-        let clock = self.clock.clone();
-        Ok(Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN, changed })
+        Ok(self.running(ready, machine, limits, inputs, changed))
+    }
+
+    fn running(
+        &self,
+        ready: Arc<Ready>,
+        machine: Box<dyn Machine>,
+        limits: Limits,
+        inputs: BTreeMap<String, Hash>,
+        changed: Changed,
+    ) -> Running {
+        let (clock, live) = (self.clock.clone(), Live::new(self.services.clone()));
+        Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN, changed, live }
     }
 }
 
@@ -276,6 +298,7 @@ pub(crate) fn world(start: &Start) -> Result<Wasi, &'static str> {
         return Err("its standard input is longer than 1 MiB: give it as a file");
     }
     world.feed_end();
+    world.bus = Bus::new(start.grants.clone()).map_err(|_| "it is granted more services than can be")?;
     Ok(world)
 }
 
@@ -333,9 +356,18 @@ struct Running {
     /// How long the next turn lasts, by the clock.
     turn: Duration,
     changed: Changed,
+    live: Live,
 }
 
 impl Running {
+    /// Sees to what it asks of the mesh; whether it has changed by that.
+    fn tend(&mut self, cx: &StepContext) -> bool {
+        let task = cx.right().map_or(TaskId([0; 16]), |(task, _)| task);
+        let (live, mut changed) = (&mut self.live, false);
+        self.machine.world(&mut |world| changed = live.tend(&mut world.bus, task, cx.waker()));
+        changed
+    }
+
     /// Lets out what it has printed; whether that was anything.
     fn print(&mut self, cx: &mut StepContext) -> Result<bool, TaskFailure> {
         let mut pieces = Vec::new();
@@ -426,8 +458,9 @@ impl Program for Running {
             Turns::Timed => Asking::Ticks((self.turn.as_millis() / TICK.as_millis()) as u32),
             Turns::Counted => Asking::Polls((cx.budget_ops() / POLL_OPS).max(1)),
         };
+        let news = self.tend(cx);
         let ran = self.machine.run(&Turn { asking, stop: cx.stop_signal() });
-        let printed = self.print(cx)?;
+        let changed = self.print(cx)? | self.tend(cx) | news;
         Ok(match ran {
             Ran::Paused { polls, compiled } => {
                 self.turn = if compiled == 0 { TURN } else { (self.turn * 2).min(LONG_TURN) };
@@ -441,10 +474,17 @@ impl Program for Running {
                 Step::More
             }
             // Perhaps for room to print; and what it did before is something.
-            Ran::Waits { still, .. } if printed || !still => Step::More,
+            Ran::Waits { still, .. } if changed || !still => Step::More,
             Ran::Waits { until, .. } => {
-                let (now, mut left) = (self.clock.now(), None);
-                self.machine.world(&mut |world| left = until.map(|until| world.left_until(now, until)));
+                let (now, mut left, mut asks) = (self.clock.now(), None, false);
+                self.machine.world(&mut |world| {
+                    left = until.map(|until| world.left_until(now, until));
+                    asks = !world.bus.unanswered().is_empty();
+                });
+                if asks {
+                    // It is woken by the answer; what could not begin is begun soon.
+                    left = left.map(|left| left.min(LOOK.as_nanos() as u64));
+                }
                 match left {
                     Some(0) => Step::More,
                     Some(left) => Step::Wait(Duration::from_nanos(left)),

@@ -4,7 +4,7 @@
 //! "sbwasm", version u16, length of the module u64      little-endian, as all
 //! the module as it came, then zeros up to the next 64 KiB
 //! its memories, one after the other                    each a whole number of 64 KiB
-//! what else it is (postcard), and its length u64
+//! what else it is (postcard), what it has of the bus (postcard; nothing, if that is nothing), and the length of both u64
 //! ```
 //!
 //! What is large stands at multiples of 64 KiB, the size of a checkpoint's chunks: so a page that did not change is in a
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use softbus_core::Hash;
 
 use crate::WasmError;
+use crate::bus::Bus;
 use crate::engine::Core;
 use crate::limits::{self, Limits};
 use crate::wasi::{Stream, Wasi};
@@ -75,7 +76,11 @@ pub(crate) fn write_head(out: &mut dyn io::Write, module: &[u8]) -> io::Result<(
 
 /// Writes what comes behind the memories.
 pub(crate) fn write_tail(out: &mut dyn io::Write, tail: &Tail<&Wasi>) -> Result<(), String> {
-    let bytes = postcard::to_allocvec(tail).map_err(|error| error.to_string())?;
+    let mut bytes = postcard::to_allocvec(tail).map_err(|error| error.to_string())?;
+    // Those that have nothing of the bus are what they were before there was any.
+    if tail.world.bus != Bus::default() {
+        bytes = postcard::to_extend(&tail.world.bus, bytes).map_err(|error| error.to_string())?;
+    }
     out.write_all(&bytes).map_err(|error| error.to_string())?;
     out.write_all(&(bytes.len() as u64).to_le_bytes()).map_err(|error| error.to_string())
 }
@@ -120,12 +125,16 @@ pub(crate) fn read(state: &[u8]) -> Result<Saved<'_>, WasmError> {
     let (rest, len) = state.split_last_chunk::<8>().ok_or(short.clone())?;
     let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| short.clone())?;
     let begins = rest.len().checked_sub(len).filter(|begins| *begins >= memories).ok_or(short.clone())?;
-    let (tail, left) = postcard::take_from_bytes::<Tail<Wasi>>(&rest[begins..])
-        .map_err(|_| WasmError::State("what it says of itself cannot be read"))?;
+    let unreadable = |_| WasmError::State("what it says of itself cannot be read");
+    let (tail, left) = postcard::take_from_bytes::<Tail<Wasi>>(&rest[begins..]).map_err(unreadable)?;
+    let Tail { limits, inputs, core, mut world } = tail;
     if !left.is_empty() {
-        return Err(WasmError::State("there is more of it than it says"));
+        let (bus, left) = postcard::take_from_bytes::<Bus>(left).map_err(unreadable)?;
+        if !left.is_empty() {
+            return Err(WasmError::State("there is more of it than it says"));
+        }
+        world.bus = bus.sound().map_err(|_| WasmError::State("its messages do not fit together"))?;
     }
-    let Tail { limits, inputs, core, world } = tail;
     let world =
         world.sound().map_err(|_| WasmError::State("its files and descriptors do not fit together"))?;
     let tail = Tail { limits, inputs, core, world };

@@ -252,7 +252,7 @@ fn what_a_program_may_not_do_ends_it_and_nothing_else() {
     }
     for (module, said) in [
         ("(module (import \"env\" \"open\" (func)) (func (export \"_start\")))", "imports `env.open`"),
-        ("(module (func (export \"main\")))", "no function `_start`"),
+        ("(module (func (export \"main\")))", "neither a function `_start`"),
         ("(module (memory 1 1 shared) (func (export \"_start\")))", "threads"),
     ] {
         let came = run(&world, &start(&wat::parse_str(module).unwrap(), &[]), &mut || 1, &mut || false);

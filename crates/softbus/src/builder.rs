@@ -12,6 +12,7 @@ use softbus_roster::{Declared, Roster, RosterConfig};
 use softbus_task::{Task, TaskRegistry, Tasks, TasksConfig};
 use softbus_trust::DeviceKey;
 
+use crate::answering::{self, Asks, Place};
 use crate::bus::Rooms;
 use crate::{Bus, Error};
 
@@ -216,11 +217,15 @@ impl Builder {
                 return Err(Error::Config("say where the device keeps its data: `data_dir`".into()));
             }
         };
+        let place = Place::default();
+        let asks = Asks::new(place.clone());
         #[cfg(feature = "wasm")]
         if let Some((engine, turns)) = self.wasm {
             let clock = Arc::new(softbus_wasm::SeamClock(seam.clock.clone()));
             let runtime = softbus_wasm::WasmRuntime::new(engine, clock, turns)
                 .map_err(|error| Error::Config(error.to_string()))?;
+            let mesh = crate::asking::Mesh { place: place.clone(), asks: asks.clone() };
+            let runtime = runtime.with_services(Arc::new(mesh));
             let registered = self.registry.register_runtime(Arc::new(runtime));
             registered.map_err(|error| Error::Config(error.to_string()))?;
         }
@@ -233,6 +238,7 @@ impl Builder {
         let store = Store::open(&seam).await?;
         let keeper = Keeper::open(store.clone(), seam.clone(), key.clone()).await?;
         let router = Router::new();
+        router.answer(answering::service(), Arc::new(asks));
         let net = Net::start(seam, key.clone(), keeper.clone(), router.clone(), net_config).await?;
         let mut unfinished = Unfinished { rooms: Some((net.clone(), keeper.clone())), roster: None };
         keeper.attach(&net);
@@ -253,7 +259,9 @@ impl Builder {
         .await?;
         unfinished.rooms = None;
         let (offered, telling) = Default::default();
-        Ok(Bus { rooms: Arc::new(Rooms { net, router, keeper, roster, tasks, store, offered, telling }) })
+        let rooms = Arc::new(Rooms { net, router, keeper, roster, tasks, store, offered, telling });
+        place.is(&rooms);
+        Ok(Bus { rooms })
     }
 }
 

@@ -32,6 +32,9 @@
 //! What may not enter here: logic of a protocol or a decision. The face wires rooms together, and says nothing that one
 //! of them does not.
 
+mod answering;
+#[cfg(feature = "wasm")]
+mod asking;
 mod builder;
 mod bus;
 mod error;
@@ -47,7 +50,7 @@ pub use softbus_core::{
 };
 pub use softbus_net::membership::{Founded, Opening, PairOptions, Paired};
 pub use softbus_net::seam::Seam;
-pub use softbus_net::{self as net, Bind, Caller, Channel, Presence};
+pub use softbus_net::{self as net, Asker, Bind, Caller, Channel, Presence};
 pub use softbus_placement::{self as placement, Decision, Work};
 pub use softbus_roster::{self as roster, Declared, RosterEntry, RosterView};
 pub use softbus_task::{self as task, Step, StepContext, SubmitOptions, Task, TaskFailure, TaskStatus};

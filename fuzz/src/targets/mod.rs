@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     wire::WANT,
     wire::PIECE,
     wire::EPOCH_NOTE,
+    wire::ASK,
     // trust
     trust::KEY_FILE,
     trust::KEY_BACKUP,
@@ -106,6 +107,7 @@ pub const TARGETS: &[Target] = &[
     wasm::MODULE,
     wasm::WORLD,
     wasm::STATE,
+    wasm::BUS,
 ];
 
 /// The moment at which harnesses live.

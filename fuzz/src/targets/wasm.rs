@@ -2,20 +2,25 @@
 
 use std::sync::OnceLock;
 
+use softbus_wasm::bus::Grants;
 use softbus_wasm::{Start, harness};
 
 use super::with_nasty;
 use crate::Target;
 
-/// A program that counts, remembers and prints, in loops and recursion, and sleeps in between.
+/// A program that counts, remembers and prints, in loops and recursion, sleeps in between, and asks a service.
 const PROGRAM: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+    (import "softbus" "kv_set" (func $set (param i32 i32 i32 i32) (result i32)))
+    (import "softbus" "channel_open" (func $open (param i32 i32 i32) (result i32)))
+    (import "softbus" "channel_send" (func $send (param i32 i32 i32) (result i32)))
+    (import "softbus" "channel_recv" (func $recv (param i32 i32 i32 i32 i64) (result i32)))
     (type $f (func (param i32 i64) (result i64)))
     (memory (export "memory") 1 4)
     (global $sum (mut i64) (i64.const 7)) (global $ratio (mut f64) (f64.const 0.5))
     (table 4 8 funcref) (elem (i32.const 0) $leaf $deep) (elem $more func $deep $leaf)
-    (data (i32.const 64) "\80\00\00\00\06\00\00\00") (data (i32.const 128) "hello\0a") (data $late "late")
+    (data (i32.const 64) "\80\00\00\00\06\00\00\00") (data (i32.const 128) "hello\0a") (data (i32.const 160) "echo/1") (data $late "late")
     (func $leaf (type $f) (local.get 1))
     (func $deep (type $f)
       (if (i32.eqz (local.get 0)) (then (return (call_indirect (type $f) (i32.const 0) (local.get 1) (i32.const 0)))))
@@ -32,6 +37,10 @@ const PROGRAM: &str = r#"(module
         (i64.store (i32.const 1048) (i64.const 50000000)) (i32.store (i32.const 1040) (i32.const 1))
         (drop (call $poll (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 96)))
         (v128.store (i32.const 256) (local.get $v))
+        (drop (call $set (i32.const 256) (i32.const 16) (i32.const 128) (i32.const 5)))
+        (drop (call $open (i32.const 160) (i32.const 6) (i32.const 176)))
+        (drop (call $send (i32.load (i32.const 176)) (i32.const 128) (i32.const 5)))
+        (drop (call $recv (i32.const 0) (i32.const 300) (i32.const 16) (i32.const 180) (i64.const 0)))
         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100))))
       (data.drop $late) (drop (memory.grow (i32.const 1)))))"#;
 /// Of its memory, in bytes.
@@ -59,12 +68,20 @@ fn start() -> Start {
         env: vec!["A=b".into()],
         stdin: b"input".to_vec(),
         files: vec![("in/text".into(), b"some text".to_vec()), ("b".into(), vec![0; 300])],
+        grants: Grants { services: "echo/1".parse().into_iter().collect(), inference: true },
         ..Start::default()
     }
 }
 
 fn worlds() -> Vec<Vec<u8>> {
     with_nasty(harness::worlds(&start()))
+}
+
+/// What a program has of the bus: its map, its channels, its messages.
+pub const BUS: Target = Target { name: "wasm-bus", run: harness::bus, cost: 20, seeds: buses };
+
+fn buses() -> Vec<Vec<u8>> {
+    with_nasty(harness::buses())
 }
 
 /// A saved program, which is gone on with.

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use softbus_core::wire::ask::Ask;
 use softbus_core::wire::link::{
     BootNonce, Hello, HelloAck, Open, Reply as LinkReply, Sleep, Want as LinkWant,
 };
@@ -51,6 +52,7 @@ macro_rules! messages {
 }
 
 messages! {
+    ASK: Ask, "ask", |ask| ask.is_sound() || ask.body.len() <= Ask::MAX_BYTES, asks();
     HELLO: Hello, "hello", |_| true, [
         Hello { versions: (1, 1), boot: BootNonce([3; 16]), generation: 1, sleep_interval_ms: 0, features: 0 },
         Hello {
@@ -501,6 +503,13 @@ pub(super) fn moved() -> Move {
         rounds: u32::MAX,
         whole_ms: u64::MAX,
     }
+}
+
+fn asks() -> [Ask; 2] {
+    let task = softbus_core::TaskId::of(&id(1), [7; 8]);
+    let service = || "echo/1".parse().unwrap_or_else(|error| panic!("{error}"));
+    let ask = |number, body| Ask { service: service(), task, submitter: id(1), number, body };
+    [ask(1, b"hello".to_vec()), ask(u64::MAX, Vec::new())]
 }
 
 fn status() -> StatusNote {

@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use softbus_core::DeviceKind;
 
 pub use checkpoint::{CheckpointCommand, RestoreArgs};
-pub use parse::{parse_bytes, parse_expiry, parse_ops, parse_span};
+pub use parse::{ProgramGrant, parse_bytes, parse_expiry, parse_ops, parse_span};
 pub use people::{CircleCommand, KeyCommand, PairArgs, RuleCommand};
 pub use sim::{SimCheckArgs, SimCommand, SimRunArgs};
 pub use work::{

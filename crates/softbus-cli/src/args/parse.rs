@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use softbus_core::wire::task_control::Right;
 
+use softbus_core::{ServiceName, ServiceNameError};
+
 use crate::control::{Expiry, Share};
 
 /// Longest span accepted: a hundred years.
@@ -124,9 +126,39 @@ pub(super) fn parse_share(text: &str) -> Result<Share, String> {
     Ok(Share { device: device.into(), rights })
 }
 
+/// What a program may ask of the mesh.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProgramGrant {
+    /// A service.
+    Service(ServiceName),
+    /// A model.
+    Inference,
+}
+
+/// Reads `service:NAME/VERSION` or `infer`.
+pub(super) fn parse_grant(text: &str) -> Result<ProgramGrant, String> {
+    match text.split_once(':') {
+        None if text == "infer" => Ok(ProgramGrant::Inference),
+        Some(("service", name)) => {
+            name.parse().map(ProgramGrant::Service).map_err(|e: ServiceNameError| e.to_string())
+        }
+        _ => Err(format!("`{text}` is nothing that can be granted: write service:NAME/VERSION or infer")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grants_of_programs() {
+        let echo = ProgramGrant::Service("echo/1".parse().unwrap());
+        assert_eq!(parse_grant("service:echo/1"), Ok(echo));
+        assert_eq!(parse_grant("infer"), Ok(ProgramGrant::Inference));
+        for wrong in ["", "echo/1", "service:", "service:echo", "infer:x", "network"] {
+            assert!(parse_grant(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_and_amounts() {

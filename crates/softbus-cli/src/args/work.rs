@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use softbus_core::{Latency, PowerSource, Privacy, Thermal};
 
-use super::{parse_bytes, parse_ops, parse_span};
+use super::{ProgramGrant, parse_bytes, parse_ops, parse_span};
 use crate::config::{parse_power, parse_thermal};
 use crate::control::Share;
 
@@ -111,8 +111,9 @@ pub struct WorkArgs {
   softbus run primes/1 --share tablet:see,move
   softbus run render.wasm --arg 1200 --arg 800 --out pictures
   softbus run words.wasm --in book.txt --arg book.txt --on best --policy quorum
+  softbus run courier.wasm --grant service:echo/1 --grant infer
 
-A program (WebAssembly, WASI preview 1) is waited for: what it prints is shown as it comes, and its exit status becomes
+A program (WebAssembly: a command of WASI preview 1, or a reactor of the bus) is waited for: what it prints is shown as it comes, and its exit status becomes
 that of this command. Ctrl-C leaves a task running; `softbus cancel` ends it.")]
 pub struct RunArgs {
     /// Type of the task, such as picture/1 (`softbus status` lists those of this node); or a program: a file PROGRAM.wasm
@@ -170,6 +171,10 @@ pub struct ProgramArgs {
     /// Memory that it may have [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub mem: Option<u64>,
+    /// What it may ask of the mesh: service:NAME/VERSION (a service that a device offers), infer (a model); nothing else; may be
+    /// given more than once
+    #[arg(long = "grant", value_name = "service:NAME|infer", value_parser = super::parse::parse_grant)]
+    pub grants: Vec<ProgramGrant>,
     /// Do not wait for it: print the id of its task alone. What it prints meanwhile is not kept
     #[arg(long, conflicts_with_all = ["wait", "out"])]
     pub detach: bool,
@@ -184,6 +189,7 @@ impl ProgramArgs {
             ("--in", !self.inputs.is_empty()),
             ("--stdin", self.stdin.is_some()),
             ("--mem", self.mem.is_some()),
+            ("--grant", !self.grants.is_empty()),
             ("--detach", self.detach),
         ];
         all.into_iter().find_map(|(name, given)| given.then_some(name))

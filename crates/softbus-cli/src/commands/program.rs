@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::run::{name_of, new_moves, note, read_input, sending, short, task_request};
 use super::tasks::{explain_end, lost, move_line};
 use super::{Context, unexpected};
-use crate::args::{ProgramArgs, RunArgs};
+use crate::args::{ProgramArgs, ProgramGrant, RunArgs};
 use crate::control::{
     AdmissionView, Body, Event, PrintedView, Request, Response, Step, Stream, SubmittedView, TaskView,
 };
@@ -100,6 +100,12 @@ fn start(program: &Path, args: ProgramArgs, memory: Option<u64>) -> Result<Start
     };
     if let Some(memory) = args.mem.or(memory) {
         start.limits.memory_bytes = memory;
+    }
+    for grant in args.grants {
+        match grant {
+            ProgramGrant::Service(name) => drop(start.grants.services.insert(name)),
+            ProgramGrant::Inference => start.grants.inference = true,
+        }
     }
     start.stdin = match args.stdin.as_deref() {
         None => Vec::new(),
@@ -471,9 +477,17 @@ fn admission_text(admission: &AdmissionView) -> String {
         1 => "1 file".to_string(),
         count => format!("{count} files"),
     };
+    let mut asks = match admission.services.as_slice() {
+        [] => "no services".to_string(),
+        [one] => format!("the service {}", clean(one)),
+        many => format!("the services {}", clean(&many.join(", "))),
+    };
+    if admission.inference {
+        asks += ", a model (no device of this version has one)";
+    }
     format!(
         "admitted in {} ms: {} of code, {} once it can be stopped ({} places in {} of {} functions)\n\
-         granted: {} of memory, {files} to read, room for {} of files; no network, no services",
+         granted: {} of memory, {files} to read, room for {} of files; no network, {asks}",
         admission.admitted_ms,
         bytes(admission.module_bytes),
         bytes(admission.rewritten_bytes),

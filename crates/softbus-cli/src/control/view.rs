@@ -535,6 +535,12 @@ pub struct AdmissionView {
     pub file_bytes: u64,
     /// Files that it was given.
     pub files: usize,
+    /// Services of the mesh that it may ask.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Whether it may have a model answer prompts.
+    #[serde(default)]
+    pub inference: bool,
 }
 
 /// Something that a program printed.

@@ -8,7 +8,9 @@
 //! | `0x02..` | `circle/1` |
 //! | `0x03..` | `roster/1` |
 //! | `0x04..` | `task/1` |
+//! | `0x05..` | `ask/1` |
 
+pub mod ask;
 pub mod circle;
 pub mod link;
 pub mod pair;

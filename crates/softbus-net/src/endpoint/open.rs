@@ -117,7 +117,7 @@ impl Core {
     }
 
     pub(super) fn caller(&self, device: DeviceId) -> Caller {
-        Caller { device, role: self.judge.standing(&device).role() }
+        Caller { device, role: self.judge.standing(&device).role(), program: None }
     }
 
     async fn open_on(

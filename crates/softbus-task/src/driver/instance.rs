@@ -8,13 +8,14 @@ mod tail;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use softbus_core::wire::task::{Branch, Decree, Fence};
 use softbus_core::wire::task_control::{Ended, ImageKind, Pause, StateMeta};
 use softbus_core::{BootMs, DeviceId, Hash, Signed};
 use softbus_net::seam::Lane;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use storing::Kept;
@@ -204,6 +205,17 @@ struct Instance {
     /// The words of persons, and the wishes for checkpoints, that were seen to.
     rest: u64,
     wanted: u64,
+    woken: Arc<Woken>,
+}
+
+/// Set when what a task waits for has happened.
+#[derive(Default)]
+struct Woken(Notify);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
 impl Instance {
@@ -301,6 +313,7 @@ impl Instance {
             pause: None,
             rest: 0,
             wanted: 0,
+            woken: Arc::default(),
             program,
             kind,
             key: begin.key,
@@ -396,7 +409,7 @@ impl Instance {
             }
             self.throttle(began.elapsed()).await;
             if !wait.is_zero() {
-                self.rest(wait.min(limits::WAIT)).await;
+                self.rest_until(wait.min(limits::WAIT), true).await;
             }
         }
     }
@@ -405,7 +418,8 @@ impl Instance {
         let right = self.control.borrow().right.clone();
         let fence = Fence { branch: right.0, epoch: right.1.epoch };
         let cx = StepContext::new(self.budget_ops, self.meta.effects.saturating_add(1), self.stop.clone())
-            .with_right(self.shared.task, fence);
+            .with_right(self.shared.task, fence)
+            .with_waker(Waker::from(self.woken.clone()));
         // The program travels to the worker and back; in between a stand-in keeps its place.
         let mut program =
             std::mem::replace(&mut self.program, Box::new(Stillborn(crate::TaskFailure::new("lost"))));
@@ -476,6 +490,12 @@ impl Instance {
 
     /// Waits until the actor wants something else, but not longer than `most`.
     async fn rest(&mut self, most: Duration) {
+        self.rest_until(most, false).await;
+    }
+
+    /// The same; nor until what the task waits for has happened, if it is `woken` by that.
+    async fn rest_until(&mut self, most: Duration, woken: bool) {
+        let news = self.woken.clone();
         tokio::select! {
             biased;
             changed = self.control.changed() => {
@@ -484,6 +504,7 @@ impl Instance {
                     tokio::task::yield_now().await;
                 }
             }
+            () = news.0.notified(), if woken => {}
             () = sleep(most) => {}
         }
         self.harvest(false).await;

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 
 use softbus_core::TaskId;
 use softbus_core::wire::task::Fence;
@@ -16,6 +17,7 @@ pub struct StepContext {
     stop: Arc<AtomicBool>,
     next_effect: u64,
     right: Option<(TaskId, Fence)>,
+    waker: Waker,
     report: StepReport,
 }
 
@@ -47,11 +49,16 @@ pub(crate) struct StepReport {
 
 impl StepContext {
     pub(crate) fn new(budget_ops: u64, next_effect: u64, stop: Arc<AtomicBool>) -> Self {
-        Self { budget_ops, spent_ops: 0, stop, next_effect, right: None, report: StepReport::default() }
+        let (waker, report) = (Waker::noop().clone(), StepReport::default());
+        Self { budget_ops, spent_ops: 0, stop, next_effect, right: None, waker, report }
     }
 
     pub(crate) fn with_right(self, task: TaskId, fence: Fence) -> Self {
         Self { right: Some((task, fence)), ..self }
+    }
+
+    pub(crate) fn with_waker(self, waker: Waker) -> Self {
+        Self { waker, ..self }
     }
 
     /// For trying a task without a bus: a step of at most `budget_ops`.
@@ -86,6 +93,12 @@ impl StepContext {
     /// What [`StepContext::stopping`] looks at, for a program that is to be told of it while it runs.
     pub fn stop_signal(&self) -> Arc<AtomicBool> {
         self.stop.clone()
+    }
+
+    /// Ends the wait of a [`Step::Wait`](crate::Step::Wait) early, from wherever what is waited for happens. Wakes nobody
+    /// outside a bus.
+    pub fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Tells how far the task is, 0 to 1, and what it is doing.

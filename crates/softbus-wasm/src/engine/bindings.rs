@@ -6,6 +6,7 @@ use super::fiber::{Left, Word};
 use super::host::{Host, tell};
 use super::machine::provide;
 use crate::WasmError;
+use crate::bus;
 use crate::pass;
 use crate::wasi::{Errno, Guest, Moment, Opening, Outcome, Wasi};
 
@@ -23,12 +24,12 @@ const NAMES: [&str; 46] = [
 
 /// Whether a program may be stopped in this imported function.
 pub(crate) fn waits(module: &str, name: &str) -> bool {
-    module == MODULE && WAITING.contains(&name)
+    (module == MODULE && WAITING.contains(&name)) || bus::waits(module, name)
 }
 
 /// Whether there is such a function.
 pub(crate) fn offers(module: &str, name: &str) -> bool {
-    module == MODULE && NAMES.contains(&name)
+    (module == MODULE && NAMES.contains(&name)) || (module == bus::MODULE && bus::find(name).is_some())
 }
 
 /// The program ended itself.
@@ -44,7 +45,10 @@ impl std::fmt::Display for Exit {
 impl std::error::Error for Exit {}
 
 /// One call.
-fn call<R>(caller: &mut Caller<'_, Host>, work: impl FnOnce(&mut Wasi, &mut Guest<'_>, Moment) -> R) -> R {
+pub(super) fn call<R>(
+    caller: &mut Caller<'_, Host>,
+    work: impl FnOnce(&mut Wasi, &mut Guest<'_>, Moment) -> R,
+) -> R {
     let shared = caller.data().shared.clone();
     let memory = caller.data().memory;
     let mut talk = shared.lock();
@@ -56,7 +60,7 @@ fn call<R>(caller: &mut Caller<'_, Host>, work: impl FnOnce(&mut Wasi, &mut Gues
 }
 
 /// The number of what came of a call that does not wait.
-fn number(outcome: Outcome) -> wasmtime::Result<u32> {
+pub(super) fn number(outcome: Outcome) -> wasmtime::Result<u32> {
     match outcome {
         Outcome::Done(errno) => Ok(errno as u32),
         Outcome::Exit(status) => Err(wasmtime::Error::new(Exit(status))),
@@ -66,7 +70,7 @@ fn number(outcome: Outcome) -> wasmtime::Result<u32> {
 }
 
 /// A call that may wait: made again each time that the program is come back to, until it is done.
-async fn waiting(
+pub(super) async fn waiting(
     mut caller: Caller<'_, Host>,
     work: impl Fn(&mut Wasi, &mut Guest<'_>, Moment) -> Outcome,
 ) -> wasmtime::Result<u32> {
@@ -114,31 +118,33 @@ async fn poll(mut caller: Caller<'_, Host>, site: u32) -> wasmtime::Result<u32> 
 }
 
 macro_rules! at_once {
-    ($linker:expr, $($name:ident($($arg:ident: $ty:ty),*) => |$world:ident, $guest:ident, $now:ident| $work:expr;)*) => {
-        $($linker.func_wrap(MODULE, stringify!($name), |mut caller: Caller<'_, Host>, $($arg: $ty),*| {
+    ($linker:expr, $module:expr, $($name:ident($($arg:ident: $ty:ty),*) => |$world:ident, $guest:ident, $now:ident| $work:expr;)*) => {
+        $($linker.func_wrap($module, stringify!($name), |mut caller: Caller<'_, Host>, $($arg: $ty),*| {
             number(call(&mut caller, |$world: &mut Wasi, $guest: &mut Guest<'_>, $now: Moment| $work))
         }).map_err(WasmError::engine)?;)*
     };
 }
 
 macro_rules! may_wait {
-    ($linker:expr, $($name:ident($($arg:ident: $ty:ty),*) => |$world:ident, $guest:ident, $now:ident| $work:expr;)*) => {
-        $($linker.func_wrap_async(MODULE, stringify!($name), |caller: Caller<'_, Host>, ($($arg,)*): ($($ty,)*)| {
+    ($linker:expr, $module:expr, $($name:ident($($arg:ident: $ty:ty),*) => |$world:ident, $guest:ident, $now:ident| $work:expr;)*) => {
+        $($linker.func_wrap_async($module, stringify!($name), |caller: Caller<'_, Host>, ($($arg,)*): ($($ty,)*)| {
             Box::new(waiting(caller, move |$world: &mut Wasi, $guest: &mut Guest<'_>, $now: Moment| $work))
         }).map_err(WasmError::engine)?;)*
     };
 }
 
+pub(super) use {at_once, may_wait};
+
 /// Puts them all into a linker.
 #[rustfmt::skip]
 pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), WasmError> {
-    may_wait! { linker,
+    may_wait! { linker, MODULE,
         fd_read(fd: u32, at: u32, count: u32, read: u32) => |w, g, _now| w.fd_read(g, fd, at, count, read);
         fd_write(fd: u32, at: u32, count: u32, written: u32) => |w, g, now| w.fd_write(g, now, fd, at, count, written);
         poll_oneoff(from: u32, to: u32, count: u32, happened: u32) => |w, g, now| w.poll_oneoff(g, now, from, to, count, happened);
         sched_yield() => |w, _g, _now| w.sched_yield();
     }
-    at_once! { linker,
+    at_once! { linker, MODULE,
         args_get(pointers: u32, bytes: u32) => |w, g, _now| w.args_get(g, pointers, bytes);
         args_sizes_get(count: u32, bytes: u32) => |w, g, _now| w.args_sizes_get(g, count, bytes);
         environ_get(pointers: u32, bytes: u32) => |w, g, _now| w.environ_get(g, pointers, bytes);
@@ -186,6 +192,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), WasmError> {
             number(caller.data().shared.lock().world.proc_exit(status)).map(drop)
         })
         .map_err(WasmError::engine)?;
+    super::bus::link(linker)?;
     // Not of preview 1: what a program that was rewritten asks.
     linker
         .func_wrap_async(pass::PREFIX, "poll", |caller: Caller<'_, Host>, (site,): (u32,)| {

@@ -19,6 +19,7 @@ use super::link::Inner;
 use super::ticker::Ticker;
 use super::{Asking, Core, Machine, Ran, Stage, Turn};
 use crate::WasmError;
+use crate::admission::{COMMAND, INITIALIZE, REACTOR};
 use crate::limits;
 use crate::pass::{AGAIN, NOTES, PREFIX};
 use crate::wasi::Wasi;
@@ -275,16 +276,17 @@ impl Body {
     async fn go(mut self: Box<Self>) -> (Box<Self>, End) {
         let end = loop {
             match self.call().await {
-                Ok(()) if self.stage == Stage::Main => break End::Done,
-                Ok(()) => {}
+                Ok(_) if self.stage != Stage::Main => {}
+                Ok(None) => break End::Done,
+                Ok(Some(status)) => break End::Exited(status),
                 Err(end) => break end,
             }
         };
         (self, end)
     }
 
-    /// The next call of the host's.
-    async fn call(&mut self) -> Result<(), End> {
+    /// The next call of the host's; the status, if that is what it gives.
+    async fn call(&mut self) -> Result<Option<u32>, End> {
         let lost = |error: WasmError| End::Broken(error.to_string());
         tell(&mut self.store).map_err(WasmError::engine).map_err(lost)?;
         let frames = self.frames().map_err(lost)?;
@@ -294,12 +296,11 @@ impl Body {
                     self.stage = Stage::Start;
                     self.own_function(&format!("f{start}")).map_err(lost)?
                 }
-                (Stage::New | Stage::Start, _) => {
-                    self.stage = Stage::Main;
-                    let main = self.instance.get_func(&mut self.store, "_start");
-                    main.ok_or_else(|| lost(WasmError::Shape("it exports no `_start`")))?
-                }
-                (Stage::Main, _) => return Ok(()),
+                (before, _) => match self.entry(before) {
+                    Ok(Some(entry)) => entry,
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(lost(error)),
+                },
             }
         } else {
             self.outermost(&frames).map_err(lost)?
@@ -307,7 +308,9 @@ impl Body {
         let results = function.ty(&self.store).results().len();
         let mut results = vec![Val::I32(0); results];
         let called = function.call_async(&mut self.store, &[], &mut results).await;
-        let Err(error) = called else { return Ok(()) };
+        let Err(error) = called else {
+            return Ok(results.first().and_then(Val::i32).map(|status| status as u32));
+        };
         if self.store.has_pending_exception() {
             // Within a scope, so that the exception does not stay.
             RootScope::new(&mut self.store).as_context_mut().take_pending_exception();
@@ -321,6 +324,25 @@ impl Body {
                 None => End::Trapped(self.trapped(&error)),
             },
         })
+    }
+
+    /// The next function of those that it exports for the host to call.
+    fn entry(&mut self, before: Stage) -> Result<Option<Func>, WasmError> {
+        let command = self.instance.get_func(&mut self.store, COMMAND);
+        let exported = match before {
+            Stage::Main => return Ok(None),
+            Stage::New | Stage::Start if command.is_none() => {
+                self.instance.get_func(&mut self.store, INITIALIZE)
+            }
+            Stage::New | Stage::Start | Stage::Init => None,
+        };
+        if exported.is_some() {
+            self.stage = Stage::Init;
+            return Ok(exported);
+        }
+        self.stage = Stage::Main;
+        let main = command.or_else(|| self.instance.get_func(&mut self.store, REACTOR));
+        main.map(Some).ok_or(WasmError::Shape("it exports nothing to begin with"))
     }
 
     /// Why it ended, in words.

@@ -6,6 +6,7 @@
 
 mod ask;
 mod bindings;
+mod bus;
 mod fiber;
 mod host;
 mod link;
@@ -153,4 +154,6 @@ pub(crate) enum Stage {
     Start,
     /// In what it exports.
     Main,
+    /// In what a reactor has to set itself up (`_initialize`): after its start function, before what it exports.
+    Init,
 }

@@ -87,6 +87,11 @@ impl Rewritten {
         self.program.functions.len() - self.program.imports as usize
     }
 
+    /// What a function takes and gives, imported ones first.
+    pub(crate) fn signature(&self, function: u32) -> (Vec<ValType>, Vec<ValType>) {
+        self.program.signature(function)
+    }
+
     /// Functions of its own in which it can be stopped.
     pub fn stoppable(&self) -> usize {
         self.functions.len()

@@ -135,6 +135,15 @@ impl Wasi {
         self.stdin.closed = true;
     }
 
+    /// Says something on the program's standard error: whole, or not at all if there is no room for it now.
+    pub(crate) fn complain(&mut self, line: &[u8]) -> bool {
+        let fits = line.len() <= self.stderr.room();
+        if fits {
+            self.stderr.put(line);
+        }
+        fits
+    }
+
     /// Takes away what the program has printed.
     pub fn drain(&mut self, stream: Stream) -> Vec<u8> {
         let pipe = match stream {

@@ -16,7 +16,7 @@ impl<'m> Guest<'m> {
         Self { bytes }
     }
 
-    pub(super) fn get(&self, at: u32, len: u32) -> Result<&[u8], Errno> {
+    pub(crate) fn get(&self, at: u32, len: u32) -> Result<&[u8], Errno> {
         let at = at as usize;
         self.bytes.get(at..).and_then(|rest| rest.get(..len as usize)).ok_or(Errno::Fault)
     }
@@ -26,7 +26,7 @@ impl<'m> Guest<'m> {
         self.bytes.get_mut(at..).and_then(|rest| rest.get_mut(..len as usize)).ok_or(Errno::Fault)
     }
 
-    pub(super) fn put(&mut self, at: u32, bytes: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn put(&mut self, at: u32, bytes: &[u8]) -> Result<(), Errno> {
         let len = u32::try_from(bytes.len()).map_err(|_| Errno::Fault)?;
         self.get_mut(at, len)?.copy_from_slice(bytes);
         Ok(())
@@ -48,7 +48,7 @@ impl<'m> Guest<'m> {
         self.get(at, 8)?.try_into().map(u64::from_le_bytes).map_err(|_| Errno::Fault)
     }
 
-    pub(super) fn put_u32(&mut self, at: u32, value: u32) -> Result<(), Errno> {
+    pub(crate) fn put_u32(&mut self, at: u32, value: u32) -> Result<(), Errno> {
         self.put(at, &value.to_le_bytes())
     }
 
@@ -57,7 +57,7 @@ impl<'m> Guest<'m> {
     }
 
     /// A path or a name.
-    pub(super) fn text(&self, at: u32, len: u32) -> Result<&str, Errno> {
+    pub(crate) fn text(&self, at: u32, len: u32) -> Result<&str, Errno> {
         if len > super::limits::PATH_BYTES {
             return Err(Errno::NameTooLong);
         }

@@ -25,6 +25,8 @@ pub use guest::Guest;
 pub use paths::Opening;
 use tree::{ROOT, Tree};
 
+use crate::bus::Bus;
+
 /// What comes of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -90,6 +92,9 @@ pub struct Wasi {
     clock: Clock,
     /// When the call that waits now began, by the task's time and by the wall clock.
     waits_since: Option<(u64, u64)>,
+    /// What it has of the bus. Stands behind the world where that is written.
+    #[serde(skip)]
+    pub(crate) bus: Bus,
 }
 
 /// The task's own time.
@@ -151,6 +156,7 @@ impl Wasi {
             drawn: 0,
             clock: Clock { monotonic: 0, wall: 0, device: None },
             waits_since: None,
+            bus: Bus::default(),
         })
     }
 
@@ -241,6 +247,11 @@ impl Wasi {
     /// The time until now has passed for the program.
     pub fn passes(&mut self, now: Moment) {
         self.clock.at(now);
+    }
+
+    /// The task's time, in nanoseconds since it began.
+    pub(crate) fn time(&mut self, now: Moment) -> u64 {
+        self.clock.at(now).0
     }
 
     /// For how long the program has still to wait until a time of its own, in nanoseconds.

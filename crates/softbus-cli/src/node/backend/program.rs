@@ -70,7 +70,7 @@ impl Backend {
                 .map_err(|_| Failure::usage("the body is no program with what it starts with"))?;
             let refused = |error: wasm::WasmError| {
                 Failure::usage(error.to_string())
-                    .advise("programs are commands of WASI preview 1 (wasm32-wasi, wasm32-wasip1)")
+                    .advise("programs are commands of WASI preview 1 (wasm32-wasi, wasm32-wasip1), or reactors with a softbus_main")
             };
             let began = clock.boot();
             let admission = wasm::inspect(&start.module).map_err(refused)?;
@@ -247,6 +247,8 @@ fn admitted(admission: &Admission, admitted_ms: u64, start: &Start) -> Admission
         memory_bytes: start.limits.memory_bytes,
         file_bytes: start.limits.file_bytes,
         files: start.files.len(),
+        services: start.grants.services.iter().map(ToString::to_string).collect(),
+        inference: start.grants.inference,
     }
 }
 
