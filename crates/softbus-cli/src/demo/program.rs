@@ -161,9 +161,9 @@ mod tests {
         use softbus::task::{Runtime as _, Step, StepContext};
         use softbus::wasm::{EngineKind, Finish, Printed, Turns, WasmRuntime};
 
-        let input = picture::PictureInput { width: 48, samples: 3, ..picture::PictureInput::sample() };
+        let input = picture::PictureInput { width: 24, samples: 2, ..picture::PictureInput::sample() };
         let mut start = start(picture::SAMPLE_PNG).unwrap();
-        start.args[2..].clone_from_slice(&["48".into(), "3".into()]);
+        start.args[2..].clone_from_slice(&["24".into(), "2".into()]);
         let runtime = WasmRuntime::new(EngineKind::Cranelift, std::sync::Arc::new(Still), Turns::Counted);
         let runtime = runtime.unwrap();
         let mut program = runtime.start(&postcard::to_allocvec(&start).unwrap()).unwrap();
