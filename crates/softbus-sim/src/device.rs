@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use softbus::wasm::EngineKind;
 use softbus::{Builder, Bus, Declared, KEY_SECRET};
-use softbus_core::DeviceId;
+use softbus_core::{DeviceId, DeviceKind};
 use softbus_net::seam::memory::{Host, SeededEntropy, VirtualCompute, World};
 use softbus_net::seam::{Entropy, Storage};
 use softbus_roster::Checked;
@@ -12,6 +13,7 @@ use softbus_task::TasksConfig;
 use softbus_trust::DeviceKey;
 
 use crate::key_lines::KeyLines;
+use crate::program::Programs;
 use crate::record::DeviceState;
 use crate::scenario::{Crypto, DeviceSpec};
 use crate::tls::Seeded;
@@ -48,6 +50,8 @@ pub(crate) struct Common {
     pub tasks: TasksConfig,
     /// Where their TLS secrets go.
     pub keys: Option<Arc<KeyLines>>,
+    /// Whether they run programs.
+    pub programs: bool,
     /// Profiles that one of them has checked.
     pub checked: Checked,
 }
@@ -57,6 +61,15 @@ struct State {
     bus: Option<Bus>,
     /// Nth run of its program.
     run: u64,
+}
+
+/// What runs programs on a device of this kind: those that one carries about interpret them, as some systems of such devices
+/// let no program make machine code. So programs move between engines, too.
+fn engine(kind: DeviceKind) -> EngineKind {
+    match kind {
+        DeviceKind::Phone | DeviceKind::Tablet | DeviceKind::Watch => EngineKind::Pulley,
+        _ => EngineKind::Cranelift,
+    }
 }
 
 impl Device {
@@ -175,6 +188,11 @@ impl Device {
         }
         if spec.runs_tasks {
             builder = builder.task::<Work>();
+            if shared.common.programs {
+                let programs = Programs::new(engine(spec.kind), shared.host.seam().clock);
+                let programs = programs.map_err(|error| softbus::Error::Config(error.to_string()))?;
+                builder = builder.runtime(Arc::new(programs));
+            }
         }
         if let Some(build) = &shared.build {
             builder = build(builder);

@@ -20,6 +20,9 @@ pub enum SimError {
     /// Trace or capture cannot be written.
     #[error("the trace or the capture cannot be written: {0}")]
     Write(std::io::Error),
+    /// A program does not do what programs of simulations do.
+    #[error("program {0}")]
+    Program(String),
     /// A device cannot be started.
     #[error("device `{device}` does not start: {error}")]
     Start {

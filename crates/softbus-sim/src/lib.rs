@@ -8,6 +8,7 @@ pub mod key_lines;
 mod lasting;
 mod noticed;
 pub mod pcap;
+mod program;
 pub mod record;
 pub mod reduced;
 pub mod report;

@@ -178,6 +178,10 @@ pub struct MoveRecord {
     pub to: usize,
     /// From the last step there to the first step here.
     pub downtime_us: u64,
+    /// Bytes that were sent for it, before it stopped and afterwards, as the task's own account tells; of a fail-over and in the
+    /// reduced model nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// `person`, `bus`, `drain`, `failover`, …
     pub reason: String,
     /// Its explanation, for people.
@@ -384,6 +388,7 @@ impl MoveRecord {
                     from: pair[0].on,
                     to: pair[1].on,
                     downtime_us: pair[1].from_us.saturating_sub(pair[0].to_us),
+                    bytes: None,
                     reason: reason.into(),
                     why,
                 }

@@ -123,6 +123,11 @@ impl Sim {
         self.common.tasks = tasks;
     }
 
+    /// Whether devices that are added from now on run WebAssembly programs.
+    pub fn set_programs(&mut self, programs: bool) {
+        self.common.programs = programs;
+    }
+
     /// Where the TLS secrets of devices that are added from now on go.
     pub fn set_key_log(&mut self, keys: Arc<KeyLines>) {
         self.common.keys = Some(keys);

@@ -3,6 +3,7 @@
 
 mod effects;
 mod live;
+mod printed;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,10 +14,12 @@ use softbus_core::wire::task::Fence;
 use softbus_net::seam::memory::{running_host, running_since};
 use tokio::time::Instant;
 
+use crate::program::Expected;
 use crate::record::{EventRecord, InvariantRecord, RunSpan, ViolationRecord, micros};
 use crate::scenario::DeviceSpec;
 use effects::Sink;
 use live::Live;
+use printed::Reader;
 
 /// Violations of one invariant that are kept; the first is what matters.
 const VIOLATIONS: usize = 16;
@@ -69,6 +72,8 @@ struct State {
     ordered: BTreeMap<u32, usize>,
     live: Live,
     sinks: BTreeMap<u32, Sink>,
+    /// Of work that is a program.
+    readers: BTreeMap<u32, Reader>,
     invariants: BTreeMap<&'static str, InvariantRecord>,
     events: Vec<EventRecord>,
 }
@@ -100,6 +105,7 @@ impl Watch {
             ordered: BTreeMap::new(),
             live: Live::default(),
             sinks: BTreeMap::new(),
+            readers: BTreeMap::new(),
             invariants: invariants.collect(),
             events: Vec::new(),
         };
@@ -136,6 +142,11 @@ impl Watch {
     /// An order will come from this device.
     pub(crate) fn ordered(&self, order: u32, by: usize) {
         self.state().ordered.insert(order, by);
+    }
+
+    /// An order is a program, which leaves and prints this. `strict`: nothing of what it prints may be missing.
+    pub(crate) fn program(&self, order: u32, expected: Arc<Expected>, strict: bool) {
+        self.state().readers.entry(order).or_insert_with(|| Reader::new(expected, strict));
     }
 
     /// What its battery holds, if it lives on that: `None` while it is plugged in.
@@ -215,7 +226,10 @@ impl Watch {
     /// An effect of a piece of work reached whoever acts on it.
     pub(crate) fn effect(&self, order: u32, sequence: u64, bytes: &[u8], before: Option<u64>) {
         let mut state = self.state();
-        let found = state.sinks.entry(order).or_default().take(order, sequence, bytes, before);
+        let found = match state.readers.get_mut(&order) {
+            Some(reader) => reader.take(order, sequence, bytes, before),
+            None => state.sinks.entry(order).or_default().take(order, sequence, bytes, before),
+        };
         match found {
             Ok(()) => state.held("effects-once"),
             Err(text) => state.violated("effects-once", text),
@@ -225,7 +239,10 @@ impl Watch {
     /// A piece of work is done, and whoever acts on its effects was there all the time.
     pub(crate) fn effects_done(&self, order: u32, effects: u64) {
         let mut state = self.state();
-        let found = state.sinks.entry(order).or_default().done(order, effects);
+        let found = match state.readers.get(&order) {
+            Some(reader) => reader.done(order),
+            None => state.sinks.entry(order).or_default().done(order, effects),
+        };
         match found {
             Ok(()) => state.held("effects-once"),
             Err(text) => state.violated("effects-once", text),
@@ -234,7 +251,11 @@ impl Watch {
 
     /// Whoever acts on effects was told that these are not to be had any more.
     pub(crate) fn effects_missed(&self, order: u32, to: u64) {
-        self.state().sinks.entry(order).or_default().missed(to);
+        let mut state = self.state();
+        match state.readers.get_mut(&order) {
+            Some(reader) => reader.missed(to),
+            None => state.sinks.entry(order).or_default().missed(to),
+        }
     }
 
     /// Where a piece of work took steps, in order.

@@ -3,7 +3,10 @@
 
 mod args;
 mod home;
+mod program;
 mod report;
+mod run;
+mod shown;
 mod story;
 mod timeline;
 
@@ -32,7 +35,10 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
         None => SAMPLE.to_vec(),
     };
     // Told now and not after a minute: an unreadable picture, or a folder that cannot be made for what comes out.
-    crate::tasks::picture::check(&picture)?;
+    let input = program::start(&picture)?;
+    drop(picture);
+    let input = postcard::to_stdvec(&input)
+        .map_err(|e| Failure::failed(format!("the program has no wire form: {e}")))?;
     let mut made = Made::default();
     made.folder(&args.out)?;
     if let Some(parent) = args.report.as_deref().and_then(Path::parent).filter(|p| !p.as_os_str().is_empty())
@@ -50,7 +56,7 @@ pub async fn run(args: DemoArgs, out: &Out) -> Result<(), Failure> {
     let told = tokio::select! {
         biased;
         () = signals.next() => Err(Failure::new(Kind::Interrupted, "the demo was stopped")),
-        told = story::tell(&mut home, &timeline, picture, &args) => told,
+        told = story::tell(&mut home, &timeline, &input, &args) => told,
     };
     timeline.clear();
     if told.as_ref().is_err_and(|failure| failure.kind != Kind::Interrupted) {

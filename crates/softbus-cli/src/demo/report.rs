@@ -16,18 +16,33 @@ pub struct Report {
     pub pairing_ms: f64,
     /// From the last pairing until all six links stood, seen from both ends.
     pub link_ms: f64,
-    /// Hand-overs of the running task, in order.
+    /// What moved.
+    pub program: Program,
+    /// Hand-overs of the running program, in order.
     pub handovers: Vec<Handover>,
     /// The killed device.
     pub failover: Failover,
-    /// Whether the picture equals, bit for bit, the one computed without moving.
+    /// Whether the picture equals, bit for bit, that of the same program run without moving.
     pub result_matches_unmoved: bool,
+    /// Whether all that the program printed equals what it printed there.
+    pub printed_matches_unmoved: bool,
     /// The finished picture.
     pub output: PathBuf,
-    /// How long the task took, submission to result, moves and fail-over included.
+    /// How long the program took, submission to result, moves and fail-over included.
     pub task_ms: f64,
-    /// How long the same work took in one go on this machine, unthrottled.
+    /// How long the same program took in one go, on one of the devices.
     pub unmoved_ms: f64,
+}
+
+/// The program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// Names its module: BLAKE3 of its bytes, in hexadecimal.
+    pub module: String,
+    /// Bytes that it printed.
+    pub printed: u64,
 }
 
 /// One hand-over.
@@ -39,7 +54,7 @@ pub struct Handover {
     pub to: String,
     /// Why.
     pub reason: String,
-    /// How long nobody ran the task.
+    /// How long nobody ran the program.
     pub downtime_ms: f64,
     /// Bytes that travelled.
     pub bytes: u64,
@@ -52,7 +67,7 @@ pub struct Failover {
     pub killed: String,
     /// Who went on.
     pub resumed_on: String,
-    /// From the kill until the task ran again.
+    /// From the kill until the program ran again.
     pub gap_ms: f64,
 }
 
@@ -80,9 +95,13 @@ impl Report {
         }
         let failover = format!("{} killed → {}", self.failover.killed, self.failover.resumed_on);
         row(&failover, format!("{} gap", ms(self.failover.gap_ms)), "from its last checkpoint, by quorum");
-        row("task", ms(self.task_ms), "submission to result, all of the above included");
-        row("unmoved", ms(self.unmoved_ms), "the same work in one go, for comparison");
-        let same = if self.result_matches_unmoved { "bit-identical" } else { "DIFFERENT" };
+        row("program", ms(self.task_ms), "submission to result, all of the above included");
+        row("unmoved", ms(self.unmoved_ms), "the same program on one device, for comparison");
+        let same = if self.result_matches_unmoved && self.printed_matches_unmoved {
+            "bit-identical"
+        } else {
+            "DIFFERENT"
+        };
         row("result", same.into(), &self.output.display().to_string());
         out.line("")?;
         out.table(table)

@@ -1,44 +1,39 @@
 //! The story, step by step. Each step waits until the devices themselves say that it happened.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use softbus::DeviceId;
 use tokio::time::Instant;
 
 use super::DemoArgs;
-use super::home::{Device, Home, unexpected};
-use super::report::{Failover, Handover, Report};
+use super::home::{Home, unexpected};
+use super::program;
+use super::report::{Program, Report};
+use super::run::{How, Run};
 use super::timeline::Timeline;
-use softbus::task::{Buffer, PolicyKind, StepContext, Task, TaskState};
-
 use crate::control::{
-    Client, DeviceView, DevicesView, Event, Load, MoveView, PairTerms, PairingView, PresenceView, Request,
-    Response, Step, Stream, SubmittedView, TaskRequest, TaskView, WorkRequest,
+    Client, DevicesView, Event, PairTerms, PairingView, PresenceView, Request, Response, Step,
 };
 use crate::failure::Failure;
-use crate::tasks::{Job, Picture};
 
 /// Longest any one step may take. Generous: a busy machine is no reason to fail.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Longest the task may take, moves included.
-const TASK: Duration = Duration::from_secs(300);
 /// How often a device is asked again.
 const POLL: Duration = Duration::from_millis(20);
-/// Progress of the task, in permille, at which the person walks elsewhere.
+/// How far the program says that it is, in permille, when the person walks elsewhere …
 const WALK_AT: u16 = 150;
-/// … at which the device there gets busy.
-const BUSY_AT: u16 = 400;
-/// … at which the runner is killed.
+/// … when the device there gets busy …
+const BUSY_AT: u16 = 350;
+/// … when the person goes back …
+const BACK_AT: u16 = 500;
+/// … and when the runner is killed.
 const KILL_AT: u16 = 650;
-/// Devices whose speeds are this close, in percent, are alike: they are measured, and a sample may have come meanwhile.
-const ALIKE: u64 = 90;
 
-/// Tells the story.
+/// Tells the story. `input` is what the program starts with, as its task has it.
 pub async fn tell(
     home: &mut Home,
     timeline: &Timeline,
-    picture: Vec<u8>,
+    input: &[u8],
     args: &DemoArgs,
 ) -> Result<Report, Failure> {
     timeline.chapter("Four devices wake up and find each other");
@@ -54,43 +49,65 @@ pub async fn tell(
     let pairing_ms = pair(home, timeline).await?;
     let link_ms = mesh(home, timeline).await?;
 
-    timeline.chapter("A task runs where it runs best, and moves");
+    timeline.chapter("A program runs where it runs best, and moves");
     let submitted = Instant::now();
-    let mut run = Run::submit(home, timeline, &picture).await?;
-    run.until(home, timeline, "the first part", |task| task.progress_permille >= WALK_AT).await?;
-
-    let first = run.walk_away(home, timeline).await?;
-    run.until(home, timeline, "the part there", |task| task.progress_permille >= BUSY_AT).await?;
+    let mut run = Run::submit(home, timeline, input, How::Travels).await?;
+    run.until_at(home, timeline, WALK_AT).await?;
+    let walk = [("car", "the person walks to the car"), ("tv", "the person walks to the living room")];
+    let first = run.taken_along(home, timeline, walk).await?;
+    run.until_at(home, timeline, BUSY_AT).await?;
     let second = run.runner_gets_busy(home, timeline).await?;
-    run.until(home, timeline, "the part after it", |task| task.progress_permille >= KILL_AT).await?;
+    run.until_at(home, timeline, BACK_AT).await?;
+    let back = [("car", "the person drives off"), ("tv", "the person comes home")];
+    let third = run.taken_along(home, timeline, back).await?;
+    run.until_at(home, timeline, KILL_AT).await?;
     let failover = run.kill_the_runner(home, timeline).await?;
-    run.until(home, timeline, "the rest", |task| task.state == TaskState::Done).await?;
+    let picture = run.end(home, timeline).await?;
     let task_ms = millis(submitted.elapsed());
-    let result = run.result(home).await?;
     timeline.clear();
-    timeline.line("phone", format!("fetches the result: {}", crate::output::bytes(result.len() as u64)));
+    timeline.line("phone", format!("fetches the result: {}", crate::output::bytes(picture.len() as u64)));
 
     timeline.chapter("Is it the same picture?");
-    timeline.line("demo", "computes the same picture in one go, without moving");
+    // On a device that was not killed, and is not the phone.
+    let there = ["tv", "car"].into_iter().find(|name| *name != failover.killed).unwrap_or("tv");
+    timeline.line("phone", format!("submits the same program again, to stay on the {there}"));
     timeline.show_spinner("computing…");
     let start = Instant::now();
-    let unmoved = unmoved(picture).await?;
+    let stays = home.device(there)?.id;
+    let mut unmoved = Run::submit(home, timeline, input, How::Stays(stays)).await?;
+    let same = unmoved.end(home, timeline).await?;
     let unmoved_ms = millis(start.elapsed());
     timeline.clear();
-    if unmoved != result {
-        return Err(Failure::failed("the picture differs from the one computed without moving"));
+    if unmoved.moves() > 0 || unmoved.runner()? != stays {
+        return Err(Failure::failed("the program that was to stay has moved"));
+    }
+    if same != picture {
+        return Err(Failure::failed("the picture differs from that of the program which did not move"));
+    }
+    if unmoved.said().text() != run.said().text() {
+        return Err(Failure::failed("the program printed something else than the one which did not move"));
     }
     // Only now: nothing is left behind by a story that does not come to its end.
     let output = args.out.join(super::PICTURE);
-    crate::output::write_file(&output, &result)?;
-    timeline.line("demo", format!("all {} bytes are equal: {}", result.len(), output.display()));
+    crate::output::write_file(&output, &picture)?;
+    let printed = run.said().text().len() as u64;
+    timeline.line(
+        "demo",
+        format!(
+            "all {} bytes are equal, and all {printed} that it printed: {}",
+            picture.len(),
+            output.display()
+        ),
+    );
     Ok(Report {
         discovery_ms,
         pairing_ms,
         link_ms,
-        handovers: vec![first, second],
+        program: Program { name: program::NAME.into(), module: run.module(), printed },
+        handovers: vec![first, second, third],
         failover,
         result_matches_unmoved: true,
+        printed_matches_unmoved: true,
         output,
         task_ms,
         unmoved_ms,
@@ -187,306 +204,12 @@ async fn mesh(home: &Home, timeline: &Timeline) -> Result<f64, Failure> {
     Ok(linked)
 }
 
-/// The task, as the phone sees it.
-struct Run {
-    task: TaskView,
-    watch: Stream,
-    name: &'static str,
-    marks: Marks,
-}
-
-/// How far the task is safe. A checkpoint is made after the one before it was told of: so it is at least as far as
-/// the task was then.
-#[derive(Clone, Copy, Default, Debug)]
-struct Marks {
-    /// Epoch and number of the last checkpoint that was told of.
-    last: (u64, u64),
-    /// How far the task was then, in permille.
-    at: u16,
-    /// How far the last checkpoint is at least.
-    safe: u16,
-}
-
-impl Marks {
-    fn note(&mut self, task: &TaskView) {
-        let last = (task.epoch, task.checkpoint);
-        if task.state == TaskState::Running && last != self.last {
-            *self = Self { last, at: task.progress_permille, safe: self.at };
-        }
-    }
-}
-
-impl Run {
-    async fn submit(home: &Home, timeline: &Timeline, picture: &[u8]) -> Result<Self, Failure> {
-        let phone = home.device("phone")?;
-        let request = Request::Run(TaskRequest {
-            work: WorkRequest {
-                task_type: format!("{}/{}", Picture::NAME, Picture::STATE_VERSION),
-                ..WorkRequest::default()
-            },
-            policy: PolicyKind::Quorum { k: 2 },
-            replicas: Some(2),
-            start_on: None,
-            stay: false,
-            name: Some("demo picture".into()),
-            share: Vec::new(),
-        });
-        let reply = phone.client.call_with(request, picture).await?;
-        let Response::Submitted(submitted) = reply.response else {
-            return Err(unexpected("submit the task", &reply.response));
-        };
-        let SubmittedView { task, placement, .. } = *submitted;
-        let placement = placement.ok_or_else(|| Failure::failed("the bus does not say why it chose"))?;
-        timeline.line(
-            "phone",
-            format!("submits a task: {} of picture", crate::output::bytes(picture.len() as u64)),
-        );
-        timeline.line("bus", format!("chooses the {}:\n{}", placement.chosen_name, placement.text));
-        let speeds = speeds(&phone.client).await?;
-        let best = speeds.iter().max_by_key(|(_, speed)| **speed).map(|(id, speed)| (*id, *speed));
-        let (best, most) = best.ok_or_else(|| Failure::failed("the phone knows no device"))?;
-        let chosen = placement.chosen.and_then(|id| speeds.get(&id)).copied().unwrap_or(0);
-        if chosen < most / 100 * ALIKE {
-            return Err(Failure::failed(format!(
-                "the most capable device is the {}, but the bus chose the {}",
-                home.name_of(best),
-                placement.chosen_name
-            )));
-        }
-        let watch = phone.client.stream(Request::WatchTasks { task: Some(task.id.to_string()) }).await?;
-        timeline.show_bar();
-        Ok(Self { task, watch, name: "phone", marks: Marks::default() })
-    }
-
-    fn runner(&self) -> Result<DeviceId, Failure> {
-        self.task.runner.ok_or_else(|| Failure::failed("nobody runs the task"))
-    }
-
-    /// Follows the task until something is so.
-    async fn until(
-        &mut self,
-        home: &Home,
-        timeline: &Timeline,
-        what: &str,
-        mut so: impl FnMut(&TaskView) -> bool,
-    ) -> Result<(), Failure> {
-        let deadline = Instant::now() + TASK;
-        loop {
-            if so(&self.task) {
-                return Ok(());
-            }
-            if self.task.state.is_final() {
-                let error = self.task.error.clone().unwrap_or_default();
-                return Err(
-                    Failure::failed(format!("the task is {:?}: {error}", self.task.state)).during(what)
-                );
-            }
-            let step = tokio::time::timeout_at(deadline, self.watch.next());
-            match step.await.map_err(|_| Failure::timeout(format!("{what} did not come")))?? {
-                Step::Event(Event::Task(task)) => self.task = *task,
-                Step::Event(_) => {}
-                Step::Done(reply) => match reply.response {
-                    Response::Task(task) | Response::Result(task) => self.task = *task,
-                    other if !so(&self.task) => return Err(unexpected(what, &other)),
-                    _ => {}
-                },
-            }
-            self.marks.note(&self.task);
-            let runner = self.task.runner.map_or("nobody", |id| home.name_of(id));
-            timeline.progress(
-                self.task.progress_permille,
-                &format!("{:?} on {runner}", self.task.state).to_lowercase(),
-            );
-        }
-    }
-
-    /// A person takes the task along: to the car, or if it is there already, to the living room.
-    async fn walk_away(&mut self, home: &Home, timeline: &Timeline) -> Result<Handover, Failure> {
-        let from = self.runner()?;
-        let (to, reason) = match home.device("car")? {
-            car if car.id == from => (home.device("tv")?, "the person walks to the living room"),
-            car => (car, "the person walks to the car"),
-        };
-        timeline.line(self.name, format!("asks to move the task to the {}: {reason}", to.name));
-        let before = self.task.epoch;
-        let request = Request::Move {
-            task: self.task.id.to_string(),
-            device: Some(to.id.to_string()),
-            reason: Some(reason.into()),
-        };
-        let client = home.device(self.name)?.client.clone();
-        match client.call(request).await? {
-            Response::Task(_) | Response::Moved { .. } => {}
-            other => return Err(unexpected("move the task", &other)),
-        }
-        self.handed_over(home, timeline, before, from, "person").await
-    }
-
-    /// The device that runs the task gets busy with something else, and the bus itself decides to move it.
-    async fn runner_gets_busy(&mut self, home: &Home, timeline: &Timeline) -> Result<Handover, Failure> {
-        let from = self.runner()?;
-        let busy = home.device(home.name_of(from))?;
-        let before = self.task.epoch;
-        let load = Load {
-            seconds: 60,
-            load_permille: Some(970),
-            memory_free_bytes: None,
-            battery_permille: None,
-            power: None,
-            thermal: None,
-        };
-        match busy.client.call(Request::InjectLoad(load)).await? {
-            Response::Done => {}
-            other => return Err(unexpected("inject a load sample", &other)),
-        }
-        timeline.line(busy.name, "gets busy: a load sample of 97 % is injected");
-        self.handed_over(home, timeline, before, from, "bus").await
-    }
-
-    /// Waits for the next move in the task's history, made for this reason, and until the task runs there.
-    async fn handed_over(
-        &mut self,
-        home: &Home,
-        timeline: &Timeline,
-        before: u64,
-        from: DeviceId,
-        why: &str,
-    ) -> Result<Handover, Failure> {
-        self.until(home, timeline, "the hand-over", |task| {
-            moved(task, before, from).is_some()
-                && task.state == TaskState::Running
-                && task.runner != Some(from)
-        })
-        .await?;
-        let hop =
-            moved(&self.task, before, from).ok_or_else(|| Failure::failed("no hand-over in the history"))?;
-        if hop.reason != why {
-            return Err(Failure::failed(format!(
-                "the task moved for another reason: {}: {}",
-                hop.reason, hop.because
-            )));
-        }
-        let handover = Handover {
-            from: home.name_of(from).into(),
-            to: home.name_of(hop.to).into(),
-            reason: hop.because.clone(),
-            downtime_ms: hop.downtime_ms as f64,
-            bytes: hop.bytes,
-        };
-        timeline.line(
-            "bus",
-            format!(
-                "{} → {}: {:.0} ms down, {} moved\n{}",
-                handover.from,
-                handover.to,
-                handover.downtime_ms,
-                crate::output::bytes(handover.bytes),
-                handover.reason
-            ),
-        );
-        Ok(handover)
-    }
-
-    /// Power cut.
-    async fn kill_the_runner(&mut self, home: &mut Home, timeline: &Timeline) -> Result<Failover, Failure> {
-        let killed = self.runner()?;
-        let name = home.name_of(killed);
-        if name == self.name {
-            // The phone is the eye of this demo; look through another device's from here on.
-            let other = home.devices().iter().find(|d| d.id != killed && d.name != "sensor");
-            let other: &Device = other.ok_or_else(|| Failure::failed("no other device left"))?;
-            let task = Some(self.task.id.to_string());
-            self.watch = other.client.stream(Request::WatchTasks { task }).await?;
-            self.name = other.name;
-        }
-        timeline.line(name, "is killed with SIGKILL while it runs the task");
-        let (at, before) = (Instant::now(), self.task.epoch);
-        home.kill(name).await?;
-        let (progress, safe) = (self.task.progress_permille, self.marks.safe);
-        self.until(home, timeline, "the fail-over", |task| {
-            task.state == TaskState::Running
-                && task.runner.is_some_and(|runner| runner != killed)
-                && moved(task, before, killed).is_some()
-        })
-        .await?;
-        let gap_ms = millis(at.elapsed());
-        let resumed_on = home.name_of(self.runner()?);
-        // By fail-over, and from the last checkpoint that was known before: not from one before it.
-        let hop = moved(&self.task, before, killed);
-        if hop.is_none_or(|hop| hop.reason != "failover") || self.task.progress_permille < safe {
-            return Err(Failure::failed(format!(
-                "the task did not go on from its last checkpoint: {hop:?}, at {} of 1000, which was at {safe} at least",
-                self.task.progress_permille
-            )));
-        }
-        timeline.line(
-            resumed_on,
-            format!(
-                "goes on from the last checkpoint after {gap_ms:.0} ms (at {:.1} %, was {:.1} %)",
-                f64::from(self.task.progress_permille) / 10.0,
-                f64::from(progress) / 10.0
-            ),
-        );
-        Ok(Failover { killed: name.into(), resumed_on: resumed_on.into(), gap_ms })
-    }
-
-    async fn result(&self, home: &Home) -> Result<Vec<u8>, Failure> {
-        let client = home.device(self.name)?.client.clone();
-        let reply = client.call_with(Request::Result { task: self.task.id.to_string() }, &[]).await?;
-        match reply.response {
-            Response::Result(_) => Ok(reply.body),
-            other => Err(unexpected("fetch the result", &other)),
-        }
-    }
-}
-
-/// How fast each device would work right now, by the profiles that the phone knows: the task uses one core.
-async fn speeds(phone: &Client) -> Result<BTreeMap<DeviceId, u64>, Failure> {
-    let view = match phone.call(Request::Devices {}).await? {
-        Response::Devices(view) => view,
-        other => return Err(unexpected("devices", &other)),
-    };
-    let speed = |device: &DeviceView| {
-        let profile = device.profile.as_ref()?;
-        let now = profile.now.as_ref()?;
-        let free_mcores = u64::from(profile.cores) * (1000 - u64::from(now.load_permille.min(1000)));
-        Some(now.rate_ops_per_s / 1000 * free_mcores.min(1000))
-    };
-    Ok(view.devices.iter().filter_map(|device| Some((device.id, speed(device)?))).collect())
-}
-
-/// The first move away from a device, past what was known before.
-fn moved(task: &TaskView, before: u64, from: DeviceId) -> Option<&MoveView> {
-    task.moves.iter().find(|hop| hop.epoch > before && hop.from == from)
-}
-
-/// The same picture, in one go, in this process.
-async fn unmoved(picture: Vec<u8>) -> Result<Vec<u8>, Failure> {
-    let (done, result) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new()
-        .name("unmoved".into())
-        .spawn(move || {
-            let _ = done.send(compute(picture));
-        })
-        .map_err(|e| Failure::io("a thread for the unmoved picture", &e))?;
-    result.await.map_err(|_| Failure::failed("the unmoved picture was not finished"))?
-}
-
-fn compute(picture: Vec<u8>) -> Result<Vec<u8>, Failure> {
-    let wrong = |e: &dyn std::fmt::Display| Failure::failed(format!("the unmoved picture: {e}"));
-    let job = Job { file: Buffer(picture), params: BTreeMap::new() };
-    let job = crate::tasks::prepare(Picture::NAME, job).map_err(|e| wrong(&e))?;
-    let mut task = Picture::start(job).map_err(|e| wrong(&e))?;
-    loop {
-        match task.step(&mut StepContext::detached(u64::MAX)).map_err(|e| wrong(&e))? {
-            softbus::Step::Done(picture) => return Ok(picture.0),
-            softbus::Step::More | softbus::Step::Wait(_) => {}
-        }
-    }
-}
-
 /// Asks a device until its view of the others is as wanted.
-async fn wait_devices(client: &Client, what: &str, so: impl Fn(&DevicesView) -> bool) -> Result<(), Failure> {
+pub(super) async fn wait_devices(
+    client: &Client,
+    what: &str,
+    so: impl Fn(&DevicesView) -> bool,
+) -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match client.call(Request::Devices {}).await? {
@@ -510,36 +233,6 @@ async fn bounded<T>(what: &str, wait: impl Future<Output = Result<T, Failure>>) 
         .map_err(|_| Failure::timeout(format!("{what} did not come within {} s", PATIENCE.as_secs())))?
 }
 
-fn millis(span: Duration) -> f64 {
+pub(super) fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checkpoint_is_as_far_as_the_task_was_when_the_one_before_was_told() {
-        let mut marks = Marks::default();
-        let mut safe = |state, epoch, checkpoint, progress| {
-            let task = serde_json::json!({
-                "id": softbus::TaskId([1; 16]), "task_type": "picture/1", "name": "", "state": state,
-                "progress_permille": progress, "progress_text": "", "runner": null, "runner_name": "",
-                "epoch": epoch, "branch": 0, "policy": PolicyKind::Owner, "holders": [],
-                "submitter": DeviceId([1; 32]), "submitted_ms": 0, "checkpoint": checkpoint,
-                "checkpoint_age_ms": null, "error": null, "moves": [],
-            });
-            marks.note(&serde_json::from_value(task).unwrap());
-            marks.safe
-        };
-        let running = TaskState::Running;
-        assert_eq!(safe(running, 1, 0, 10), 0);
-        assert_eq!(safe(running, 1, 0, 90), 0);
-        assert_eq!(safe(running, 1, 1, 100), 10);
-        assert_eq!(safe(running, 1, 2, 200), 100);
-        assert_eq!(safe(TaskState::Moving, 2, 0, 250), 100);
-        // A hand-over takes the whole state along.
-        assert_eq!(safe(running, 2, 0, 300), 200);
-        assert_eq!(safe(running, 2, 1, 350), 300);
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::shown::Shown;
 use crate::output::{Bar, Out, Paint, wrapped};
 
 /// Columns in front of what happened: when, and to whom.
@@ -40,6 +41,19 @@ impl Timeline {
         self.print_line(&format!("{:>7.2} s  {who:<7} {first}", self.elapsed().as_secs_f64()));
         for line in lines {
             self.print_line(&format!("{:INDENT$}{line}", ""));
+        }
+    }
+
+    /// Shows a small picture, where a terminal has the colours and the room for it.
+    pub fn picture(&self, picture: Option<&Shown>) {
+        let Some(picture) = picture else { return };
+        let room = self.out.width_err().is_some_and(|width| width >= INDENT + picture.columns());
+        if !room || !self.out.colors_err() {
+            return;
+        }
+        let fine = std::env::var("COLORTERM").is_ok_and(|term| term == "truecolor" || term == "24bit");
+        for line in picture.lines(fine) {
+            self.print(&format!("{:INDENT$}{line}", ""));
         }
     }
 

@@ -101,6 +101,11 @@ impl Out {
         self.color_out
     }
 
+    /// Whether standard error has colours.
+    pub fn colors_err(&self) -> bool {
+        self.color_err
+    }
+
     /// Colours text for standard output.
     pub fn paint(&self, paint: Paint, text: &str) -> String {
         painted(self.color_out, paint, text)

@@ -111,6 +111,17 @@ pub enum PictureError {
     },
 }
 
+/// Decodes a picture and makes of it what lights the room, as a PPM file: for programs that have no decoder of their own.
+///
+/// # Errors
+/// If the file is no picture.
+pub fn ppm(file: &[u8]) -> Result<Vec<u8>, PictureError> {
+    let small = light::decode(file)?;
+    let mut ppm = format!("P6\n{} {}\n255\n", small.width, small.height).into_bytes();
+    ppm.extend(small.rgb);
+    Ok(ppm)
+}
+
 impl PictureInput {
     /// Decodes a picture once and keeps of it what lights the room, as a small PNG: less to send, and two devices
     /// need not have the same decoder for it.

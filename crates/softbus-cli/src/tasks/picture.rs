@@ -4,7 +4,6 @@ use softbus::task::{Buffer, Estimate};
 use softbus::{Step, StepContext, Task, TaskFailure};
 
 use super::Job;
-use crate::failure::Failure;
 use crate::picture::{DEMO_SIZE, PictureInput, PictureJob};
 
 /// Paints a picture, and shows it ten times on the way.
@@ -99,13 +98,6 @@ pub(super) fn prepare(mut job: Job) -> Result<Job, TaskFailure> {
     Ok(job)
 }
 
-/// Whether bytes are a picture that the task can work on.
-pub fn check(picture: &[u8]) -> Result<(), Failure> {
-    PictureInput::prepare(picture, DEMO_SIZE.0, DEMO_SIZE.1)
-        .map(drop)
-        .map_err(|e| Failure::usage(e.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +140,6 @@ mod tests {
         assert!(prepare(Job::default()).unwrap_err().to_string().contains("--input"));
         let text = Job { file: Buffer(b"hello".to_vec()), ..Job::default() };
         assert!(prepare(text).is_err());
-        assert_eq!(check(b"hello").unwrap_err().kind.exit_code(), 2);
         let mut huge = job();
         huge.params.insert("width".into(), "1000000".into());
         assert!(prepare(huge).is_err());

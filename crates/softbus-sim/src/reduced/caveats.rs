@@ -71,6 +71,10 @@ pub(super) fn of(scenario: &Scenario, options: Options) -> Vec<String> {
         "clocks that drift do so for people only: all timers go alike",
     );
     say(
+        scenario.tasks.iter().any(|task| task.program.is_some()),
+        "programs do not run: each is reckoned as its `work`, with a state of 4 KiB",
+    );
+    say(
         scenario.tasks.iter().any(|task| task.effects > 0),
         "effects are counted and wait for checkpoints, but nobody gets them",
     );

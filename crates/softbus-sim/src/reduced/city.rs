@@ -106,6 +106,7 @@ pub fn city(city: City, seed: u64) -> Scenario {
             name: format!("work-{number}"),
             at: Duration::from_millis(between(4_000.min(last), last)),
             from,
+            program: None,
             ops: between(100, 4_000) * 1_000_000,
             state_bytes,
             hot_bytes: state_bytes / 16,

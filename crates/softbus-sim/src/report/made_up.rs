@@ -346,6 +346,7 @@ impl Maker {
                 from: on,
                 to,
                 downtime_us,
+                bytes: None,
                 reason: reason.into(),
                 why: why.into(),
             });

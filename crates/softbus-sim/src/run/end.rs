@@ -245,7 +245,7 @@ impl Director {
 /// Its moves, by where it truly took steps; the reasons as the task's own account tells them.
 fn moves(runs: &[RunSpan], status: Option<&Arc<TaskStatus>>) -> Vec<MoveRecord> {
     let told = |epoch: u64| status.and_then(|s| s.moves.iter().find(|moved| moved.epoch.0 == epoch));
-    MoveRecord::between(runs, |epoch| {
+    let mut moves = MoveRecord::between(runs, |epoch| {
         let (reason, why) = match told(epoch).map(|moved| &moved.reason) {
             Some(MoveReason::Placed(why)) => ("placed", why.as_str()),
             Some(MoveReason::Person(why)) => ("person", why.as_str()),
@@ -257,7 +257,12 @@ fn moves(runs: &[RunSpan], status: Option<&Arc<TaskStatus>>) -> Vec<MoveRecord> 
             None => ("unknown", ""),
         };
         (reason, why.to_owned())
-    })
+    });
+    let epochs = runs.windows(2).filter(|pair| pair[0].on != pair[1].on).map(|pair| pair[1].epoch);
+    for (own, epoch) in moves.iter_mut().zip(epochs) {
+        own.bytes = told(epoch).map(|moved| moved.bytes).filter(|bytes| *bytes > 0);
+    }
+    moves
 }
 
 fn state(state: TaskState) -> &'static str {

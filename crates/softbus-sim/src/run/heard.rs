@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use softbus_core::{CircleId, DeviceId, TaskId};
 
 use crate::noticed::Noticed;
+use crate::program::Expected;
 use crate::record::Placed;
 
 /// Shared by all who listen in one run.
@@ -44,6 +45,8 @@ pub(super) struct Order {
     /// The run of its submitter's program that submitted it.
     pub run: u64,
     pub placed: Option<Placed>,
+    /// Of a program: what comes of it if nothing disturbs it.
+    pub expected: Option<Arc<Expected>>,
 }
 
 impl Heard {

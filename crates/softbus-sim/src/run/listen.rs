@@ -84,7 +84,7 @@ impl Ears {
             }
             let order = &ears.orders[number];
             let output = loop {
-                let output = handle.output::<u64>().await;
+                let output = handle.result().await;
                 let Err(error) = &output else { break output };
                 ears.log(&at, &format!("no result of task {task}: {error}"));
                 // Whoever has it may be out of reach.
@@ -97,12 +97,9 @@ impl Ears {
             let now = ears.watch.now_us();
             match output {
                 Ok(output) => {
-                    let expected = super::input(number, order).expected();
-                    if output == expected {
-                        ears.watch.held("right-results");
-                    } else {
-                        let text = format!("work `{}` gave {output:#x}, not {expected:#x}", order.name);
-                        ears.watch.violated("right-results", text);
+                    match ears.right(number, order, &output) {
+                        Ok(()) => ears.watch.held("right-results"),
+                        Err(text) => ears.watch.violated("right-results", text),
                     }
                     let mut heard = ears.heard.lock();
                     heard.orders[number].done_us = Some(now);
@@ -114,6 +111,27 @@ impl Ears {
                 }
             }
         });
+    }
+
+    /// Whether this is the result of an order.
+    fn right(&self, number: usize, order: &TaskOrder, output: &[u8]) -> Result<(), String> {
+        if let Some(expected) = &self.heard.lock().orders[number].expected {
+            return match output == expected.finish {
+                true => Ok(()),
+                false => Err(format!(
+                    "program `{}` left {} bytes other than the {} that it leaves if nothing disturbs it",
+                    order.name,
+                    output.len(),
+                    expected.finish.len()
+                )),
+            };
+        }
+        let expected = super::input(number, order).expected();
+        match postcard::from_bytes::<u64>(output) {
+            Ok(output) if output == expected => Ok(()),
+            Ok(output) => Err(format!("work `{}` gave {output:#x}, not {expected:#x}", order.name)),
+            Err(error) => Err(format!("work `{}` gave no number: {error}", order.name)),
+        }
     }
 
     /// Something that is no fault has changed who is with whom.

@@ -162,6 +162,7 @@ struct Director {
 impl Director {
     fn new(mut sim: Sim, scenario: Arc<Scenario>, mut options: RunOptions) -> Result<Self, SimError> {
         sim.set_tasks(options.tasks.clone());
+        sim.set_programs(scenario.tasks.iter().any(|order| order.program.is_some()));
         let pcap = options.pcap.take().map(|out| {
             let keys = Arc::new(KeyLines::new());
             sim.set_key_log(keys.clone());

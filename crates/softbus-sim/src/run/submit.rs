@@ -1,14 +1,17 @@
 //! Orders: what is submitted, by whom, and how well it was placed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use softbus_core::DeviceId;
-use softbus_task::{PlacementHints, PolicyKind, SubmitOptions};
+use softbus_task::{PlacementHints, PolicyKind, SubmitOptions, Task};
 
+use super::Director;
 use super::oracle::{Truth, judge};
-use super::{Director, input};
+use crate::SimError;
+use crate::program;
 use crate::record::{DeviceState, Placed};
-use crate::scenario::RoleSpec;
+use crate::scenario::{RoleSpec, TaskOrder};
 use crate::work::Work;
 
 /// How long whoever cannot submit something waits before trying again …
@@ -21,11 +24,26 @@ impl Director {
         let order = self.scenario.tasks[number].clone();
         let Some(device) = self.sim.device(&order.from).cloned() else { return };
         self.sim.watch().ordered(u32::try_from(number).unwrap_or(u32::MAX), device.index());
+        let (kind, input) = match self.input(number, &order) {
+            Ok(input) => input,
+            Err(error) => {
+                let text = format!("`{}` cannot be: {error}", order.name);
+                self.sim.watch().note("task", Some(device.index()), &text);
+                self.ears.heard.lock().orders[number].said = Some(text);
+                return;
+            }
+        };
         let start_on = order.start_on.as_ref().and_then(|name| self.sim.device(name)).map(|d| d.id());
         let options = SubmitOptions {
             name: order.name.clone(),
             policy: order.quorum.map_or(PolicyKind::Owner, |k| PolicyKind::Quorum { k }),
-            hints: PlacementHints { start_on, stay: order.stay, ..PlacementHints::default() },
+            hints: PlacementHints {
+                // A program does not know how much work it is.
+                ops: order.program.as_ref().map(|_| order.ops),
+                start_on,
+                stay: order.stay,
+                ..PlacementHints::default()
+            },
             ..SubmitOptions::default()
         };
         let truth = self.truth(&order.from);
@@ -38,10 +56,10 @@ impl Director {
                     continue;
                 };
                 let submitted = {
-                    let (bus, options) = (bus.clone(), options.clone());
-                    let input = input(number, &ears.orders[number]);
+                    let (tasks, options) = (bus.tasks().clone(), options.clone());
+                    let (kind, input) = (kind.clone(), input.clone());
                     let submitted =
-                        device.host().spawn(async move { bus.submit::<Work>(&input, options).await });
+                        device.host().spawn(async move { tasks.submit(&kind, input, options).await });
                     submitted.await
                 };
                 match submitted {
@@ -82,6 +100,20 @@ impl Director {
                 tokio::time::sleep(AGAIN).await;
             }
         });
+    }
+
+    /// What is submitted as an order: its type, and its input. Of a program it is found out what comes of it.
+    fn input(&self, number: usize, order: &TaskOrder) -> Result<(String, Vec<u8>), SimError> {
+        let Some(guest) = &order.program else {
+            let input = postcard::to_allocvec(&super::input(number, order));
+            let input = input.map_err(|error| SimError::Program(error.to_string()))?;
+            return Ok((format!("{}/{}", Work::NAME, Work::STATE_VERSION), input));
+        };
+        let own = u32::try_from(number).unwrap_or(u32::MAX);
+        let expected = Arc::new(program::undisturbed(own, guest, order.memory_bytes)?);
+        self.sim.watch().program(own, expected.clone(), order.quorum.is_some());
+        self.ears.heard.lock().orders[number].expected = Some(expected);
+        Ok((format!("{}/1", softbus::wasm::NAME), program::input(own, guest, order.memory_bytes)?))
     }
 
     /// Every device that could run work of this one, as it truly is now.

@@ -18,6 +18,8 @@ pub const CIRCLES: usize = 10_000;
 pub const DEVICES: usize = 100_000;
 /// Most tasks, counted out.
 pub const TASKS: usize = 1_000_000;
+/// Most arguments of a program, and the longest of them, in bytes.
+pub const ARGS: (usize, usize) = (16, 256);
 /// Most events, written and drawn.
 pub const EVENTS: usize = 1_000_000;
 /// Most names in the groups of all partitions together.

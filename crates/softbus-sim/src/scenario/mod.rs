@@ -6,6 +6,7 @@ mod draw;
 mod error;
 mod events;
 mod fields;
+mod guest;
 mod include;
 mod kinds;
 pub mod limits;
@@ -20,6 +21,7 @@ mod values;
 mod write;
 
 pub use error::{Problem, ScenarioError, Spot};
+pub use guest::{Guest, Guests};
 pub use model::*;
 pub(crate) use names::RUNNER;
 pub use values::duration;

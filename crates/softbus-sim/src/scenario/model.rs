@@ -297,13 +297,15 @@ pub struct TaskOrder {
     pub at: Duration,
     /// By whom.
     pub from: String,
-    /// Work, in operations of the reference kernel.
+    /// The program that it is; `None` for made up work.
+    pub program: Option<super::Guest>,
+    /// Work, in operations of the reference kernel; of a program what placement is told.
     pub ops: u64,
-    /// Size of its state, in bytes.
+    /// Size of its state, in bytes. A program has its own, and changes what it changes.
     pub state_bytes: usize,
     /// Of which so many change with each step.
     pub hot_bytes: usize,
-    /// Memory it declares, in bytes.
+    /// Memory it declares, in bytes; of a program what it may have.
     pub memory_bytes: u64,
     /// Effects it lets out on its way.
     pub effects: u64,

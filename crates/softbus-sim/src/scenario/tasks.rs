@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::draw::{Draw, Seed};
 use super::error::{Fault, Problem, Res};
 use super::fields::Fields;
+use super::guest::{Guest, Guests};
 use super::limits;
 use super::model::{DeviceSpec, TaskOrder};
 use super::names::Names;
@@ -16,10 +17,14 @@ const HOLDERS: (i128, i128) = (2, 8);
 /// Most work and most memory.
 const MUCH: i128 = 1 << 60;
 
+/// Memory that a program may have, if nothing is said.
+const PROGRAM_MEMORY: u64 = 64 << 20;
+
 /// Tasks of other devices than the one that is named first, if it is a template: whoever is drawn.
 struct Template<'t> {
     from: (&'t str, std::ops::Range<usize>),
     start_on: Option<Vec<usize>>,
+    program: Option<Guest>,
     work: Whole,
     state: Whole,
     hot: Option<Whole>,
@@ -74,6 +79,31 @@ pub(super) fn able(
     Ok(able)
 }
 
+/// The program that a task is, if it is one.
+fn program(fields: &mut Fields<'_>) -> Res<Option<Guest>> {
+    let program = fields.word("program", &Guests::ALL)?;
+    let args = fields.texts("args")?;
+    let Some(program) = program else {
+        return match args {
+            None => Ok(None),
+            Some(_) => Err(fields.missing("program", "\"tally\"")),
+        };
+    };
+    for key in ["state", "hot", "effects"] {
+        if fields.get(key).is_some() {
+            let why = "a program has its own; take this line out, and say more by `args`";
+            return Err(Fault::value(fields.place_of(key), key, why));
+        }
+    }
+    let args: Vec<String> = args.unwrap_or_default().into_iter().map(|(arg, _)| arg.to_owned()).collect();
+    let (most, longest) = limits::ARGS;
+    if args.len() > most || args.iter().any(|arg| arg.len() > longest || arg.contains('\0')) {
+        let why = format!("at most {most} arguments of at most {longest} bytes, none of which is zero");
+        return Err(Fault::value(fields.place_of("args"), "args", why));
+    }
+    Ok(Some(Guest { program, args }))
+}
+
 impl<'t> Template<'t> {
     fn read(fields: &mut Fields<'t>, (specs, devices): (&[DeviceSpec], &Names)) -> Res<Self> {
         let from = fields.need_text("from", "\"phone\"")?;
@@ -93,6 +123,7 @@ impl<'t> Template<'t> {
             let why = "only a quorum has holders; add `policy = \"quorum\"`";
             return Err(Fault::value(fields.place_of("holders"), "holders", why));
         }
+        let program = program(fields)?;
         let state = fields.whole("state", &SIZE, 0, 1 << 30)?.unwrap_or(Whole { from: 4096, to: 4096 });
         let hot = fields.whole("hot", &SIZE, 0, 1 << 30)?;
         if let Some(hot) = hot.filter(|hot| hot.to > state.from) {
@@ -103,6 +134,7 @@ impl<'t> Template<'t> {
         Ok(Self {
             from: (from, whose),
             start_on,
+            program,
             work,
             state,
             hot,
@@ -116,17 +148,21 @@ impl<'t> Template<'t> {
     fn order(&self, name: String, at: Duration, draw: &Draw, devices: &[DeviceSpec]) -> TaskOrder {
         let from = &self.from.1;
         let state_bytes = draw.number("state", self.state);
+        let usual_memory = match self.program {
+            Some(_) => PROGRAM_MEMORY,
+            // It needs twice its size and a mebibyte more.
+            None => 2 * state_bytes as u64 + (1 << 20),
+        };
         TaskOrder {
             name,
             at,
             from: devices[from.start + draw.pick("from", from.len())].name.clone(),
+            program: self.program.clone(),
             ops: draw.number("work", self.work),
             state_bytes,
-            // What is not said: a sixteenth of it changes, and it needs twice its size and a mebibyte more.
+            // What is not said: a sixteenth of it changes.
             hot_bytes: self.hot.map_or(state_bytes / 16, |hot| draw.number("hot", hot)),
-            memory_bytes: self
-                .memory
-                .map_or(2 * state_bytes as u64 + (1 << 20), |memory| draw.number("memory", memory)),
+            memory_bytes: self.memory.map_or(usual_memory, |memory| draw.number("memory", memory)),
             effects: draw.number("effects", self.effects),
             quorum: self.holders.map(|holders| draw.number("holders", holders)),
             start_on: self

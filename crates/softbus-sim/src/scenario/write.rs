@@ -230,8 +230,17 @@ impl Out {
         self.time("at", task.at);
         self.text("from", &task.from);
         self.count("work", &WORK, task.ops);
-        self.count("state", &SIZE, task.state_bytes as u64);
-        self.count("hot", &SIZE, task.hot_bytes as u64);
+        match &task.program {
+            Some(guest) => {
+                self.text("program", guest.program.name());
+                let args: Vec<String> = guest.args.iter().map(|arg| quoted(arg)).collect();
+                self.line("args", format_args!("[{}]", args.join(", ")));
+            }
+            None => {
+                self.count("state", &SIZE, task.state_bytes as u64);
+                self.count("hot", &SIZE, task.hot_bytes as u64);
+            }
+        }
         self.count("memory", &SIZE, task.memory_bytes);
         if task.effects != 0 {
             self.line("effects", task.effects);

@@ -139,16 +139,22 @@ impl Any {
     }
 
     fn task(&mut self, name: String, devices: &[String], end: Duration) -> TaskOrder {
-        let state_bytes: usize = self.number(0, 1 << 30).try_into().unwrap();
+        let program = self.flag().then(|| Guest {
+            program: self.one(&Guests::ALL).1,
+            args: vec![self.number(0, 99).to_string(), "a \"b\"".into()],
+        });
+        let state_bytes: usize =
+            if program.is_some() { 4096 } else { self.number(0, 1 << 30).try_into().unwrap() };
         TaskOrder {
             name,
             at: self.time(end),
             from: self.one(devices).clone(),
             ops: self.number(1, 1 << 60).try_into().unwrap(),
             state_bytes,
-            hot_bytes: self.below(state_bytes + 1),
+            hot_bytes: if program.is_some() { 256 } else { self.below(state_bytes + 1) },
             memory_bytes: self.number(0, 1 << 60).try_into().unwrap(),
-            effects: self.number(0, 1 << 32).try_into().unwrap(),
+            effects: if program.is_some() { 0 } else { self.number(0, 1 << 32).try_into().unwrap() },
+            program,
             quorum: self.flag().then(|| self.number(2, 8).try_into().unwrap()),
             start_on: self.flag().then(|| self.one(devices).clone()),
             stay: self.flag(),
