@@ -99,7 +99,7 @@ fn barrier(rounds: usize) -> wasmtime::Result<f64> {
     let mut run = Vec::new();
     for text in [body(""), body(mark)] {
         let mut store = Store::new(&engine, ());
-        let instance = Instance::new(&mut store, &Module::new(&engine, text)?, &[])?;
+        let instance = Instance::new(&mut store, &Module::new(&engine, wat::parse_str(text)?)?, &[])?;
         let function = instance.get_typed_func::<(), ()>(&mut store, "run")?;
         run.push((store, function));
     }
@@ -187,7 +187,12 @@ fn main() -> Result<()> {
         }
     }
     black_box(&memory);
-    let report = Report { memory_bytes: len, hot_bytes: hot * PAGE, lines, barrier: barrier(args.rounds).map_err(|error| anyhow::anyhow!("{error:#}"))? };
+    let report = Report {
+        memory_bytes: len,
+        hot_bytes: hot * PAGE,
+        lines,
+        barrier: barrier(args.rounds).map_err(|error| anyhow::anyhow!("{error:#}"))?,
+    };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());

@@ -1,4 +1,5 @@
 //! What is written is told. On systems that have nothing of the kind there is nothing to try, and the test says so.
+#![allow(clippy::single_range_in_vec_init, reason = "one range is what is meant")]
 
 use std::ops::Range;
 
