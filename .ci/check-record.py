@@ -1,5 +1,6 @@
 """Checks in a record of `softbus sim run --record FILE` what its scenario is about: of partition and lossy-wifi that
-their quorum tasks were looked at, of thousand that everybody has its links."""
+their quorum tasks were looked at, of programs-over-wifi that the programs moved and what they left and printed, of thousand that
+everybody has its links."""
 import json
 import sys
 
@@ -13,6 +14,20 @@ if name in ("partition", "lossy-wifi"):
     verdicts = {i["name"]: i["verdict"] for i in record["invariants"]}
     if verdicts["quorum-completes"] != "held":
         sys.exit(f"{name}: quorum-completes was {verdicts['quorum-completes']}")
+if name == "programs-over-wifi":
+    verdicts = {i["name"]: i["verdict"] for i in record["invariants"]}
+    for invariant in ("at-most-one-live", "quorum-completes", "owner-completes", "right-results", "effects-once"):
+        if verdicts[invariant] != "held":
+            sys.exit(f"{name}: {invariant} was {verdicts[invariant]}")
+    moves = [m for task in record["tasks"] for m in task["moves"]]
+    for task in record["tasks"]:
+        for m in task["moves"]:
+            to = record["devices"][m["to"]]["name"]
+            print(f"{task['name']} to {to} ({m['reason']}): {m['downtime_us'] / 1000:.0f} ms down, {m.get('bytes', 0)} bytes")
+    if any(task["state"] != "done" for task in record["tasks"]):
+        sys.exit(f"{name}: not all programs are done")
+    if sum(m["reason"] == "person" for m in moves) < 3 or not any(m["reason"] == "failover" for m in moves):
+        sys.exit(f"{name}: programs were not moved and failed over")
 if name == "thousand":
     devices = len(record["devices"])
     end = record["duration_us"]
