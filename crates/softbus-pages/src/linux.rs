@@ -32,6 +32,7 @@ const PAGEMAP_SCAN: Opcode = opcode::read_write::<ScanArg>(b'f', 16);
 const SCAN_WP_MATCHING: u64 = 1;
 const SCAN_CHECK_WPASYNC: u64 = 1 << 1;
 const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
 
 /// Regions that are told at once.
 const REGIONS: usize = 512;
@@ -142,7 +143,9 @@ impl Kernel {
                 category_inverted: 0,
                 category_mask: PAGE_IS_WRITTEN,
                 category_anyof_mask: 0,
-                return_mask: PAGE_IS_WRITTEN,
+                // Asked for one more than is needed, as for written pages alone the kernel takes a shorter way, which in its first
+                // versions took pages that had been swapped out for protected ones.
+                return_mask: PAGE_IS_WRITTEN | PAGE_IS_PRESENT,
             };
             // SAFETY: PAGEMAP_SCAN reads and writes a `struct pm_scan_arg`, of which `ScanArg` has the layout, and writes at most
             // `vec_len` of `struct page_region` to `vec`: `regions` has as many of that layout, and outlives the call.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use softbus::wasm::wasi::{Moment, Now};
 use softbus::wasm::{EngineKind, Finish, NAME, Printed, SeamClock, Start, Turns, WasmRuntime};
 use softbus_net::seam::Clock;
-use softbus_task::{Estimate, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
+use softbus_task::{Changes, Estimate, Mark, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
 
 use crate::watch;
 use crate::{SimError, scenario::Guest};
@@ -182,5 +182,14 @@ impl Program for Watched {
     fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
         self.program.save(out)?;
         out.write_all(&self.order.to_le_bytes()).map_err(|error| TaskFailure::new(error.to_string()))
+    }
+
+    fn save_changes(&mut self, out: &mut dyn Changes) -> Result<(), TaskFailure> {
+        self.program.save_changes(out)?;
+        out.write_all(&self.order.to_le_bytes()).map_err(|error| TaskFailure::new(error.to_string()))
+    }
+
+    fn saved_as(&mut self, mark: Mark) {
+        self.program.saved_as(mark);
     }
 }

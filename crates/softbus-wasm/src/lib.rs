@@ -22,4 +22,4 @@ pub use admission::{Admission, inspect};
 pub use engine::Kind as EngineKind;
 pub use error::WasmError;
 pub use runtime::{Finish, NAME, Printed, SeamClock, Start, Turns, WasmRuntime};
-pub use state::printed;
+pub use state::{grants, printed};

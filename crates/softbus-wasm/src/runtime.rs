@@ -363,8 +363,12 @@ impl Running {
     /// Sees to what it asks of the mesh; whether it has changed by that.
     fn tend(&mut self, cx: &StepContext) -> bool {
         let task = cx.right().map_or(TaskId([0; 16]), |(task, _)| task);
-        let (live, mut changed) = (&mut self.live, false);
-        self.machine.world(&mut |world| changed = live.tend(&mut world.bus, task, cx.waker()));
+        let (live, now, mut changed) = (&mut self.live, self.clock.now(), false);
+        self.machine.world(&mut |world| {
+            let time = world.time(now);
+            changed = world.bus.give_up(time);
+            changed |= live.tend(&mut world.bus, task, cx.waker());
+        });
         changed
     }
 

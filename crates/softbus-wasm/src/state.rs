@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use softbus_core::Hash;
 
 use crate::WasmError;
-use crate::bus::Bus;
+use crate::bus::{Bus, Grants};
 use crate::engine::Core;
 use crate::limits::{self, Limits};
 use crate::wasi::{Stream, Wasi};
@@ -115,6 +115,14 @@ pub(crate) fn module(state: &[u8]) -> Result<&[u8], WasmError> {
 pub fn printed(state: &[u8]) -> Result<[u64; 2], WasmError> {
     let world = read(state)?.tail.world;
     Ok([Stream::Stdout, Stream::Stderr].map(|stream| world.printed(stream)))
+}
+
+/// What a saved program may ask of the mesh, as it says itself. Foreign bytes.
+///
+/// # Errors
+/// If it is no saved program.
+pub fn grants(state: &[u8]) -> Result<Grants, WasmError> {
+    Ok(read(state)?.tail.world.bus.grants)
 }
 
 /// Takes a saved program apart.

@@ -76,7 +76,7 @@ impl Asks {
         let begun = self.asked().begin(from.device, &ask)?;
         let mut answer = match begun {
             Begun::Before(answer) => answer,
-            Begun::Now(tell, answer) => {
+            Begun::Now(tell, answer, turn) => {
                 let program = Some(Asker { task: ask.task, submitter: ask.submitter, number: ask.number });
                 let work = rooms.router.respond(&ask.service, Caller { program, ..from }, ask.body);
                 let work = work.ok_or(ErrorCode::NoSuchService)?;
@@ -87,7 +87,7 @@ impl Asks {
                     let len = answer.as_ref().map_or(0, Vec::len);
                     let again = answer.as_ref().err().is_some_and(|code| is_passing(*code));
                     tell.send_replace(Some(answer));
-                    asked.lock().unwrap_or_else(PoisonError::into_inner).ended(key, len, again);
+                    asked.lock().unwrap_or_else(PoisonError::into_inner).ended(key, turn, len, again);
                 }));
                 answer
             }
@@ -129,6 +129,8 @@ struct Asked {
     /// The oldest first.
     order: VecDeque<Key>,
     bytes: usize,
+    /// Questions that were ever begun.
+    turns: u64,
 }
 
 struct Question {
@@ -137,6 +139,8 @@ struct Question {
     body: Vec<u8>,
     answer: watch::Receiver<Option<Answer>>,
     answer_len: usize,
+    /// Tells it from others that had its number.
+    turn: u64,
 }
 
 impl Question {
@@ -156,7 +160,7 @@ impl Question {
 
 enum Begun {
     /// It is to be carried out.
-    Now(watch::Sender<Option<Answer>>, watch::Receiver<Option<Answer>>),
+    Now(watch::Sender<Option<Answer>>, watch::Receiver<Option<Answer>>, u64),
     /// It was asked before.
     Before(watch::Receiver<Option<Answer>>),
 }
@@ -169,7 +173,11 @@ impl Asked {
             if same && !known.is_lost() {
                 return Ok(Begun::Before(known.answer.clone()));
             }
-            // After a fail-over a program may ask something else under the number: what was before is asked no more.
+            // After a fail-over a program may ask something else under the number: what was before is asked no more. While that
+            // is at work, the other waits, so that nobody has more at work than is counted.
+            if known.is_open() {
+                return Err(ErrorCode::Busy);
+            }
             self.forget(key);
         }
         let open = |of: &dyn Fn(&Question) -> bool| {
@@ -181,15 +189,18 @@ impl Asked {
         let (tell, answer) = watch::channel(None);
         let (service, body) = (ask.service.clone(), ask.body.clone());
         self.bytes += body.len();
-        self.questions.insert(key, Question { from, service, body, answer: answer.clone(), answer_len: 0 });
+        self.turns += 1;
+        let turn = self.turns;
+        self.questions
+            .insert(key, Question { from, service, body, answer: answer.clone(), answer_len: 0, turn });
         self.order.push_back(key);
         self.make_room();
-        Ok(Begun::Now(tell, answer))
+        Ok(Begun::Now(tell, answer, turn))
     }
 
     /// It was answered; with what may be answered otherwise if it is asked `again`.
-    fn ended(&mut self, key: Key, len: usize, again: bool) {
-        let Some(question) = self.questions.get_mut(&key).filter(|question| !question.is_open()) else {
+    fn ended(&mut self, key: Key, turn: u64, len: usize, again: bool) {
+        let Some(question) = self.questions.get_mut(&key).filter(|question| question.turn == turn) else {
             return;
         };
         question.answer_len = len;
@@ -202,8 +213,19 @@ impl Asked {
 
     fn make_room(&mut self) {
         while self.questions.len() > QUESTIONS || self.bytes > BYTES {
+            // Of the device that has the most: nobody's questions drive out those of others.
+            let mut of: BTreeMap<DeviceId, usize> = BTreeMap::new();
             let over = |key: &&Key| self.questions.get(key).is_some_and(|question| !question.is_open());
-            let Some(oldest) = self.order.iter().find(over).copied() else { return };
+            for key in self.order.iter().filter(over) {
+                if let Some(question) = self.questions.get(key) {
+                    *of.entry(question.from).or_default() += question.bytes() + BYTES / QUESTIONS;
+                }
+            }
+            let Some(most) = of.into_iter().max_by_key(|(_, held)| *held).map(|(device, _)| device) else {
+                return;
+            };
+            let its = |key: &&Key| over(key) && self.questions.get(key).is_some_and(|one| one.from == most);
+            let Some(oldest) = self.order.iter().find(its).copied() else { return };
             self.forget(oldest);
         }
     }
@@ -228,38 +250,42 @@ mod tests {
 
     const FROM: DeviceId = DeviceId([2; 32]);
 
-    fn end(asked: &mut Asked, number: u64, tell: &watch::Sender<Option<Answer>>, answer: Answer) {
+    fn end(asked: &mut Asked, number: u64, tell: &watch::Sender<Option<Answer>>, turn: u64, answer: Answer) {
         let len = answer.as_ref().map_or(0, Vec::len);
         let again = answer.as_ref().err().is_some_and(|code| is_passing(*code));
         tell.send_replace(Some(answer));
-        asked.ended((ask(0, b"").task, number), len, again);
+        asked.ended((ask(0, b"").task, number), turn, len, again);
     }
 
     #[test]
     fn a_question_is_carried_out_once() {
         let mut asked = Asked::default();
-        let Ok(Begun::Now(tell, _)) = asked.begin(FROM, &ask(1, b"what")) else { panic!("new") };
+        let Ok(Begun::Now(tell, _, turn)) = asked.begin(FROM, &ask(1, b"what")) else { panic!("new") };
+        assert!(matches!(asked.begin(FROM, &ask(1, b"other")), Err(ErrorCode::Busy)), "while it is at work");
         let Ok(Begun::Before(waiting)) = asked.begin(FROM, &ask(1, b"what")) else { panic!("at work") };
-        end(&mut asked, 1, &tell, Ok(vec![5; 10]));
+        end(&mut asked, 1, &tell, turn, Ok(vec![5; 10]));
         assert_eq!(*waiting.borrow(), Some(Ok(vec![5; 10])));
         let Ok(Begun::Before(known)) = asked.begin(FROM, &ask(1, b"what")) else { panic!("known") };
         assert_eq!(*known.borrow(), Some(Ok(vec![5; 10])));
         // Another question under its number takes its place.
         assert!(matches!(asked.begin(FROM, &ask(1, b"other")), Ok(Begun::Now(..))));
         assert_eq!((asked.questions.len(), asked.order.len(), asked.bytes), (1, 1, 5));
+        // What is told of the one before, late, is nothing to it.
+        asked.ended((ask(1, b"").task, 1), turn, 10, true);
+        assert_eq!((asked.questions.len(), asked.bytes), (1, 5));
     }
 
     #[test]
     fn what_may_be_answered_otherwise_and_what_died_is_asked_anew() {
         let mut asked = Asked::default();
-        let Ok(Begun::Now(tell, _)) = asked.begin(FROM, &ask(1, b"a")) else { panic!("new") };
-        end(&mut asked, 1, &tell, Err(ErrorCode::Busy));
+        let Ok(Begun::Now(tell, _, turn)) = asked.begin(FROM, &ask(1, b"a")) else { panic!("new") };
+        end(&mut asked, 1, &tell, turn, Err(ErrorCode::Busy));
         assert_eq!((asked.questions.len(), asked.order.len(), asked.bytes), (0, 0, 0));
-        let Ok(Begun::Now(tell, _)) = asked.begin(FROM, &ask(2, b"a")) else { panic!("new") };
+        let Ok(Begun::Now(tell, ..)) = asked.begin(FROM, &ask(2, b"a")) else { panic!("new") };
         drop(tell);
         assert!(matches!(asked.begin(FROM, &ask(2, b"a")), Ok(Begun::Now(..))));
-        let Ok(Begun::Now(tell, _)) = asked.begin(FROM, &ask(3, b"a")) else { panic!("new") };
-        end(&mut asked, 3, &tell, Err(ErrorCode::NotFound));
+        let Ok(Begun::Now(tell, _, turn)) = asked.begin(FROM, &ask(3, b"a")) else { panic!("new") };
+        end(&mut asked, 3, &tell, turn, Err(ErrorCode::NotFound));
         assert!(matches!(asked.begin(FROM, &ask(3, b"a")), Ok(Begun::Before(_))));
     }
 
@@ -275,14 +301,14 @@ mod tests {
         let mut tells = Vec::new();
         for number in 100..100 + OF_A_DEVICE as u64 {
             match asked.begin(FROM, &ask(number, b"x")) {
-                Ok(Begun::Now(tell, _)) => tells.push(tell),
+                Ok(Begun::Now(tell, _, turn)) => tells.push((tell, turn)),
                 _ => panic!("there is room"),
             }
         }
         assert!(matches!(asked.begin(FROM, &ask(999, b"x")), Err(ErrorCode::Busy)));
         assert!(asked.begin(DeviceId([3; 32]), &ask(999, b"x")).is_ok(), "others are not its fault");
-        for (tell, number) in tells.iter().zip(100..) {
-            end(&mut asked, number, tell, Ok(vec![0; 1 << 20]));
+        for ((tell, turn), number) in tells.iter().zip(100..) {
+            end(&mut asked, number, tell, *turn, Ok(vec![0; 1 << 20]));
         }
         assert!(asked.bytes <= BYTES, "{}", asked.bytes);
         let sum: usize = asked.questions.values().map(Question::bytes).sum();

@@ -16,8 +16,10 @@ use crate::answering::{Asks, Place, is_passing, service};
 
 /// How long one device has for an answer, until it is asked again or another is.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
-/// How long nobody is asked after all failed that were.
+/// How long nobody is asked after all failed that were; it doubles …
 const PAUSE: Duration = Duration::from_millis(500);
+/// … up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The mesh, for programs that run here.
 pub(crate) struct Mesh {
@@ -97,6 +99,7 @@ async fn ask(
     told: &Mutex<News>,
 ) -> Result<Vec<u8>, Failed> {
     let mut before = question.before.map(DeviceId);
+    let mut pause = PAUSE;
     loop {
         // Not kept while it waits: a bus that is dropped ends.
         let rooms = place.rooms().ok_or(Failed::NotSupported)?;
@@ -136,7 +139,8 @@ async fn ask(
         if refused && !others {
             return Err(Failed::Refused);
         }
-        sleep(PAUSE).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 

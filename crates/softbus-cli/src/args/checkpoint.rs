@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::PolicyName;
+use super::{PolicyName, ProgramGrant};
 
 /// What to do with saved states.
 #[derive(Subcommand, Debug)]
@@ -62,6 +62,10 @@ pub struct RestoreArgs {
     /// with what it is granted
     #[arg(long)]
     pub foreign: bool,
+    /// What it may go on to ask of the mesh: a program that was granted something before goes on only if it is granted that
+    /// again
+    #[arg(long = "grant", value_name = "service:NAME|infer", value_parser = super::parse::parse_grant)]
+    pub grants: Vec<ProgramGrant>,
     /// Wait until it is done, with a progress bar
     #[arg(long)]
     pub wait: bool,

@@ -8,7 +8,7 @@ use softbus_core::WallMs;
 
 use super::run::{finish, note, policy, tell as tell_begun};
 use super::{Context, program, prompt, unexpected};
-use crate::args::{CheckpointCommand, RestoreArgs};
+use crate::args::{CheckpointCommand, ProgramGrant, RestoreArgs};
 use crate::clock::wall;
 use crate::control::{Event, Request, Response, RestoreRequest, SAVED_BYTES, SavedView, Step, Stream};
 use crate::failure::Failure;
@@ -80,6 +80,8 @@ async fn restore(cx: Context, args: RestoreArgs) -> Result<(), Failure> {
         name: args.name.clone(),
         circle: args.circle.clone(),
         foreign: args.foreign,
+        services: args.grants.iter().filter_map(service).collect(),
+        inference: args.grants.contains(&ProgramGrant::Inference),
     };
     let bar = Bar::spinner(&cx.out, "looking at it…");
     let opening = async { cx.client().upload(Request::Restore(request), &mut file, meta.len()).await };
@@ -88,6 +90,13 @@ async fn restore(cx: Context, args: RestoreArgs) -> Result<(), Failure> {
         return program::follow(&cx, name, bar, opening, args.detach, args.out.as_deref()).await;
     }
     begun(&cx, opening.await?, bar, &args).await
+}
+
+fn service(grant: &ProgramGrant) -> Option<String> {
+    match grant {
+        ProgramGrant::Service(name) => Some(name.to_string()),
+        ProgramGrant::Inference => None,
+    }
 }
 
 /// A task that is no program.

@@ -365,6 +365,12 @@ pub struct RestoreRequest {
     /// Also if the device that saved it is no member of that circle.
     #[serde(default)]
     pub foreign: bool,
+    /// Services that a program may go on to ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// Whether it may go on to have prompts answered.
+    #[serde(default)]
+    pub inference: bool,
 }
 
 /// On which terms two devices become a pair.

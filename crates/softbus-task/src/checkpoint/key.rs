@@ -59,10 +59,8 @@ impl TaskKey {
     /// Seals a chunk: nonce, cipher text, tag. Compressed before, where that makes it smaller by an eighth at least (LZ4 block
     /// format); the last bit of the nonce says so. The length of a sealed chunk tells how well it compresses.
     pub fn seal(&self, plain: &[u8]) -> Vec<u8> {
-        let hash = blake3::keyed_hash(&self.nonces, plain);
         let most = get_maximum_output_size(plain.len());
         let mut out = Vec::with_capacity(most + SEAL_OVERHEAD_BYTES);
-        out.extend_from_slice(&hash.as_bytes()[..NONCE_BYTES]);
         out.resize(NONCE_BYTES + most, 0);
         let pays = plain.len() - plain.len() / 8;
         let compressed = compress_into(plain, &mut out[NONCE_BYTES..]).ok().filter(|len| *len < pays);
@@ -73,7 +71,13 @@ impl TaskKey {
                 out.extend_from_slice(plain);
             }
         }
-        out[NONCE_BYTES - 1] = out[NONCE_BYTES - 1] & !COMPRESSED | u8::from(compressed.is_some());
+        // Of what is encrypted, and not of what it was: a compressor may make two things of one, on another machine or in another
+        // version, and two messages under one nonce would give both away.
+        let flag = u8::from(compressed.is_some());
+        let hash =
+            blake3::Hasher::new_keyed(&self.nonces).update(&[flag]).update(&out[NONCE_BYTES..]).finalize();
+        out[..NONCE_BYTES].copy_from_slice(&hash.as_bytes()[..NONCE_BYTES]);
+        out[NONCE_BYTES - 1] = out[NONCE_BYTES - 1] & !COMPRESSED | flag;
         let nonce = XNonce::clone_from_slice(&out[..NONCE_BYTES]);
         let tag = self
             .cipher

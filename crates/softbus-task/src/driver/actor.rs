@@ -424,9 +424,7 @@ impl Actor {
                 }
             }
             Action::Checkpoint => {
-                if let Some(instance) = &self.instance {
-                    instance.set(|control| control.wanted += 1);
-                }
+                self.want_checkpoint();
             }
             Action::Share { permille } => {
                 if let Some(instance) = &self.instance {

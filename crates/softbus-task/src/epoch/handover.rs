@@ -164,12 +164,27 @@ impl TaskMachine {
         if self.d.held.is_none() {
             return Some(Hindrance::Passing("its state is not on this device yet"));
         }
+        if self.stopped_for_another() {
+            return Some(Hindrance::Passing(
+                "it goes on here first, as its state was made for another device",
+            ));
+        }
         let deciding = self.proposal.is_some() || self.d.next.accepted.is_some() || self.d.next.ousted;
         if deciding || self.outgoing.is_some() {
             return Some(Hindrance::Passing("the task's next epoch is being decided already"));
         }
         matches!(self.runner.instance, Instance::Stopping | Instance::Discarding)
             .then_some(Hindrance::Passing("the task is stopping"))
+    }
+
+    /// Whether it stopped for a device that did not take it, and has not gone on here yet: its state names that device, and no other
+    /// takes it.
+    pub(super) fn stopped_for_another(&self) -> bool {
+        let made_for = |held: &Held| {
+            let made = manifest::parse(&held.manifest.body).ok().and_then(|manifest| manifest.destination);
+            held.checkpoint != self.link.decree.base && made.is_some_and(|to| to != self.me)
+        };
+        self.runner.instance == Instance::None && self.d.held.as_ref().is_some_and(made_for)
     }
 
     /// Whether it was on so many devices that only an adoption, which begins a new branch, lets it move on.

@@ -244,6 +244,9 @@ impl TaskMachine {
         if self.outgoing.is_some() || self.proposal.is_some() || self.finished() {
             return;
         }
+        if self.stopped_for_another() && !self.worn_out() {
+            return; // It goes on here first.
+        }
         let fit = |device: &&DeviceId| {
             **device != self.me && !self.lost.contains_key(device) && !self.members.failed.contains(device)
         };

@@ -207,6 +207,19 @@ impl Bus {
         in_channels.or_else(|| Some((prompt?, &mut self.prompted)))
     }
 
+    /// What nobody answered in its time is given up, whether the program waits for it or not. Whether there was any.
+    pub fn give_up(&mut self, time: u64) -> bool {
+        let mut any = false;
+        let messages = self.channels.values_mut().flat_map(|channel| &mut channel.messages);
+        for message in messages.chain(&mut self.prompt).filter(|message| time >= message.overdue) {
+            if message.asked().is_some() {
+                message.state = State::Failed(Failed::Unanswered);
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Numbers of what is not answered.
     pub fn unanswered(&self) -> Vec<u64> {
         let messages = self.channels.values().flat_map(|channel| &channel.messages).chain(&self.prompt);

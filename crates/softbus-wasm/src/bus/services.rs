@@ -47,6 +47,8 @@ pub enum Failed {
     Error,
     /// The answer is longer than [`limits::MESSAGE_BYTES`](super::limits::MESSAGE_BYTES).
     TooLong,
+    /// Nobody answered in the time that there is for it.
+    Unanswered,
 }
 
 impl Failed {
@@ -56,6 +58,7 @@ impl Failed {
             Self::Refused => Errno::Access,
             Self::Error => Errno::Io,
             Self::TooLong => Errno::MessageSize,
+            Self::Unanswered => Errno::HostUnreachable,
         }
     }
 }

@@ -271,7 +271,9 @@ fn take_apart<'a>(bytes: &'a [u8], stopping: &dyn Fn(&str, &str) -> bool) -> Res
                 if let KnownCustom::Name(names) = custom.as_known() {
                     for name in names.into_iter().flatten() {
                         let Name::Function(map) = name else { continue };
-                        for naming in map.into_iter().flatten() {
+                        // No more than there are functions, whatever it names.
+                        let known = parts.program.functions.len() as u32;
+                        for naming in map.into_iter().flatten().filter(|naming| naming.index < known) {
                             parts.names.insert(naming.index, naming.name.chars().take(64).collect());
                         }
                     }

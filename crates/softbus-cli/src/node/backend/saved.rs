@@ -46,17 +46,26 @@ impl Backend {
         let most = self.bus.tasks().state_bytes();
         let read = self.compute(move || {
             let saved = SavedTask::read_from(&mut &*file, most)?;
-            let printed = match program::is_one(saved.kind()) {
-                true => wasm::printed(saved.state()).ok(),
-                false => None,
+            let (printed, asks) = match program::is_one(saved.kind()) {
+                true => (wasm::printed(saved.state()).ok(), wasm::grants(saved.state()).unwrap_or_default()),
+                false => Default::default(),
             };
-            Ok((saved, printed))
+            Ok((saved, printed, asks))
         });
         let read: Result<_, softbus::task::SavedError> = read.await?;
-        let (saved, printed) = read.map_err(|error| Failure::usage(error.to_string()))?;
+        let (saved, printed, asks) = read.map_err(|error| Failure::usage(error.to_string()))?;
         let kind = saved.kind().to_string();
         if !events.send(Event::Restored(Box::new(shown(&saved, &self.names())))).await {
             return Ok(Response::Done.into());
+        }
+        // They are in the state, which whoever saved it could make say anything; it will ask with this device's rights.
+        let again =
+            asks.services.iter().map(ToString::to_string).filter(|name| !request.services.contains(name));
+        let mut again: Vec<String> = again.map(|name| format!("--grant service:{name}")).collect();
+        again.extend((asks.inference && !request.inference).then(|| "--grant infer".to_owned()));
+        if !again.is_empty() {
+            let why = "it may ask services of your devices, and goes on only if you grant it that";
+            return Err(Failure::usage(why).advise(again.join(" ")));
         }
         let circle = self.circle(request.circle.as_deref())?;
         self.known_type(&kind, circle)?;

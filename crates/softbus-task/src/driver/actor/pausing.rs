@@ -185,7 +185,8 @@ impl Actor {
         };
         let parts = self.shared.parts();
         let checkpoint = parts.checkpoints.get(&held.checkpoint.manifest);
-        checkpoint.is_some_and(|known| known.image.kind.pause().is_some() == self.pausing.shown.is_some())
+        // The very word: an older pause, before it went on, is another.
+        checkpoint.is_some_and(|known| known.image.kind.pause() == self.pausing.shown)
     }
 
     /// Whether the task is paused, and the checkpoint that counts says so.

@@ -36,6 +36,15 @@ impl Saving {
 }
 
 impl Actor {
+    /// Has the instance take a checkpoint soon; says which of those that were wanted it is.
+    pub(super) fn want_checkpoint(&mut self) -> Option<u64> {
+        let instance = self.instance.as_ref()?;
+        self.saving.wanted += 1;
+        let next = self.saving.wanted;
+        instance.set(|control| control.wanted = next);
+        Some(next)
+    }
+
     pub(super) fn save(&mut self, wanted: Wanted) {
         let refused = match self.may_act(wanted.epoch) {
             Err(error) => Some(error),
@@ -64,13 +73,8 @@ impl Actor {
                 // A paused one does nothing that its last checkpoint does not have.
                 number = Some(0);
             }
-            if number.is_none()
-                && let Some(instance) = &self.instance
-            {
-                self.saving.wanted += 1;
-                let next = self.saving.wanted;
-                instance.set(|control| control.wanted = next);
-                number = Some(next);
+            if number.is_none() {
+                number = self.want_checkpoint();
             }
             if number.is_some_and(|number| self.saving.stored >= number) {
                 let kept = self.keep_for(wanted.by);

@@ -67,6 +67,8 @@ pub(super) struct Instance {
     pub(super) until: BootMs,
     pub(super) paused: bool,
     pub(super) stopping: bool,
+    /// For whom it stops.
+    pub(super) destination: Option<DeviceId>,
     pub(super) history: History,
     /// Sequence of the last checkpoint.
     pub(super) sequence: u64,

@@ -353,6 +353,7 @@ impl World {
                         until,
                         paused: false,
                         stopping: false,
+                        destination: None,
                         history,
                         sequence: checkpoint.sequence,
                         steps: 0,
@@ -386,8 +387,8 @@ impl World {
                 }
                 // It takes one after each few steps.
                 Action::Checkpoint | Action::Share { .. } => {}
-                Action::StopAndCheckpoint { .. } => self.stop(device, false),
-                Action::Discard => self.stop(device, true),
+                Action::StopAndCheckpoint { destination } => self.stop(device, false, destination),
+                Action::Discard => self.stop(device, true, None),
                 Action::WakeAt(at) => {
                     self.devices[device].wake = Some(at);
                     if at.0 < u64::MAX / 4 {

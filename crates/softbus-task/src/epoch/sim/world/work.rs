@@ -1,7 +1,7 @@
 //! The disks and the running instances of the devices.
 
-use softbus_core::Hash;
 use softbus_core::wire::task::{CheckpointRef, ManifestKind};
+use softbus_core::{DeviceId, Hash};
 
 use super::super::super::manifest::{self, Content};
 use super::super::device::History;
@@ -193,17 +193,18 @@ impl World {
             .decided
             .get(&(instance.fence.branch, instance.fence.epoch.0))
             .map(|(_, decree)| decree.clone())?;
-        let content = content(kind, instance.sequence, history);
+        let destination = instance.destination.filter(|_| instance.stopping);
+        let content = Content { destination, ..content(kind, instance.sequence, history) };
         manifest::next(&*current.key, instance.fence.branch, &decree, content).ok()
     }
 
-    pub(super) fn stop(&mut self, device: usize, discard: bool) {
+    pub(super) fn stop(&mut self, device: usize, discard: bool, destination: Option<DeviceId>) {
         let life = self.devices[device].life;
         let Some(instance) = &mut self.devices[device].instance else {
             // It finished in this moment; the machine hears of that first.
             return;
         };
-        instance.stopping = true;
+        (instance.stopping, instance.destination) = (true, destination);
         let id = instance.id;
         let delay = self.random.between(500, 60_000);
         self.after(delay, What::Stop { device, life, instance: id, discard });
