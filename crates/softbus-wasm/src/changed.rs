@@ -1,7 +1,7 @@
 //! What of a program's memories changed since it was saved last, so that a checkpoint need not read all of them.
 //!
 //! The kernel is asked where it keeps account of it ([`softbus_pages`]). That pays as long as a program writes to a part of its memory
-//! between two checkpoints: the first write to each page costs a fault, about as much as comparing three pages does. A program that
+//! between two checkpoints: the first write to each page costs a fault, one and a half times what comparing it would. A program that
 //! writes to most of it is left alone for some checkpoints, which then compare; and so is one on a system that has no such account.
 
 use std::io;
