@@ -132,7 +132,7 @@ fn every_command_speaks_json() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = dir.path().join("nowhere/x");
     let nowhere = nowhere.to_str().unwrap();
-    let commands: [&[&str]; 59] = [
+    let commands: [&[&str]; 63] = [
         &["up", "--config", nowhere],
         &["down"],
         &["status"],
