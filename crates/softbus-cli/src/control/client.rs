@@ -198,7 +198,7 @@ impl Stream {
             }
         };
         if len > frame::SAVED_BYTES {
-            return Err(FrameError::BodyTooLong(len).into());
+            return Err(FrameError::BodyTooLong(len, frame::SAVED_BYTES).into());
         }
         let (mut left, mut piece) = (len, vec![0; PIECE]);
         while left > 0 {

@@ -29,9 +29,9 @@ pub enum FrameError {
     /// No newline within the limit.
     #[error("a line of more than {LINE_BYTES} bytes")]
     LineTooLong,
-    /// A body longer than allowed.
-    #[error("a body of {0} bytes is longer than is allowed")]
-    BodyTooLong(u64),
+    /// A body longer than allowed: how long, and what is allowed.
+    #[error("a body of {0} bytes, at most {1} are allowed")]
+    BodyTooLong(u64, u64),
     /// Of another version of the control protocol.
     #[error(
         "control protocol version {0}, this program speaks {PROTOCOL}: the node and the command are of different softbus versions, restart the node"
@@ -49,7 +49,7 @@ impl From<FrameError> for Failure {
     fn from(error: FrameError) -> Self {
         let kind = match error {
             FrameError::Version(_) => Kind::Conflict,
-            FrameError::LineTooLong | FrameError::BodyTooLong(_) | FrameError::Malformed(_) => Kind::Usage,
+            FrameError::LineTooLong | FrameError::BodyTooLong(..) | FrameError::Malformed(_) => Kind::Usage,
             FrameError::Truncated | FrameError::Io(_) => Kind::Failed,
         };
         Failure::new(kind, format!("control socket: {error}"))
@@ -116,7 +116,7 @@ pub(super) async fn read_body<R: AsyncRead + Unpin>(
     most: u64,
 ) -> Result<Body, FrameError> {
     if len > most {
-        return Err(FrameError::BodyTooLong(len));
+        return Err(FrameError::BodyTooLong(len, most));
     }
     // Grows as bytes arrive: an announced length alone costs no memory.
     let mut body = Vec::new();
@@ -208,7 +208,7 @@ mod tests {
         assert!(matches!(read_body(&mut &b"abc"[..], 4, BODY_BYTES).await, Err(FrameError::Truncated)));
         assert!(matches!(
             read_body(&mut &b"abc"[..], u64::MAX, BODY_BYTES).await,
-            Err(FrameError::BodyTooLong(_))
+            Err(FrameError::BodyTooLong(..))
         ));
         assert_eq!(read_body(&mut &b"abcd"[..], 3, BODY_BYTES).await.unwrap(), b"abc");
     }
