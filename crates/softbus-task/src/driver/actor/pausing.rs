@@ -118,7 +118,7 @@ impl Actor {
             (decree.owner, decree.outcome.clone())
         };
         let state = self.shared.status.borrow().state;
-        let over = match outcome {
+        let over = match outcome.clone() {
             Outcome::Done => Some(ended(TaskState::Done)),
             _ if state.is_final() => Some(ended(state)),
             _ if self.machine.record().cancelled.is_some() => Some(ended(TaskState::Cancelled)),
@@ -130,6 +130,12 @@ impl Actor {
         };
         if over.is_some() {
             for ask in std::mem::take(&mut self.pausing.asks) {
+                // One that was to go on went on, to its end.
+                if ask.pause.is_none() && outcome == Outcome::Done {
+                    let already = ask.already;
+                    ask.settle(Ok(Rests { already, kept: true }));
+                    continue;
+                }
                 let why = match &over {
                     Some(TaskError::Conflict(why)) => why.clone(),
                     _ => "it has ended".into(),
