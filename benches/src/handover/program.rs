@@ -78,26 +78,31 @@ impl Runtime for Watched {
         self.0.version()
     }
 
-    fn start(&self, input: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
-        let program = self.0.start(input)?;
+    fn terms(&self, input: &[u8]) -> Vec<u8> {
+        self.0.terms(input)
+    }
+
+    fn start(&self, input: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+        let program = self.0.start(input, terms)?;
         Ok(Box::new(Stopwatch { program, instance: watch().next_instance() }))
     }
 
-    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
-        Ok(resumed(self.0.resume(version, state)?))
+    fn resume(&self, version: u16, state: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+        Ok(resumed(self.0.resume(version, state, terms)?))
     }
 
-    fn prepare(&self, version: u16, state: &[u8]) -> Option<Box<dyn Prepared>> {
-        self.0.prepare(version, state)
+    fn prepare(&self, version: u16, state: &[u8], terms: &[u8]) -> Option<Box<dyn Prepared>> {
+        self.0.prepare(version, state, terms)
     }
 
     fn resume_prepared(
         &self,
         version: u16,
         state: &[u8],
+        terms: &[u8],
         prepared: Box<dyn Prepared>,
     ) -> Result<Box<dyn Program>, TaskFailure> {
-        Ok(resumed(self.0.resume_prepared(version, state, prepared)?))
+        Ok(resumed(self.0.resume_prepared(version, state, terms, prepared)?))
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {

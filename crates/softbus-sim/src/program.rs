@@ -57,7 +57,7 @@ pub(crate) fn undisturbed(order: u32, guest: &Guest, memory_bytes: u64) -> Resul
     let runtime =
         WasmRuntime::new(EngineKind::Cranelift, Arc::new(Still), Turns::Timed).map_err(|e| wrong(&e))?;
     let start = postcard::to_allocvec(&start(order, guest, memory_bytes)).map_err(|e| wrong(&e))?;
-    let mut program = runtime.start(&start).map_err(|e| wrong(&e))?;
+    let mut program = runtime.start(&start, &runtime.terms(&start)).map_err(|e| wrong(&e))?;
     let mut printed = [Vec::new(), Vec::new()];
     loop {
         let mut cx = StepContext::detached(STEP_OPS);
@@ -123,18 +123,22 @@ impl Runtime for Programs {
         self.0.version()
     }
 
-    fn start(&self, input: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+    fn terms(&self, input: &[u8]) -> Vec<u8> {
+        split(input).map_or_else(|_| Vec::new(), |(start, _)| self.0.terms(start))
+    }
+
+    fn start(&self, input: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
         let (start, order) = split(input)?;
-        Ok(watched((order, self.0.start(start)?)))
+        Ok(watched((order, self.0.start(start, terms)?)))
     }
 
-    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+    fn resume(&self, version: u16, state: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
         let (state, order) = split(state)?;
-        Ok(watched((order, self.0.resume(version, state)?)))
+        Ok(watched((order, self.0.resume(version, state, terms)?)))
     }
 
-    fn prepare(&self, version: u16, state: &[u8]) -> Option<Box<dyn Prepared>> {
-        let made = self.0.prepare(version, split(state).ok()?.0)?;
+    fn prepare(&self, version: u16, state: &[u8], terms: &[u8]) -> Option<Box<dyn Prepared>> {
+        let made = self.0.prepare(version, split(state).ok()?.0, terms)?;
         Some(Box::new(Beforehand(made)))
     }
 
@@ -142,12 +146,13 @@ impl Runtime for Programs {
         &self,
         version: u16,
         state: &[u8],
+        terms: &[u8],
         prepared: Box<dyn Prepared>,
     ) -> Result<Box<dyn Program>, TaskFailure> {
         let (own, order) = split(state)?;
         match (prepared as Box<dyn Any>).downcast::<Beforehand>() {
-            Ok(made) => Ok(watched((order, self.0.resume_prepared(version, own, made.0)?))),
-            Err(_) => self.resume(version, state),
+            Ok(made) => Ok(watched((order, self.0.resume_prepared(version, own, terms, made.0)?))),
+            Err(_) => self.resume(version, state, terms),
         }
     }
 

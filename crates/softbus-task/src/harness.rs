@@ -65,7 +65,7 @@ pub fn image(image: Image, bits: &[u8]) -> bool {
     assert_eq!(whole, image.len, "chunks and length of a sound image differ");
     if count <= CHUNKS {
         let mut assembly = Assembly::new(image.clone());
-        let lacking: Vec<usize> = assembly.missing().into_values().flatten().collect();
+        let lacking: Vec<usize> = assembly.missing().into_iter().flat_map(|(_, places)| places).collect();
         assert_eq!(lacking.len(), count);
         assert_eq!(missing_bits(count, lacking).len(), count.div_ceil(8));
         for index in [0, count, usize::MAX] {

@@ -24,7 +24,7 @@ pub mod choosing {
 }
 
 pub use checkpoint::SealError;
-pub use driver::{Filling, TaskEvents, TaskHandle, Tasks, TasksConfig};
+pub use driver::{Filling, OpenGrant, TaskEvents, TaskHandle, Tasks, TasksConfig};
 pub use error::TaskError;
 pub use native::{
     Buffer, Changes, Estimate, Mark, Prepared, Program, RegistryError, Runtime, Step, StepContext, Task,

@@ -171,6 +171,9 @@ pub struct SubmitOptions {
     pub circle: Option<CircleId>,
     /// Who beside the submitter and the circle's owners may do what with it.
     pub grant: Vec<Granted>,
+    /// What the task may have and ask for, in the form of its runtime ([`Runtime::terms`](crate::Runtime::terms)); `None`: what its
+    /// input asks for, as far as this device can run the type, or what the saved state was granted.
+    pub terms: Option<Vec<u8>>,
 }
 
 /// Where a task may run, and what it needs. What is left out is estimated by its type.

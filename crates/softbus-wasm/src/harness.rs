@@ -10,7 +10,7 @@ use wasmparser::{Validator, WasmFeatures};
 use crate::bus::{Bus, Failed, Grants};
 use crate::pass::{AskMemory, rewrite};
 use crate::wasi::{Guest, Moment, Now, Opening, Stream, Wasi};
-use crate::{EngineKind, Start, Turns, WasmRuntime, state};
+use crate::{EngineKind, Start, Terms, Turns, WasmRuntime, state};
 
 /// Sites of a module for which the module that goes on with them is looked at.
 const SITES: usize = 64;
@@ -85,7 +85,7 @@ pub fn world(bytes: &[u8]) -> bool {
         let _ = world.fd_close(fd);
     }
     let _ = world.feed(&[1; 100]);
-    let printed = [Stream::Stdout, Stream::Stderr].map(|stream| world.drain(stream).len());
+    let printed = [Stream::Stdout, Stream::Stderr].map(|stream| world.drain(stream, usize::MAX).1.len());
     let files: usize = world.files().iter().map(|(_, bytes)| bytes.len()).sum();
     let _ = (printed, files, world.left_until(now, 5));
     assert!(world.sound().is_ok(), "calls made a world that is not sound");
@@ -99,6 +99,12 @@ fn runtime() -> Option<&'static WasmRuntime> {
         .as_ref()
 }
 
+/// Of a program that may ask whatever the others here ask.
+fn all_terms() -> Terms {
+    let grants = Grants { services: "echo/1".parse().into_iter().collect(), inference: true };
+    Terms { grants, ..Terms::default() }
+}
+
 /// Goes on with a saved program for a while, saves it, and goes on with that. `tail` is what its saved form has behind its
 /// memories, of which there is one, of so many bytes, all zero.
 pub fn state(module: &[u8], memory: usize, tail: &[u8]) -> bool {
@@ -110,7 +116,8 @@ pub fn state(module: &[u8], memory: usize, tail: &[u8]) -> bool {
     saved.resize(saved.len() + memory, 0);
     saved.extend(tail);
     saved.extend((tail.len() as u64).to_le_bytes());
-    let Ok(mut program) = runtime.resume(1, &saved) else { return false };
+    let terms = all_terms().to_bytes();
+    let Ok(mut program) = runtime.resume(1, &saved, &terms) else { return false };
     for _ in 0..3 {
         match program.step(&mut StepContext::detached(4096)) {
             Ok(Step::More | Step::Wait(_)) => {}
@@ -120,14 +127,18 @@ pub fn state(module: &[u8], memory: usize, tail: &[u8]) -> bool {
         if program.save(&mut saved).is_err() {
             return true;
         }
-        assert!(runtime.resume(1, &saved).is_ok(), "what was saved cannot be gone on with");
+        assert!(runtime.resume(1, &saved, &terms).is_ok(), "what was saved cannot be gone on with");
     }
     true
 }
 
 /// Tails that [`state`] understands: of a program at its begin, and after some steps.
 pub fn tails(start: &Start) -> Vec<Vec<u8>> {
-    let program = runtime().and_then(|runtime| runtime.start(&postcard::to_allocvec(start).ok()?).ok());
+    let begin = |runtime: &WasmRuntime| {
+        let terms = start.terms().to_bytes();
+        runtime.start(&postcard::to_allocvec(start).ok()?, &terms).ok()
+    };
+    let program = runtime().and_then(begin);
     let Some(mut program) = program else { return Vec::new() };
     let mut tails = Vec::new();
     for _ in 0..3 {
@@ -161,7 +172,8 @@ const NASTY: [u32; 8] = [0, 1, 16, 4096, 65_534, 65_536, 1 << 20, u32::MAX];
 
 /// Reads what a program has of the bus, and makes calls of all kinds with it.
 pub fn bus(bytes: &[u8]) -> bool {
-    let Ok(Ok(mut bus)) = postcard::from_bytes::<Bus>(bytes).map(Bus::sound) else { return false };
+    let granted = |bus: Bus| bus.sound()?.granted(all_terms().grants);
+    let Ok(Ok(mut bus)) = postcard::from_bytes::<Bus>(bytes).map(granted) else { return false };
     let mut memory = vec![0u8; 1 << 16];
     memory[..6].copy_from_slice(b"echo/1");
     let guest = &mut Guest::new(&mut memory);
@@ -197,8 +209,7 @@ pub fn bus(bytes: &[u8]) -> bool {
 
 /// What [`bus`] understands: of programs at their begin, in the midst of it, and in a prompt.
 pub fn buses() -> Vec<Vec<u8>> {
-    let grants = Grants { services: "echo/1".parse().into_iter().collect(), inference: true };
-    let Ok(mut bus) = Bus::new(grants) else { return Vec::new() };
+    let Ok(mut bus) = Bus::new(all_terms().grants) else { return Vec::new() };
     let mut told: Vec<Vec<u8>> = postcard::to_allocvec(&bus).into_iter().collect();
     let mut memory = vec![0u8; 4096];
     memory[..6].copy_from_slice(b"echo/1");

@@ -14,12 +14,15 @@ mod guard;
 pub mod harness;
 pub mod limits;
 pub mod pass;
+mod rate;
 mod runtime;
 mod state;
+mod terms;
 pub mod wasi;
 
 pub use admission::{Admission, inspect};
 pub use engine::Kind as EngineKind;
 pub use error::WasmError;
 pub use runtime::{Finish, NAME, Printed, SeamClock, Start, Turns, WasmRuntime};
-pub use state::{grants, printed};
+pub use state::printed;
+pub use terms::Terms;

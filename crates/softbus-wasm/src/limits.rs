@@ -26,6 +26,10 @@ pub const TABLE_ELEMENTS: usize = 1 << 20;
 pub const MEMORIES: usize = 8;
 /// Most bytes of memory that a program may be granted: all that 32 bits can address.
 pub const MEMORY_BYTES: u64 = 1 << 32;
+/// Most that a program may print, in bytes per second, and the least that one may be granted.
+pub const OUTPUT_BYTES_PER_S: u64 = 32 << 20;
+/// See [`OUTPUT_BYTES_PER_S`].
+pub const OUTPUT_BYTES_PER_S_LEAST: u64 = 1 << 10;
 /// Modules that go on with frames and that a running program has linked: past it it is unwound and goes on in a machine of its
 /// own, without them.
 pub(crate) const LINKED: usize = 512;
@@ -39,6 +43,11 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Of all its files together, in bytes.
     pub file_bytes: u64,
+    /// Of one processor, in thousandths: so much of the time it runs, and otherwise stands still.
+    pub cpu_permille: u16,
+    /// Of what it prints, in bytes per second; one second's worth may leave at once. Past that it waits until what it prints may
+    /// leave.
+    pub output_bytes_per_s: u64,
 }
 
 impl Limits {
@@ -47,12 +56,19 @@ impl Limits {
         Self {
             memory_bytes: self.memory_bytes.min(MEMORY_BYTES),
             file_bytes: self.file_bytes.min(crate::wasi::limits::FILE_BYTES),
+            cpu_permille: self.cpu_permille.clamp(1, 1000),
+            output_bytes_per_s: self.output_bytes_per_s.clamp(OUTPUT_BYTES_PER_S_LEAST, OUTPUT_BYTES_PER_S),
         }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 256 << 20, file_bytes: 256 << 20 }
+        Self {
+            memory_bytes: 256 << 20,
+            file_bytes: 256 << 20,
+            cpu_permille: 1000,
+            output_bytes_per_s: OUTPUT_BYTES_PER_S,
+        }
     }
 }

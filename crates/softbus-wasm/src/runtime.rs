@@ -17,7 +17,9 @@ use crate::bus::{Bus, Grants, Live, Nobody, Services};
 use crate::changed::Changed;
 use crate::engine::{Asking, Compiled, Core, Engine, Kind, Machine, Ran, TICK, Turn, Wasmtime};
 use crate::limits::{self, Limits};
+use crate::rate::Rate;
 use crate::state::{self, Tail, VERSION};
+use crate::terms::Terms;
 use crate::wasi::{self, Moment, Now, Stream, Wasi};
 
 /// The name under which these tasks are submitted: `wasm/1`.
@@ -59,6 +61,11 @@ pub struct Start {
 }
 
 impl Start {
+    /// What is to be signed of it: what the program may have and ask for.
+    pub fn terms(&self) -> Terms {
+        Terms { limits: self.limits.clamped(), grants: self.grants.clone() }
+    }
+
     /// Whether a program can start with it; of the module see [`inspect`](crate::inspect).
     ///
     /// # Errors
@@ -104,6 +111,7 @@ pub enum Turns {
 
 /// Runs WebAssembly programs.
 pub struct WasmRuntime {
+    kind: Kind,
     engine: Wasmtime,
     clock: Arc<dyn Now>,
     turns: Turns,
@@ -116,6 +124,8 @@ pub struct WasmRuntime {
 struct Ready {
     source: Arc<[u8]>,
     compiled: Arc<dyn Compiled>,
+    /// How long it took to look at it, to rewrite and to compile it, by the device's clock.
+    took: Duration,
 }
 
 impl WasmRuntime {
@@ -125,7 +135,7 @@ impl WasmRuntime {
     /// The engine does not run on this machine.
     pub fn new(kind: Kind, clock: Arc<dyn Now>, turns: Turns) -> Result<Self, WasmError> {
         let services = Arc::new(Nobody);
-        Ok(Self { engine: Wasmtime::new(kind)?, clock, turns, services, compiled: Mutex::default() })
+        Ok(Self { kind, engine: Wasmtime::new(kind)?, clock, turns, services, compiled: Mutex::default() })
     }
 
     /// With the services of a mesh, for programs that are granted some. Without it there are none.
@@ -149,16 +159,19 @@ impl WasmRuntime {
             return Ok(ready);
         }
         // Not while others wait: at worst it is done twice.
+        let began = self.clock.now().monotonic;
         let admitted = admit(module.into(), self.engine.ask_memory())?;
         let compiled = self.engine.compile(admitted.program)?;
+        let took = Duration::from_nanos(self.clock.now().monotonic.saturating_sub(began));
         tracing::info!(
             module = %hash,
+            ms = took.as_millis(),
             bytes = admitted.admission.module_bytes,
             rewritten = admitted.admission.rewritten_bytes,
             sites = admitted.admission.sites,
             "a module was compiled"
         );
-        let ready = Arc::new(Ready { source: admitted.source, compiled });
+        let ready = Arc::new(Ready { source: admitted.source, compiled, took });
         let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= COMPILED {
             all.remove(0);
@@ -167,23 +180,34 @@ impl WasmRuntime {
         Ok(ready)
     }
 
-    fn begin(&self, start: &Start) -> Result<Running, WasmError> {
+    fn begin(&self, start: &Start, terms: &Terms) -> Result<Running, WasmError> {
+        if start.terms() != *terms {
+            return Err(WasmError::Shape("what it asks for is not what its submitter signed"));
+        }
         let ready = self.ready(&start.module)?;
         let world = world(start).map_err(WasmError::Shape)?;
         let inputs =
             start.files.iter().map(|(path, bytes)| (named(path), Hash(*blake3::hash(bytes).as_bytes())));
         let inputs = inputs.collect();
-        let limits = start.limits.clamped();
+        let limits = terms.limits.clone();
         let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
-        Ok(self.running(ready, machine, limits, inputs, Changed::default()))
+        let said = format!("compiled by {} in {} ms", self.kind, ready.took.as_millis());
+        let running = self.running(ready, machine, limits, inputs, Changed::default());
+        Ok(Running { said: Some(said), ..running })
     }
 
-    fn go_on(&self, saved: &[u8], beforehand: Option<Beforehand>) -> Result<Running, WasmError> {
+    fn go_on(
+        &self,
+        saved: &[u8],
+        terms: Terms,
+        beforehand: Option<Beforehand>,
+    ) -> Result<Running, WasmError> {
         let saved = state::read(saved)?;
         let ready = self.ready(saved.module)?;
         let places = saved.places();
-        let Tail { limits, inputs, core, world } = saved.tail;
-        let limits = limits.clamped();
+        let Tail { inputs, core, world } = saved.tail;
+        let world = on_terms(world, &terms)?;
+        let limits = terms.limits;
         let (mut machine, there, changed) =
             match beforehand.and_then(|made| made.fits(&ready, &limits, &places)) {
                 Some((mut machine, there, changed)) => {
@@ -213,7 +237,20 @@ impl WasmRuntime {
         changed: Changed,
     ) -> Running {
         let (clock, live) = (self.clock.clone(), Live::new(self.services.clone()));
-        Running { ready, machine, limits, inputs, clock, turns: self.turns, turn: TURN, changed, live }
+        let rate = Rate::new(limits.output_bytes_per_s);
+        Running {
+            ready,
+            machine,
+            limits,
+            inputs,
+            clock,
+            turns: self.turns,
+            turn: TURN,
+            changed,
+            live,
+            rate,
+            said: None,
+        }
     }
 }
 
@@ -230,12 +267,12 @@ struct Beforehand {
 }
 
 impl Beforehand {
-    fn of(runtime: &WasmRuntime, state: &[u8]) -> Result<Self, WasmError> {
+    fn of(runtime: &WasmRuntime, state: &[u8], terms: Terms) -> Result<Self, WasmError> {
         let saved = state::read(state)?;
         let ready = runtime.ready(saved.module)?;
         let places = saved.places();
-        let Tail { limits, core, world, .. } = saved.tail;
-        let limits = limits.clamped();
+        let Tail { core, world, .. } = saved.tail;
+        let limits = terms.limits;
         let mut machine = ready.compiled.machine(world, runtime.clock.clone(), &limits)?;
         machine.foresee(&core);
         for (number, bytes) in saved.memories.iter().enumerate() {
@@ -302,6 +339,14 @@ pub(crate) fn world(start: &Start) -> Result<Wasi, &'static str> {
     Ok(world)
 }
 
+/// The world of a saved program, with what was signed for it and no more.
+fn on_terms(mut world: Wasi, terms: &Terms) -> Result<Wasi, WasmError> {
+    let bus = std::mem::take(&mut world.bus).granted(terms.grants.clone());
+    world.bus = bus.map_err(|_| WasmError::State("it asks for what it was not granted"))?;
+    world.limit_files(terms.limits.file_bytes);
+    Ok(world)
+}
+
 impl Runtime for WasmRuntime {
     fn name(&self) -> &str {
         NAME
@@ -311,29 +356,35 @@ impl Runtime for WasmRuntime {
         VERSION
     }
 
-    fn start(&self, input: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+    fn terms(&self, input: &[u8]) -> Vec<u8> {
+        postcard::from_bytes::<Start>(input).map(|start| start.terms().to_bytes()).unwrap_or_default()
+    }
+
+    fn start(&self, input: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
         let start: Start = postcard::from_bytes(input)
             .map_err(|_| TaskFailure::new("the input is none of a WebAssembly program"))?;
-        Ok(Box::new(self.begin(&start)?))
+        Ok(Box::new(self.begin(&start, &Terms::read(terms)?)?))
     }
 
-    fn resume(&self, _: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
-        Ok(Box::new(self.go_on(state, None)?))
+    fn resume(&self, _: u16, state: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure> {
+        Ok(Box::new(self.go_on(state, Terms::read(terms)?, None)?))
     }
 
-    fn prepare(&self, _: u16, state: &[u8]) -> Option<Box<dyn Prepared>> {
+    fn prepare(&self, _: u16, state: &[u8], terms: &[u8]) -> Option<Box<dyn Prepared>> {
         // What is wrong with it is said when it is to run.
-        Beforehand::of(self, state).ok().map(|made| Box::new(made) as Box<dyn Prepared>)
+        let made = Beforehand::of(self, state, Terms::read(terms).ok()?).ok()?;
+        Some(Box::new(made))
     }
 
     fn resume_prepared(
         &self,
         _: u16,
         state: &[u8],
+        terms: &[u8],
         prepared: Box<dyn Prepared>,
     ) -> Result<Box<dyn Program>, TaskFailure> {
         let made = (prepared as Box<dyn Any>).downcast::<Beforehand>().ok();
-        Ok(Box::new(self.go_on(state, made.map(|made| *made))?))
+        Ok(Box::new(self.go_on(state, Terms::read(terms)?, made.map(|made| *made))?))
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {
@@ -357,6 +408,10 @@ struct Running {
     turn: Duration,
     changed: Changed,
     live: Live,
+    /// Of what it prints.
+    rate: Rate,
+    /// What its device has to say of it.
+    said: Option<String>,
 }
 
 impl Running {
@@ -372,13 +427,15 @@ impl Running {
         changed
     }
 
-    /// Lets out what it has printed; whether that was anything.
-    fn print(&mut self, cx: &mut StepContext) -> Result<bool, TaskFailure> {
+    /// Lets out what it has printed, as far as it may print so fast, and all of it at its end; whether that was anything.
+    fn print(&mut self, cx: &mut StepContext, over: bool) -> Result<bool, TaskFailure> {
+        let (rate, now) = (&mut self.rate, self.clock.now().monotonic);
         let mut pieces = Vec::new();
         self.machine.world(&mut |world| {
             for stream in [Stream::Stdout, Stream::Stderr] {
-                let bytes = world.drain(stream);
-                let mut at = world.printed(stream).saturating_sub(bytes.len() as u64);
+                let most = if over { usize::MAX } else { rate.left(now) };
+                let (mut at, bytes) = world.drain(stream, most);
+                rate.spend(bytes.len());
                 for piece in bytes.chunks(PRINTED) {
                     pieces.push(Printed { to_stderr: stream == Stream::Stderr, at, bytes: piece.to_vec() });
                     at += piece.len() as u64;
@@ -417,12 +474,11 @@ impl Running {
     }
 
     fn save_tail(&mut self, out: &mut dyn io::Write, core: Core) -> Result<(), TaskFailure> {
-        let (limits, inputs) = (self.limits.clone(), self.inputs.clone());
-        let mut tail = Some((limits, inputs, core));
+        let mut tail = Some((self.inputs.clone(), core));
         let mut written = Ok(());
         self.machine.world(&mut |world| {
-            if let Some((limits, inputs, core)) = tail.take() {
-                written = state::write_tail(out, &Tail { limits, inputs, core, world: &*world });
+            if let Some((inputs, core)) = tail.take() {
+                written = state::write_tail(out, &Tail { inputs, core, world: &*world });
             }
         });
         written.map_err(TaskFailure::new)
@@ -462,9 +518,16 @@ impl Program for Running {
             Turns::Timed => Asking::Ticks((self.turn.as_millis() / TICK.as_millis()) as u32),
             Turns::Counted => Asking::Polls((cx.budget_ops() / POLL_OPS).max(1)),
         };
+        if let Some(said) = self.said.take() {
+            cx.progress(0.0, said);
+        }
         let news = self.tend(cx);
         let ran = self.machine.run(&Turn { asking, stop: cx.stop_signal() });
-        let changed = self.print(cx)? | self.tend(cx) | news;
+        if self.limits.cpu_permille < 1000 {
+            cx.limit_share(self.limits.cpu_permille);
+        }
+        let over = !matches!(ran, Ran::Paused { .. } | Ran::Waits { .. });
+        let changed = self.print(cx, over)? | self.tend(cx) | news;
         Ok(match ran {
             Ran::Paused { polls, compiled } => {
                 self.turn = if compiled == 0 { TURN } else { (self.turn * 2).min(LONG_TURN) };
@@ -480,11 +543,16 @@ impl Program for Running {
             // Perhaps for room to print; and what it did before is something.
             Ran::Waits { still, .. } if changed || !still => Step::More,
             Ran::Waits { until, .. } => {
-                let (now, mut left, mut asks) = (self.clock.now(), None, false);
+                let (now, mut left, mut asks, mut prints) = (self.clock.now(), None, false, false);
                 self.machine.world(&mut |world| {
                     left = until.map(|until| world.left_until(now, until));
                     asks = !world.bus.unanswered().is_empty();
+                    prints = world.has_output();
                 });
+                if prints {
+                    let soon = u64::try_from(self.rate.wait().as_nanos()).unwrap_or(u64::MAX);
+                    left = Some(left.unwrap_or(soon).min(soon));
+                }
                 if asks {
                     // It is woken by the answer; what could not begin is begun soon.
                     left = left.map(|left| left.min(LOOK.as_nanos() as u64));

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use softbus_core::Hash;
 
 use crate::WasmError;
-use crate::bus::{Bus, Grants};
+use crate::bus::Bus;
 use crate::engine::Core;
-use crate::limits::{self, Limits};
+use crate::limits;
 use crate::wasi::{Stream, Wasi};
 
 /// Of this form, and of what frames look like and how their sites are numbered. It is that of the type of these tasks, too.
@@ -32,7 +32,6 @@ const PAGE: usize = 1 << 16;
 /// All but the module and the memories.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Tail<W> {
-    pub limits: Limits,
     /// The files that it was started with, and what was in them.
     pub inputs: BTreeMap<String, Hash>,
     pub core: Core,
@@ -78,7 +77,7 @@ pub(crate) fn write_head(out: &mut dyn io::Write, module: &[u8]) -> io::Result<(
 pub(crate) fn write_tail(out: &mut dyn io::Write, tail: &Tail<&Wasi>) -> Result<(), String> {
     let mut bytes = postcard::to_allocvec(tail).map_err(|error| error.to_string())?;
     // Those that have nothing of the bus are what they were before there was any.
-    if tail.world.bus != Bus::default() {
+    if !tail.world.bus.is_unused() {
         bytes = postcard::to_extend(&tail.world.bus, bytes).map_err(|error| error.to_string())?;
     }
     out.write_all(&bytes).map_err(|error| error.to_string())?;
@@ -117,14 +116,6 @@ pub fn printed(state: &[u8]) -> Result<[u64; 2], WasmError> {
     Ok([Stream::Stdout, Stream::Stderr].map(|stream| world.printed(stream)))
 }
 
-/// What a saved program may ask of the mesh, as it says itself. Foreign bytes.
-///
-/// # Errors
-/// If it is no saved program.
-pub fn grants(state: &[u8]) -> Result<Grants, WasmError> {
-    Ok(read(state)?.tail.world.bus.grants)
-}
-
 /// Takes a saved program apart.
 pub(crate) fn read(state: &[u8]) -> Result<Saved<'_>, WasmError> {
     let module = module(state)?;
@@ -135,7 +126,7 @@ pub(crate) fn read(state: &[u8]) -> Result<Saved<'_>, WasmError> {
     let begins = rest.len().checked_sub(len).filter(|begins| *begins >= memories).ok_or(short.clone())?;
     let unreadable = |_| WasmError::State("what it says of itself cannot be read");
     let (tail, left) = postcard::take_from_bytes::<Tail<Wasi>>(&rest[begins..]).map_err(unreadable)?;
-    let Tail { limits, inputs, core, mut world } = tail;
+    let Tail { inputs, core, mut world } = tail;
     if !left.is_empty() {
         let (bus, left) = postcard::take_from_bytes::<Bus>(left).map_err(unreadable)?;
         if !left.is_empty() {
@@ -145,7 +136,7 @@ pub(crate) fn read(state: &[u8]) -> Result<Saved<'_>, WasmError> {
     }
     let world =
         world.sound().map_err(|_| WasmError::State("its files and descriptors do not fit together"))?;
-    let tail = Tail { limits, inputs, core, world };
+    let tail = Tail { inputs, core, world };
     let mut between = rest.get(memories..begins).ok_or(short.clone())?;
     let mut pages = Vec::new();
     for len in &tail.core.memories {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use softbus_task::{Program, Runtime, Step, StepContext};
 use softbus_wasm::bus::{FUNCTIONS, Failed, Grants, MODULE, Question, Request, Server, Services, Target, Ty};
 use softbus_wasm::wasi::{Moment, Now};
-use softbus_wasm::{EngineKind, Finish, Printed, Start, Turns, WasmRuntime, inspect};
+use softbus_wasm::{EngineKind, Finish, Printed, Start, Terms, Turns, WasmRuntime, inspect};
 
 /// In C, for all that the bus offers.
 const COURIER: &[u8] = include_bytes!("../../../examples/guests/built/courier.wasm");
@@ -102,7 +102,7 @@ struct Came {
 fn run(world: &World, start: &Start, budget: u64, moves: &mut dyn FnMut(bool) -> bool) -> Came {
     let input = postcard::to_allocvec(start).unwrap();
     let (mut came, mut which) = (Came::default(), 0);
-    let mut program: Box<dyn Program> = match world.engines[0].start(&input) {
+    let mut program: Box<dyn Program> = match world.engines[0].start(&input, &start.terms().to_bytes()) {
         Ok(program) => program,
         Err(failure) => return Came { failure: Some(failure.to_string()), ..came },
     };
@@ -136,7 +136,7 @@ fn run(world: &World, start: &Start, budget: u64, moves: &mut dyn FnMut(bool) ->
             let (mut saved, mut again) = (Vec::new(), Vec::new());
             program.save(&mut saved).unwrap();
             which = (which + 1) % world.engines.len();
-            program = world.engines[which].resume(1, &saved).unwrap();
+            program = world.engines[which].resume(1, &saved, &start.terms().to_bytes()).unwrap();
             program.save(&mut again).unwrap();
             assert!(again == saved, "what was read is not what was saved");
         }
@@ -412,30 +412,41 @@ fn hostile_reactors_get_errors_and_nothing_else() {
 }
 
 /// A program that was saved by one that knew nothing of the bus is gone on with, and has nothing of it.
+/// What a program may ask is what was signed, whatever its state says.
 #[test]
-fn states_from_before_are_read() {
-    let world = World::new(Turns::Counted, Mesh::default());
-    let module = wat(r#"(module (func (export "_start") (local $i i32)
-        (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 9))))))"#);
-    let saved = |start: &Start| {
-        let mut program = world.engines[0].start(&postcard::to_allocvec(start).unwrap()).unwrap();
-        program.step(&mut StepContext::detached(256 * 3)).unwrap();
-        let mut saved = Vec::new();
+fn a_program_goes_on_with_what_was_signed_and_no_more() {
+    let world = World::new(Turns::Counted, Mesh { looks: 3, ..Mesh::default() });
+    let start = courier(1);
+    let (input, terms) = (postcard::to_allocvec(&start).unwrap(), start.terms().to_bytes());
+    let failure = |terms: &[u8]| world.engines[0].start(&input, terms).err().map(|why| why.to_string());
+    assert_eq!(failure(&terms), None);
+    let less = Terms { grants: Grants::default(), ..start.terms() }.to_bytes();
+    let other = "what it asks for is not what its submitter signed";
+    assert!(failure(&less).unwrap().contains(other), "{:?}", failure(&less));
+    assert!(failure(b"").unwrap().contains("does not say what it may have"), "{:?}", failure(b""));
+    // In the midst of it, with a channel open.
+    let mut program = world.engines[0].start(&input, &terms).unwrap();
+    let mut saved = Vec::new();
+    let asks = loop {
+        let asked = !world.mesh.asked.lock().unwrap().is_empty();
+        saved.clear();
         program.save(&mut saved).unwrap();
+        if asked {
+            break saved;
+        }
+        program.step(&mut StepContext::detached(1000)).unwrap();
+    };
+    let failure = |terms: &[u8]| world.engines[1].resume(1, &asks, terms).err().map(|why| why.to_string());
+    assert_eq!(failure(&terms), None);
+    assert!(failure(&less).unwrap().contains("asks for what it was not granted"), "{:?}", failure(&less));
+    assert!(failure(b"").is_some());
+    // What it was granted is in no state.
+    let idle = Start { module: wat(r#"(module (func (export "_start")))"#), ..start.clone() };
+    let bytes = |start: &Start| {
+        let input = postcard::to_allocvec(start).unwrap();
+        let mut saved = Vec::new();
+        world.engines[0].start(&input, &start.terms().to_bytes()).unwrap().save(&mut saved).unwrap();
         saved
     };
-    let (without, with) = (saved(&start(&module, &[], false)), saved(&start(&module, &["echo/1"], false)));
-    // The part that is the bus's stands at the end, before the length, and is not there if it is empty.
-    let bus = with.len() - without.len();
-    assert_eq!(bus, 15, "the grant, an empty map, no channels");
-    for state in [&without, &with] {
-        let mut program = world.engines[1].resume(1, state).unwrap();
-        assert!(matches!(program.step(&mut StepContext::detached(256 * 100)), Ok(Step::Done(_))));
-    }
-    for cut in 1..=bus {
-        let mut short = with[..with.len() - 8 - cut].to_vec();
-        let len = u64::from_le_bytes(with.last_chunk::<8>().copied().unwrap()) - cut as u64;
-        short.extend(len.to_le_bytes());
-        assert_eq!(world.engines[0].resume(1, &short).is_ok(), cut == bus, "cut by {cut}");
-    }
+    assert!(bytes(&idle) == bytes(&Start { grants: Grants::default(), ..idle.clone() }));
 }

@@ -108,7 +108,8 @@ fn a_checkpoint_of_what_changed_is_a_whole_one() {
         .map(|kind| WasmRuntime::new(kind, Arc::new(Still), Turns::Counted).unwrap());
     let input = postcard::to_allocvec(&Start { module: program(), ..Start::default() }).unwrap();
     let (mut kept, mut whole) = (Kept::default(), Vec::new());
-    let mut program = engines[0].start(&input).unwrap();
+    let terms = engines[0].terms(&input);
+    let mut program = engines[0].start(&input, &terms).unwrap();
     let (mut most, mut times) = (0, 0);
     for round in 0..120usize {
         let turn = program.step(&mut StepContext::detached(256 * (20 + 7 * (round as u64 % 11)))).unwrap();
@@ -129,24 +130,24 @@ fn a_checkpoint_of_what_changed_is_a_whole_one() {
         match round % 10 {
             // Gone on with from what was saved …
             4 => {
-                program = engine.resume(1, &whole).unwrap();
+                program = engine.resume(1, &whole, &terms).unwrap();
                 program.saved_as(kept.over.unwrap());
             }
             // … in a machine that was made of something older …
             9 => {
                 let mut older = whole.clone();
                 older.iter_mut().skip(1 << 20).step_by(70_000).for_each(|byte| *byte ^= 1);
-                if let Some(mut prepared) = engine.prepare(1, &older) {
+                if let Some(mut prepared) = engine.prepare(1, &older, &terms) {
                     let chunks = older.chunks(1 << 16).zip(whole.chunks(1 << 16)).enumerate();
                     chunks.filter(|(_, (old, new))| old != new).for_each(|(index, (_, new))| {
                         prepared.follow(index << 16, new);
                     });
-                    program = engine.resume_prepared(1, &whole, prepared).unwrap();
+                    program = engine.resume_prepared(1, &whole, &terms, prepared).unwrap();
                     program.saved_as(kept.over.unwrap());
                 }
             }
             // … or with nobody knowing what it was saved as.
-            6 => program = engine.resume(1, &whole).unwrap(),
+            6 => program = engine.resume(1, &whole, &terms).unwrap(),
             _ => {}
         }
     }

@@ -15,8 +15,9 @@ use softbus_net::seam::memory::World;
 use softbus_task::{
     PolicyKind, Runtime, Step, StepContext, SubmitOptions, TaskEvent, TaskEvents, TaskHandle, TaskState,
 };
+use softbus_wasm::limits::Limits;
 use softbus_wasm::{EngineKind, Finish, Printed, SeamClock, Start, Turns, WasmRuntime};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const RENDER: &[u8] = include_bytes!("../../../examples/guests/built/render.wasm");
 
@@ -42,7 +43,8 @@ fn undisturbed(start: &Start) -> (String, Finish) {
     let seam = world.host("alone").seam();
     let clock = Arc::new(SeamClock(seam.clock.clone()));
     let runtime = WasmRuntime::new(EngineKind::Cranelift, clock, Turns::Timed).unwrap();
-    let mut program = runtime.start(&postcard::to_allocvec(start).unwrap()).unwrap();
+    let terms = start.terms().to_bytes();
+    let mut program = runtime.start(&postcard::to_allocvec(start).unwrap(), &terms).unwrap();
     let mut stdout = String::new();
     loop {
         let mut cx = StepContext::detached(1000);
@@ -123,4 +125,26 @@ async fn a_program_goes_on_where_its_device_is_lost() {
     let (stdout, still) = undisturbed(&render());
     assert!(finish == still, "another picture");
     assert_eq!(printed(&mut events).await, stdout);
+}
+
+/// How long a program takes, by the world's clock, with such a share of a processor.
+async fn takes(home: &[Device], cpu_permille: u16) -> Duration {
+    let start = Start { limits: Limits { cpu_permille, ..Limits::default() }, ..render() };
+    let mut options = options("picture");
+    (options.hints.start_on, options.hints.stay) = (Some(home[0].id()), true);
+    let began = Instant::now();
+    let input = postcard::to_allocvec(&start).unwrap();
+    let handle = home[0].tasks.submit("wasm/1", input, options).await.unwrap();
+    until(&handle, "done", |s| s.state == TaskState::Done).await;
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_has_no_more_of_a_processor_than_it_was_granted() {
+    logs();
+    RUNTIME.set(Some(runtime));
+    let home = home(&World::new(75), &[("phone", FAST)]).await;
+    let (all, quarter) = (takes(&home, 1000).await, takes(&home, 250).await);
+    let ratio = quarter.as_secs_f64() / all.as_secs_f64();
+    assert!((3.0..6.0).contains(&ratio), "{all:?} and {quarter:?}");
 }

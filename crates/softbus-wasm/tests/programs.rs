@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use softbus_task::{Program, Runtime, Step, StepContext};
+use softbus_wasm::limits::Limits;
 use softbus_wasm::wasi::{Moment, Now};
 use softbus_wasm::{EngineKind, Finish, Printed, Start, Turns, WasmRuntime};
 
@@ -61,10 +63,10 @@ fn run(
     budget: &mut dyn FnMut() -> u64,
     moves: &mut dyn FnMut() -> bool,
 ) -> Came {
-    let input = postcard::to_allocvec(start).unwrap();
+    let (input, terms) = (postcard::to_allocvec(start).unwrap(), start.terms().to_bytes());
     let mut came = Came::default();
     let mut which = 0;
-    let mut program: Box<dyn Program> = match world.engines[0].start(&input) {
+    let mut program: Box<dyn Program> = match world.engines[0].start(&input, &terms) {
         Ok(program) => program,
         Err(failure) => return Came { failure: Some(failure.to_string()), ..came },
     };
@@ -97,7 +99,7 @@ fn run(
             came.last.clear();
             program.save(&mut came.last).unwrap();
             which = (which + 1) % world.engines.len();
-            program = world.engines[which].resume(1, &came.last).unwrap();
+            program = world.engines[which].resume(1, &came.last, &terms).unwrap();
             let mut again = Vec::new();
             program.save(&mut again).unwrap();
             assert!(again == came.last, "what was read is not what was saved");
@@ -272,14 +274,15 @@ fn loops_that_do_nothing_end_their_turns() {
     let start = postcard::to_allocvec(&start(&wat::parse_str(spin).unwrap(), &["spin"])).unwrap();
     let mut saved = Vec::new();
     for runtime in &world.engines {
-        let mut program = runtime.start(&start).unwrap();
+        let terms = runtime.terms(&start);
+        let mut program = runtime.start(&start, &terms).unwrap();
         for _ in 0..2 {
             for _ in 0..3 {
                 assert!(matches!(program.step(&mut StepContext::detached(1000)), Ok(Step::More)));
             }
             saved.clear();
             program.save(&mut saved).unwrap();
-            program = runtime.resume(1, &saved).unwrap();
+            program = runtime.resume(1, &saved, &terms).unwrap();
         }
     }
 }
@@ -323,11 +326,13 @@ fn calls_without_loops_can_be_stopped() {
 #[test]
 fn a_saved_program_that_was_changed_is_refused_or_ends_itself() {
     let world = World::new(Turns::Counted);
-    let mut program = world.engines[0].start(&postcard::to_allocvec(&words()).unwrap()).unwrap();
+    let terms = words().terms().to_bytes();
+    let mut program = world.engines[0].start(&postcard::to_allocvec(&words()).unwrap(), &terms).unwrap();
     program.step(&mut StepContext::detached(256 * 3000)).unwrap();
     let mut saved = Vec::new();
     program.save(&mut saved).unwrap();
-    let refuses = |state: &[u8]| world.engines[0].resume(1, state).err().map(|failure| failure.to_string());
+    let refuses =
+        |state: &[u8]| world.engines[0].resume(1, state, &terms).err().map(|failure| failure.to_string());
     assert_eq!(refuses(&saved), None);
     assert!(refuses(&saved[..saved.len() - 1]).is_some());
     assert!(refuses(&saved[..20]).is_some());
@@ -338,7 +343,7 @@ fn a_saved_program_that_was_changed_is_refused_or_ends_itself() {
         // Behind the memories: what is in them is the program's own matter.
         let at = saved.len() - 1 - (number() % 400) as usize;
         changed[at] ^= 1 << (number() % 8);
-        let Ok(mut program) = world.engines[0].resume(1, &changed) else { continue };
+        let Ok(mut program) = world.engines[0].resume(1, &changed, &terms) else { continue };
         other += 1;
         for _ in 0..20 {
             if !matches!(program.step(&mut StepContext::detached(256 * 500)), Ok(Step::More | Step::Wait(_)))
@@ -372,12 +377,13 @@ fn what_is_made_beforehand_follows() {
         );
         let world = World::new(Turns::Counted);
         let input = postcard::to_allocvec(&start(&wat::parse_str(text).unwrap(), &["grow"])).unwrap();
-        let mut program = world.engines[0].start(&input).unwrap();
+        let terms = world.engines[0].terms(&input);
+        let mut program = world.engines[0].start(&input, &terms).unwrap();
         let (before, mut after) = (&mut Vec::new(), Vec::new());
         program.step(&mut StepContext::detached(256 * 5)).unwrap();
         program.save(before).unwrap();
         for engine in &world.engines {
-            let mut prepared = engine.prepare(1, before).unwrap();
+            let mut prepared = engine.prepare(1, before, &terms).unwrap();
             program.step(&mut StepContext::detached(256 * 4)).unwrap();
             after.clear();
             program.save(&mut after).unwrap();
@@ -390,7 +396,7 @@ fn what_is_made_beforehand_follows() {
                     prepared.follow(index << 16, chunk);
                 }
             }
-            let mut moved = engine.resume_prepared(1, &after, prepared).unwrap();
+            let mut moved = engine.resume_prepared(1, &after, &terms, prepared).unwrap();
             let mut again = Vec::new();
             moved.save(&mut again).unwrap();
             assert!(again == after, "what was read is not what was saved");
@@ -401,5 +407,37 @@ fn what_is_made_beforehand_follows() {
             };
             assert_eq!(status, (0..30).map(|i| i + 7).sum::<u32>() & 127);
         }
+    }
+}
+
+/// Prints three MiB, each KiB of it the letter of its number. It is not to be known from this how fast it does so.
+#[test]
+fn what_a_program_prints_leaves_no_faster_than_it_may() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (local $i i32)
+          (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 1024))
+          (loop $l
+            (memory.fill (i32.const 1024) (i32.add (i32.const 97) (i32.rem_u (local.get $i) (i32.const 26))) (i32.const 1024))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3072))))))"#;
+    let rate = 256 << 10;
+    let limits = Limits { output_bytes_per_s: rate, ..Limits::default() };
+    let start = Start { limits, ..start(&wat::parse_str(text).unwrap(), &["print"]) };
+    let world = World::new(Turns::Counted);
+    let expected: String = (0..3072u32).flat_map(|i| [char::from(b'a' + (i % 26) as u8); 1024]).collect();
+    // Still, and moved while it waits to print.
+    for every in [u64::MAX, 7] {
+        let (began, mut steps) = (world.hand.0.load(Ordering::Relaxed), 0);
+        let came = run(&world, &start, &mut || 1 << 20, &mut || {
+            steps += 1;
+            steps % every == 0
+        });
+        assert!(came.stdout == expected, "{} bytes, {:?}", came.stdout.len(), came.failure);
+        let took = Duration::from_nanos(world.hand.0.load(Ordering::Relaxed) - began);
+        // A burst at first, and what it has not waited for at its end; each device that it comes to has a burst of its own.
+        let waited_for = (2u64 << 20).saturating_sub((came.moves as u64 + 1) * rate);
+        assert!(took.as_millis() as u64 + 200 >= waited_for * 1000 / rate, "{took:?}, {} moves", came.moves);
     }
 }

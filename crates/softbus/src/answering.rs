@@ -10,6 +10,9 @@ use softbus_core::wire::ask::Ask;
 use softbus_core::{DeviceId, ErrorCode, HEADER_LEN, Message as _, ServiceName, TaskId, decode};
 use softbus_net::seam::BoxFuture;
 use softbus_net::{Asker, Caller, Judge as _, Respond};
+use softbus_task::OpenGrant;
+use softbus_trust::Role;
+use softbus_wasm::Terms;
 use tokio::sync::watch;
 
 use crate::bus::Rooms;
@@ -67,20 +70,36 @@ impl Asks {
         if !rooms.offered.lock().unwrap_or_else(PoisonError::into_inner).contains(&ask.service) {
             return Err(ErrorCode::NoSuchService);
         }
+        let Ask { service, grant, number, body } = ask;
+        let grant = OpenGrant::open(grant).map_err(|_| ErrorCode::Malformed)?;
+        let (task, submitter) = (grant.task(), grant.submitter());
+        // Its submitter lets the program ask this, and that device run it.
+        let granted =
+            Terms::read(&grant.grant.spec.terms).is_ok_and(|terms| terms.grants.services.contains(&service));
+        let role = |circle| match from.device == me {
+            true => rooms.keeper.own_role_in(&circle),
+            false => rooms.keeper.role_in(&circle, &from.device),
+        };
+        // One that is of no circle is its submitter's alone.
+        let role = grant.circle().map_or_else(|| (from.device == me).then_some(Role::Owner), role);
+        if !granted || !task.is_of(&submitter) || !grant.may_run(&from.device, role) {
+            return Err(ErrorCode::Forbidden);
+        }
         // A program can do no more than who submitted it, and no more than who runs it.
-        for device in [from.device, ask.submitter] {
+        for device in [from.device, submitter] {
             if device != me {
-                rooms.keeper.may_open(&device, &ask.service)?;
+                rooms.keeper.may_open(&device, &service)?;
             }
         }
-        let begun = self.asked().begin(from.device, &ask)?;
+        let key = (task, number);
+        let begun = self.asked().begin(from.device, key, &service, &body)?;
         let mut answer = match begun {
             Begun::Before(answer) => answer,
             Begun::Now(tell, answer, turn) => {
-                let program = Some(Asker { task: ask.task, submitter: ask.submitter, number: ask.number });
-                let work = rooms.router.respond(&ask.service, Caller { program, ..from }, ask.body);
+                let program = Some(Asker { task, submitter, number });
+                let work = rooms.router.respond(&service, Caller { program, ..from }, body);
                 let work = work.ok_or(ErrorCode::NoSuchService)?;
-                let (asked, key) = (self.asked.clone(), (ask.task, ask.number));
+                let asked = self.asked.clone();
                 // On its own: who asked may go, and ask again from elsewhere.
                 rooms.net.seam().sockets.runtime().spawn(Box::pin(async move {
                     let answer = work.await;
@@ -166,10 +185,15 @@ enum Begun {
 }
 
 impl Asked {
-    fn begin(&mut self, from: DeviceId, ask: &Ask) -> Result<Begun, ErrorCode> {
-        let key = (ask.task, ask.number);
+    fn begin(
+        &mut self,
+        from: DeviceId,
+        key: Key,
+        service: &ServiceName,
+        body: &[u8],
+    ) -> Result<Begun, ErrorCode> {
         if let Some(known) = self.questions.get(&key) {
-            let same = known.service == ask.service && known.body == ask.body;
+            let same = known.service == *service && known.body == body;
             if same && !known.is_lost() {
                 return Ok(Begun::Before(known.answer.clone()));
             }
@@ -187,7 +211,7 @@ impl Asked {
             return Err(ErrorCode::Busy);
         }
         let (tell, answer) = watch::channel(None);
-        let (service, body) = (ask.service.clone(), ask.body.clone());
+        let (service, body) = (service.clone(), body.to_vec());
         self.bytes += body.len();
         self.turns += 1;
         let turn = self.turns;
@@ -242,10 +266,12 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn ask(number: u64, body: &[u8]) -> Ask {
-        let submitter = DeviceId([1; 32]);
-        let task = TaskId::of(&submitter, [7; 8]);
-        Ask { service: "echo/1".parse().unwrap(), task, submitter, number, body: body.to_vec() }
+    fn key(number: u64) -> Key {
+        (TaskId::of(&DeviceId([1; 32]), [7; 8]), number)
+    }
+
+    fn begin(asked: &mut Asked, from: DeviceId, number: u64, body: &[u8]) -> Result<Begun, ErrorCode> {
+        asked.begin(from, key(number), &"echo/1".parse().unwrap(), body)
     }
 
     const FROM: DeviceId = DeviceId([2; 32]);
@@ -254,39 +280,39 @@ mod tests {
         let len = answer.as_ref().map_or(0, Vec::len);
         let again = answer.as_ref().err().is_some_and(|code| is_passing(*code));
         tell.send_replace(Some(answer));
-        asked.ended((ask(0, b"").task, number), turn, len, again);
+        asked.ended(key(number), turn, len, again);
     }
 
     #[test]
     fn a_question_is_carried_out_once() {
         let mut asked = Asked::default();
-        let Ok(Begun::Now(tell, _, turn)) = asked.begin(FROM, &ask(1, b"what")) else { panic!("new") };
-        assert!(matches!(asked.begin(FROM, &ask(1, b"other")), Err(ErrorCode::Busy)), "while it is at work");
-        let Ok(Begun::Before(waiting)) = asked.begin(FROM, &ask(1, b"what")) else { panic!("at work") };
+        let Ok(Begun::Now(tell, _, turn)) = begin(&mut asked, FROM, 1, b"what") else { panic!("new") };
+        assert!(matches!(begin(&mut asked, FROM, 1, b"other"), Err(ErrorCode::Busy)), "while it is at work");
+        let Ok(Begun::Before(waiting)) = begin(&mut asked, FROM, 1, b"what") else { panic!("at work") };
         end(&mut asked, 1, &tell, turn, Ok(vec![5; 10]));
         assert_eq!(*waiting.borrow(), Some(Ok(vec![5; 10])));
-        let Ok(Begun::Before(known)) = asked.begin(FROM, &ask(1, b"what")) else { panic!("known") };
+        let Ok(Begun::Before(known)) = begin(&mut asked, FROM, 1, b"what") else { panic!("known") };
         assert_eq!(*known.borrow(), Some(Ok(vec![5; 10])));
         // Another question under its number takes its place.
-        assert!(matches!(asked.begin(FROM, &ask(1, b"other")), Ok(Begun::Now(..))));
+        assert!(matches!(begin(&mut asked, FROM, 1, b"other"), Ok(Begun::Now(..))));
         assert_eq!((asked.questions.len(), asked.order.len(), asked.bytes), (1, 1, 5));
         // What is told of the one before, late, is nothing to it.
-        asked.ended((ask(1, b"").task, 1), turn, 10, true);
+        asked.ended(key(1), turn, 10, true);
         assert_eq!((asked.questions.len(), asked.bytes), (1, 5));
     }
 
     #[test]
     fn what_may_be_answered_otherwise_and_what_died_is_asked_anew() {
         let mut asked = Asked::default();
-        let Ok(Begun::Now(tell, _, turn)) = asked.begin(FROM, &ask(1, b"a")) else { panic!("new") };
+        let Ok(Begun::Now(tell, _, turn)) = begin(&mut asked, FROM, 1, b"a") else { panic!("new") };
         end(&mut asked, 1, &tell, turn, Err(ErrorCode::Busy));
         assert_eq!((asked.questions.len(), asked.order.len(), asked.bytes), (0, 0, 0));
-        let Ok(Begun::Now(tell, ..)) = asked.begin(FROM, &ask(2, b"a")) else { panic!("new") };
+        let Ok(Begun::Now(tell, ..)) = begin(&mut asked, FROM, 2, b"a") else { panic!("new") };
         drop(tell);
-        assert!(matches!(asked.begin(FROM, &ask(2, b"a")), Ok(Begun::Now(..))));
-        let Ok(Begun::Now(tell, _, turn)) = asked.begin(FROM, &ask(3, b"a")) else { panic!("new") };
+        assert!(matches!(begin(&mut asked, FROM, 2, b"a"), Ok(Begun::Now(..))));
+        let Ok(Begun::Now(tell, _, turn)) = begin(&mut asked, FROM, 3, b"a") else { panic!("new") };
         end(&mut asked, 3, &tell, turn, Err(ErrorCode::NotFound));
-        assert!(matches!(asked.begin(FROM, &ask(3, b"a")), Ok(Begun::Before(_))));
+        assert!(matches!(begin(&mut asked, FROM, 3, b"a"), Ok(Begun::Before(_))));
     }
 
     #[test]
@@ -294,25 +320,25 @@ mod tests {
         let mut asked = Asked::default();
         let mut open = Vec::new();
         for number in 0..OF_A_DEVICE as u64 {
-            open.push(asked.begin(FROM, &ask(number, b"x")).map(drop));
+            open.push(begin(&mut asked, FROM, number, b"x").map(drop));
             // Nobody is at work on it.
         }
         assert!(open.iter().all(Result::is_ok));
         let mut tells = Vec::new();
         for number in 100..100 + OF_A_DEVICE as u64 {
-            match asked.begin(FROM, &ask(number, b"x")) {
+            match begin(&mut asked, FROM, number, b"x") {
                 Ok(Begun::Now(tell, _, turn)) => tells.push((tell, turn)),
                 _ => panic!("there is room"),
             }
         }
-        assert!(matches!(asked.begin(FROM, &ask(999, b"x")), Err(ErrorCode::Busy)));
-        assert!(asked.begin(DeviceId([3; 32]), &ask(999, b"x")).is_ok(), "others are not its fault");
+        assert!(matches!(begin(&mut asked, FROM, 999, b"x"), Err(ErrorCode::Busy)));
+        assert!(begin(&mut asked, DeviceId([3; 32]), 999, b"x").is_ok(), "others are not its fault");
         for ((tell, turn), number) in tells.iter().zip(100..) {
             end(&mut asked, number, tell, *turn, Ok(vec![0; 1 << 20]));
         }
         assert!(asked.bytes <= BYTES, "{}", asked.bytes);
         let sum: usize = asked.questions.values().map(Question::bytes).sum();
         assert_eq!((sum, asked.questions.len()), (asked.bytes, asked.order.len()));
-        assert!(matches!(asked.begin(FROM, &ask(163, b"x")), Ok(Begun::Before(_))), "the last are kept");
+        assert!(matches!(begin(&mut asked, FROM, 163, b"x"), Ok(Begun::Before(_))), "the last are kept");
     }
 }

@@ -107,19 +107,17 @@ async fn ask(
         let candidates = candidates(&rooms.roster.view(), &name, before);
         drop(rooms);
         let me = net.id();
-        let Ok(status) = tasks.status(question.task).await else {
+        let Some(grant) = tasks.grant(question.task) else {
             sleep(PAUSE).await;
             continue;
         };
-        let submitter = status.submitter;
         let (mut refused, mut others) = (false, false);
         for device in candidates {
             lock(told).server = Some(device.0);
             before = Some(device);
             let ask = Ask {
                 service: name.clone(),
-                task: question.task,
-                submitter,
+                grant: grant.signed.clone(),
                 number: question.number,
                 body: question.bytes.clone(),
             };

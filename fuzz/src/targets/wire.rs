@@ -466,6 +466,7 @@ pub(super) fn spec() -> TaskSpec {
         accelerators: vec![AcceleratorNeed { kind: AcceleratorKind::Npu, memory_bytes: u64::MAX }],
         never: vec![id(3)],
         circle: Some(CircleId([4; 32])),
+        terms: vec![5; 3],
     }
 }
 
@@ -506,9 +507,8 @@ pub(super) fn moved() -> Move {
 }
 
 fn asks() -> [Ask; 2] {
-    let task = softbus_core::TaskId::of(&id(1), [7; 8]);
     let service = || "echo/1".parse().unwrap_or_else(|error| panic!("{error}"));
-    let ask = |number, body| Ask { service: service(), task, submitter: id(1), number, body };
+    let ask = |number, body| Ask { service: service(), grant: signed(b"a grant"), number, body };
     [ask(1, b"hello".to_vec()), ask(u64::MAX, Vec::new())]
 }
 

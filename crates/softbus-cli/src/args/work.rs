@@ -171,6 +171,12 @@ pub struct ProgramArgs {
     /// Memory that it may have [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub mem: Option<u64>,
+    /// How much of one processor it may have, in percent [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub cpu: Option<u16>,
+    /// How much it may print per second; past that it waits [default: 32MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub output_rate: Option<u64>,
     /// What it may ask of the mesh: service:NAME/VERSION (a service that a device offers), infer (a model); nothing else; may be
     /// given more than once
     #[arg(long = "grant", value_name = "service:NAME|infer", value_parser = super::parse::parse_grant)]
@@ -189,6 +195,8 @@ impl ProgramArgs {
             ("--in", !self.inputs.is_empty()),
             ("--stdin", self.stdin.is_some()),
             ("--mem", self.mem.is_some()),
+            ("--cpu", self.cpu.is_some()),
+            ("--output-rate", self.output_rate.is_some()),
             ("--grant", !self.grants.is_empty()),
             ("--detach", self.detach),
         ];

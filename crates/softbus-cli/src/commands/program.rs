@@ -101,6 +101,12 @@ fn start(program: &Path, args: ProgramArgs, memory: Option<u64>) -> Result<Start
     if let Some(memory) = args.mem.or(memory) {
         start.limits.memory_bytes = memory;
     }
+    if let Some(percent) = args.cpu {
+        start.limits.cpu_permille = percent * 10;
+    }
+    if let Some(rate) = args.output_rate {
+        start.limits.output_bytes_per_s = rate;
+    }
     for grant in args.grants {
         match grant {
             ProgramGrant::Service(name) => drop(start.grants.services.insert(name)),
@@ -360,6 +366,10 @@ impl Run<'_> {
         for moved in new_moves(&seen, now) {
             say(&out.paint_err(Paint::Dim, &move_line(moved)));
         }
+        if now.progress_text != seen.progress_text && !now.progress_text.is_empty() {
+            let text = format!("{}: {}", clean(&now.runner_name), clean(&now.progress_text));
+            say(&out.paint_err(Paint::Dim, &text));
+        }
         if let Some(lost) = lost(now).filter(|_| seen.state != now.state) {
             say(&out.paint_err(Paint::Warn, &format!("its device is lost: it {lost}")));
         }
@@ -487,7 +497,7 @@ fn admission_text(admission: &AdmissionView) -> String {
     }
     format!(
         "admitted in {} ms: {} of code, {} once it can be stopped ({} places in {} of {} functions)\n\
-         granted: {} of memory, {files} to read, room for {} of files; no network, {asks}",
+         granted: {} of memory, {files} to read, room for {} of files, {}, {} per second of output; no network, {asks}",
         admission.admitted_ms,
         bytes(admission.module_bytes),
         bytes(admission.rewritten_bytes),
@@ -496,6 +506,11 @@ fn admission_text(admission: &AdmissionView) -> String {
         admission.functions,
         bytes(admission.memory_bytes),
         bytes(admission.file_bytes),
+        match admission.cpu_permille {
+            1000.. => "one processor".to_string(),
+            share => format!("{} % of one processor", f64::from(share) / 10.0),
+        },
+        bytes(admission.output_bytes_per_s),
     )
 }
 

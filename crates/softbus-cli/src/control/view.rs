@@ -521,7 +521,7 @@ pub struct AdmissionView {
     pub module_bytes: u64,
     /// Of the module that can be stopped, in bytes.
     pub rewritten_bytes: u64,
-    /// How long it took to check and rewrite it. Each device that runs it compiles it for itself.
+    /// How long it took to check and rewrite it. Each device that runs it compiles it for itself, and says how long that took.
     pub admitted_ms: u64,
     /// Functions that it has.
     pub functions: usize,
@@ -533,6 +533,10 @@ pub struct AdmissionView {
     pub memory_bytes: u64,
     /// Files that it may have, all together, in bytes.
     pub file_bytes: u64,
+    /// How much of one processor it may have, in thousandths.
+    pub cpu_permille: u16,
+    /// How much it may print, in bytes per second.
+    pub output_bytes_per_s: u64,
     /// Files that it was given.
     pub files: usize,
     /// Services of the mesh that it may ask.

@@ -166,7 +166,8 @@ mod tests {
         start.args[2..].clone_from_slice(&["24".into(), "2".into()]);
         let runtime = WasmRuntime::new(EngineKind::Cranelift, std::sync::Arc::new(Still), Turns::Counted);
         let runtime = runtime.unwrap();
-        let mut program = runtime.start(&postcard::to_allocvec(&start).unwrap()).unwrap();
+        let terms = start.terms().to_bytes();
+        let mut program = runtime.start(&postcard::to_allocvec(&start).unwrap(), &terms).unwrap();
         let (mut said, mut stops) = (Said::default(), 0);
         let finish = loop {
             // So few operations that it is far from done.
@@ -181,7 +182,7 @@ mod tests {
             }
             let mut saved = Vec::new();
             program.save(&mut saved).unwrap();
-            program = runtime.resume(runtime.version(), &saved).unwrap();
+            program = runtime.resume(runtime.version(), &saved, &terms).unwrap();
             stops += 1;
         };
         assert!(stops > 3, "{stops}");

@@ -1,12 +1,14 @@
 //! `ask/1`: a program asks a service. The device that runs the program sends one request of this service in the program's
-//! name; the device that has the service checks whether both may, and answers as the service does. The number lets it carry
-//! out once what is asked again, by the same device or by the one to which the program has moved.
+//! name, with the program's grant, which tells by its signature whose program it is and what it may ask. The device that has
+//! the service checks that and whether both devices may, and answers as the service does. The number lets it carry out once what
+//! is asked again, by the same device or by the one to which the program has moved.
 
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Message, ServiceName, TaskId, limits};
+use super::task_control::GRANT_BYTES;
+use crate::{Message, ServiceName, Signed, limits};
 
 /// Longest body, in bytes.
 pub const BODY_BYTES: usize = 512 << 10;
@@ -16,10 +18,8 @@ pub const BODY_BYTES: usize = 512 << 10;
 pub struct Ask {
     /// Which service.
     pub service: ServiceName,
-    /// The program's task.
-    pub task: TaskId,
-    /// Whose task it is: it must be allowed the service, too.
-    pub submitter: DeviceId,
+    /// The grant of the program's task, signed by whoever submitted it.
+    pub grant: Signed,
     /// The number of this question within the task.
     pub number: u64,
     /// What the service is asked.
@@ -29,13 +29,13 @@ pub struct Ask {
 impl Message for Ask {
     const KIND: u16 = 0x0500;
     const VERSION: u16 = 1;
-    const MAX_BYTES: usize = BODY_BYTES + 128 + limits::SERVICE_NAME_BYTES;
+    const MAX_BYTES: usize = BODY_BYTES + GRANT_BYTES + 256 + limits::SERVICE_NAME_BYTES;
 }
 
 impl Ask {
-    /// Whether all of it is within its limits, and the task is one of this submitter's.
+    /// Whether all of it is within its limits. The grant speaks for itself.
     pub fn is_sound(&self) -> bool {
-        self.body.len() <= BODY_BYTES && self.task.is_of(&self.submitter)
+        self.body.len() <= BODY_BYTES && self.grant.body.len() <= GRANT_BYTES
     }
 }
 
@@ -44,12 +44,11 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::{decode, encode};
+    use crate::{DeviceId, Sig, decode, encode};
 
     fn ask() -> Ask {
-        let submitter = DeviceId([1; 32]);
-        let task = TaskId::of(&submitter, [7; 8]);
-        Ask { service: "echo/1".parse().unwrap(), task, submitter, number: 300, body: vec![0xaa, 0xbb] }
+        let grant = Signed { signer: DeviceId([1; 32]), body: vec![5, 6, 7], sig: Sig::from_bytes([9; 64]) };
+        Ask { service: "echo/1".parse().unwrap(), grant, number: 300, body: vec![0xaa, 0xbb] }
     }
 
     #[test]
@@ -63,12 +62,15 @@ mod tests {
     }
 
     #[test]
-    fn a_task_of_somebody_else_is_not_believed() {
+    fn what_is_too_long_is_not_sound() {
         assert!(ask().is_sound());
-        assert!(!Ask { submitter: DeviceId([2; 32]), ..ask() }.is_sound());
         assert!(!Ask { body: vec![0; BODY_BYTES + 1], ..ask() }.is_sound());
-        let largest = Ask { number: u64::MAX, body: vec![0; BODY_BYTES], ..ask() };
-        assert!(encode(&largest).is_ok());
+        let long = Signed { body: vec![0; GRANT_BYTES], ..ask().grant };
+        assert!(
+            !Ask { grant: Signed { body: vec![0; GRANT_BYTES + 1], ..long.clone() }, ..ask() }.is_sound()
+        );
+        let largest = Ask { grant: long, number: u64::MAX, body: vec![0; BODY_BYTES], ..ask() };
+        assert!(largest.is_sound() && encode(&largest).is_ok());
     }
 
     const ASK_HEX: &str = concat!(

@@ -52,6 +52,11 @@ pub enum PolicyKind {
     },
 }
 
+/// Longest grant of a task, in bytes.
+pub const GRANT_BYTES: usize = 16 << 10;
+/// Longest terms of a task, in bytes.
+pub const TERMS_BYTES: usize = 6 << 10;
+
 /// What a task is. Made and signed (as part of the [`Grant`]) by its submitter; never changes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TaskSpec {
@@ -92,6 +97,9 @@ pub struct TaskSpec {
     /// The circle whose devices may run it and whose owners may order it about; `None`: only its submitter, which was
     /// in no circle.
     pub circle: Option<crate::CircleId>,
+    /// What the task may have and ask for beside that, in the form of the runtime that runs it, at most [`TERMS_BYTES`]; empty
+    /// for tasks that are not a runtime's. As it is signed with the rest, no device that runs the task can widen it.
+    pub terms: Vec<u8>,
 }
 
 impl TaskSpec {
@@ -108,6 +116,7 @@ impl TaskSpec {
                 .all(|c| !matches!(c, crate::Capability::Named(name) if name.len() > limits::NAME_BYTES))
             && self.accelerators.len() <= limits::PROFILE_ENTRIES
             && self.never.len() <= GRANT_DEVICES
+            && self.terms.len() <= TERMS_BYTES
             && self.replicas as usize <= limits::ACCEPTORS
             && match self.policy {
                 PolicyKind::Owner => true,
@@ -227,6 +236,7 @@ pub struct Image {
     /// Its length in bytes, before sealing.
     pub len: u64,
     /// BLAKE3 of each sealed chunk.
+    #[serde(with = "crate::hash::list")]
     pub chunks: Vec<Hash>,
 }
 
@@ -621,6 +631,7 @@ pub struct Handing {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ImagePart {
     /// At most [`PART_NAMES`].
+    #[serde(with = "crate::hash::list")]
     pub names: Vec<Hash>,
 }
 
@@ -659,7 +670,7 @@ macro_rules! message {
     };
 }
 
-message!(Grant, 0x0480, 16 << 10);
+message!(Grant, 0x0480, GRANT_BYTES);
 message!(Act, 0x0481, 4 << 10);
 message!(Request, 0x0482, 32 << 10);
 message!(Reply, 0x0483, limits::MESSAGE_BYTES + (32 << 10));

@@ -1,9 +1,8 @@
-use std::collections::BTreeMap;
-
 use softbus_core::wire::task_control::Image;
 use softbus_core::{Hash, limits};
 
 use super::key::{SealError, TaskKey};
+use super::places::Places;
 use crate::native::Doubles;
 
 /// Puts an image together from its sealed chunks as they arrive, in any order, so that when the last one is
@@ -43,15 +42,10 @@ impl Assembly {
         self.image = image;
     }
 
-    /// Places of the chunks that are still missing, by name (a name may stand at several places).
-    pub fn missing(&self) -> BTreeMap<Hash, Vec<usize>> {
-        let mut missing: BTreeMap<Hash, Vec<usize>> = BTreeMap::new();
-        for (index, name) in self.image.chunks.iter().enumerate() {
-            if !self.have[index] {
-                missing.entry(*name).or_default().push(index);
-            }
-        }
-        missing
+    /// Places of the chunks that are still missing.
+    pub fn missing(&self) -> Places {
+        let missing = self.have.iter().enumerate().filter(|(_, have)| !**have);
+        Places::of(&self.image.chunks, missing.map(|(index, _)| index))
     }
 
     /// Whether the chunk of this name is still missing at place `index`.
@@ -150,12 +144,12 @@ mod tests {
         for index in [3, 0, 2] {
             assembly.put(&key, index, &mut sealed[index].clone()).unwrap();
         }
-        assert_eq!(assembly.missing().into_values().collect::<Vec<_>>(), [vec![1]]);
+        assert_eq!(assembly.missing().first(), [1]);
         state[2 * CHUNK] = 77;
         state.truncate(3 * CHUNK);
         let (new, sealed) = image(&key, &state);
         assembly.retarget(new);
-        let missing: Vec<usize> = assembly.missing().into_values().flatten().collect();
+        let missing: Vec<usize> = assembly.missing().into_iter().flat_map(|(_, places)| places).collect();
         assert_eq!(missing.len(), 2, "{missing:?}");
         assert_eq!(assembly.put(&key, 1, &mut sealed[2].clone()), Err(SealError::Name));
         for index in missing {

@@ -19,10 +19,9 @@ impl BlobKeeper {
         self.0.put(name, sealed)
     }
 
-    /// Makes an image's chunks durable.
+    /// Makes chunks durable.
     pub fn sync(&self, names: &[Hash]) -> io::Result<()> {
-        let unique: Vec<Hash> = names.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        self.0.sync(&unique)
+        self.0.sync(names)
     }
 
     /// A sealed chunk, checked against its name. A damaged one is removed, so that it is fetched again.

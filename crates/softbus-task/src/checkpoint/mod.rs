@@ -8,10 +8,12 @@
 mod assemble;
 mod blobs;
 mod key;
+mod places;
 mod snapshot;
 
 pub(crate) use assemble::{Assembled, Assembly};
 pub(crate) use blobs::{BlobKeeper, missing_bits, wanted};
 pub use key::SealError;
 pub(crate) use key::{TaskKey, WrapKey, Wrapped, check};
+pub(crate) use places::Places;
 pub(crate) use snapshot::Snapshot;

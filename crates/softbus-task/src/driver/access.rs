@@ -2,32 +2,35 @@
 
 use std::sync::Arc;
 
-use softbus_core::wire::task_control::{ACT, Act, Grant, Right, TaskSecret, Verb};
+use softbus_core::wire::task_control::{ACT, Act, GRANT_BYTES, Grant, Right, TaskSecret, Verb};
 use softbus_core::{CircleId, DeviceId, Domain, Hash, Privacy, Signed, Signer, TaskId, decode, encode};
 use softbus_trust::Role;
 
 use crate::TaskError;
 use crate::status::has;
 
-/// Longest grant, in bytes.
-const GRANT_BYTES: usize = 16 << 10;
-
-/// A grant whose signature and limits were checked.
+/// A task's grant whose signature and limits were checked: whose task it is, and what it may have.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct OpenGrant {
+pub struct OpenGrant {
+    /// As it was signed.
     pub signed: Signed,
+    /// What it says.
     pub grant: Grant,
+    /// Names it.
     pub hash: Hash,
 }
 
 impl OpenGrant {
-    pub fn sign(key: &dyn Signer, grant: Grant) -> Result<Self, TaskError> {
+    pub(crate) fn sign(key: &dyn Signer, grant: Grant) -> Result<Self, TaskError> {
         let body = encode(&grant).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
         let signed = Signed::new(key, Domain::GRANT, body);
         Ok(Self { hash: signed.hash(), signed, grant })
     }
 
     /// Foreign bytes: length, signature, form, limits.
+    ///
+    /// # Errors
+    /// Which of them is wrong.
     pub fn open(signed: Signed) -> Result<Self, TaskError> {
         let bad = |why: String| TaskError::Protocol(format!("a task's grant: {why}"));
         if signed.body.len() > GRANT_BYTES {
@@ -38,12 +41,13 @@ impl OpenGrant {
         Ok(Self { hash: signed.hash(), signed, grant })
     }
 
+    /// The task.
     pub fn task(&self) -> TaskId {
         self.grant.spec.task
     }
 
     /// Whether this is the task's secret, and not one that somebody made up.
-    pub fn has_secret(&self, secret: &TaskSecret) -> bool {
+    pub(crate) fn has_secret(&self, secret: &TaskSecret) -> bool {
         self.grant.secret == secret.name()
     }
 
@@ -52,6 +56,7 @@ impl OpenGrant {
         self.grant.spec.circle
     }
 
+    /// Who signed it.
     pub fn submitter(&self) -> DeviceId {
         self.signed.signer
     }
@@ -160,6 +165,7 @@ pub(crate) mod tests {
             accelerators: Vec::new(),
             never: Vec::new(),
             circle: None,
+            terms: Vec::new(),
         }
     }
 

@@ -185,6 +185,8 @@ struct Instance {
     reports: mpsc::Sender<Report>,
     stop: Arc<AtomicBool>,
     budget_ops: u64,
+    /// The share of its processor that it takes, by its own word, in thousandths.
+    share: u16,
     snapshot: Option<Snapshot>,
     storing: Option<oneshot::Receiver<Kept>>,
     /// Since the last checkpoint.
@@ -259,13 +261,13 @@ impl Instance {
             }
             _ => VecDeque::new(),
         };
-        let (restore, ended) = (kind.clone(), meta.ended);
+        let (restore, ended, terms) = (kind.clone(), meta.ended, shared.terms());
         let (most, names) = (inner.config.state_bytes, image.chunks.clone());
         let made = inner.seam.compute.run(Lane::Work, bytes.len() as u64 / BYTES_PER_OP, move || {
             let program = match bytes.get(..state_len) {
-                _ if fresh => restore.start(&bytes),
+                _ if fresh => restore.start(&bytes, &terms),
                 Some(output) if let Some(how) = ended => Ok(Ok(Box::new(Over(how, output.to_vec())) as _)),
-                Some(state) => restore.resume(state, doubles),
+                Some(state) => restore.resume(state, &terms, doubles),
                 None => Err("its checkpoint is shorter than it says".into()),
             };
             let snapshot = if fresh { Snapshot::new(most) } else { Snapshot::of(bytes, names, most) };
@@ -299,6 +301,7 @@ impl Instance {
             reports,
             stop,
             budget_ops: (rate / 50).max(1),
+            share: 1000,
             snapshot: Some(snapshot),
             storing: None,
             stepped: fresh,
@@ -432,6 +435,7 @@ impl Instance {
         // A step that only waited changed nothing.
         self.stepped |= !matches!(step, ErasedStep::Wait(_)) || !report.effects.is_empty();
         self.meta.ops_done = self.meta.ops_done.saturating_add(report.spent_ops);
+        self.share = report.share_permille.unwrap_or(1000);
         if let Some((permille, text)) = report.progress {
             self.meta.progress_permille = permille;
             self.text = Some(crate::status::cut(text));
@@ -477,7 +481,7 @@ impl Instance {
 
     /// A device that was declared slower than it is rests so long that it is; and so does a task that may have a share only.
     async fn throttle(&mut self, worked: Duration) {
-        let share = u32::from(self.control.borrow().share.clamp(1, 1000));
+        let share = u32::from(self.control.borrow().share.min(self.share).clamp(1, 1000));
         let permille = (u32::from(self.inner.roster.rate_permille().clamp(1, 1000)) * share / 1000).max(1);
         if permille < 1000 {
             let until = Instant::now() + worked * (1000 - permille) / permille;

@@ -17,6 +17,7 @@ mod tasks;
 mod transfer;
 mod warm;
 
+pub use access::OpenGrant;
 pub use config::TasksConfig;
 pub(crate) use inner::Inner;
 pub use service::parse_opening;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::access::GrantRef;
 use super::warm::Warm;
-use crate::checkpoint::TaskKey;
+use crate::checkpoint::{Places, TaskKey};
 use crate::limits;
 use crate::native::Effect;
 use crate::status::TaskStatus;
@@ -147,6 +147,11 @@ impl TaskShared {
         self.parts().grant.clone()
     }
 
+    /// What its submitter signed that it may have, as its runtime says it.
+    pub fn terms(&self) -> Vec<u8> {
+        self.grant().map(|grant| grant.grant.spec.terms.clone()).unwrap_or_default()
+    }
+
     /// The right to store chunks, for as long as the disk takes. `None` once the task is forgotten.
     pub async fn store(&self) -> Option<RwLockReadGuard<'_, ()>> {
         let guard = self.chunks.read().await;
@@ -196,6 +201,14 @@ impl Parts {
             names.remove(name);
         }
         names
+    }
+
+    /// Names of an image that do not stand at the same place in the latest one: others are needed in any case.
+    pub fn not_in_latest(&self, image: &Image) -> Vec<Hash> {
+        let newest = self.newest();
+        let latest = self.snapshot.as_deref().or(newest.as_ref().map(|(_, checkpoint)| &checkpoint.image));
+        let there = latest.map_or(&[][..], |latest| &latest.chunks);
+        Places::changed(&image.chunks, there).names().copied().collect()
     }
 
     /// Leaves those of another task's chunks that this one has no use for, not even to go on with a transfer.

@@ -1,6 +1,5 @@
 //! How checkpoints and results travel: the fetcher asks, says what it has, and gets what it lacks.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +20,8 @@ use super::access::OpenGrant;
 use super::actor::Input;
 use super::instance::CHUNK_OPS;
 use super::shared::{Coming, TaskShared};
-use super::warm::{Places, Warm};
-use crate::checkpoint::{TaskKey, missing_bits, wanted};
+use super::warm::Warm;
+use crate::checkpoint::{Places, TaskKey, missing_bits, wanted};
 use crate::epoch::manifest;
 use crate::store::Checkpoint;
 use crate::{TaskError, limits};
@@ -95,11 +94,7 @@ async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: Fetch) -> Result
         send(channel, &ImagePart { names: names.to_vec() }).await?;
     }
     if let Some(base) = base {
-        let there: BTreeSet<&Hash> = base.chunks.iter().collect();
-        let mut seen = BTreeSet::new();
-        let lacking = (0..image.chunks.len())
-            .filter(|i| !there.contains(&image.chunks[*i]) && seen.insert(image.chunks[*i]))
-            .collect();
+        let lacking = Places::changed(&image.chunks, &base.chunks).without(&base.chunks).first();
         give_pieces(inner, &shared, channel, &image, lacking).await?;
     }
     for _ in 0..limits::WANT_ROUNDS {
@@ -256,19 +251,21 @@ async fn take(
 
     // Before it is looked at what is here.
     let _pin = keep.then(|| shared.pin(&image.chunks));
-    let (mut have, warm, key) = {
+    let (changed, mut lacking, warm, key) = {
         let mut parts = shared.parts();
         if let (None, Some(secret)) = (&parts.key, &offer.secret.filter(|secret| grant.has_secret(secret))) {
             parts.key = Some(TaskKey::from_bytes(Zeroizing::new(secret.0), task));
         }
         parts.grant.get_or_insert_with(|| Arc::new(grant.clone()));
-        let mut have = BTreeSet::new();
+        let changed =
+            if keep { Changed::since(parts.newest(), &image) } else { Changed::since(None, &image) };
+        let mut lacking = Places::clone(&changed.places);
         if keep {
-            have.extend(parts.checkpoints.values().flat_map(|c| &c.image.chunks).copied());
-            have.extend(parts.staged.iter().copied());
+            let here = parts.checkpoints.values().flat_map(|c| &c.image.chunks);
+            lacking = lacking.without(here).without(&parts.staged);
         }
         let warm = if keep { parts.warm.clone() } else { Some(Warm::begin()) };
-        (have, warm, parts.key.clone())
+        (changed, lacking, warm, parts.key.clone())
     };
     let open = warm.zip(key);
     if !keep && open.is_none() {
@@ -278,18 +275,15 @@ async fn take(
         warm.aim(&manifest, &image).await;
     }
 
-    let mut sink = Sink::begin(inner, shared, &image, open.clone(), keep);
+    let mut sink = Sink::begin(inner, shared, &image, changed, open.clone(), keep);
     let mut pushing = offer.pushing;
     let mut received = 0;
-    let mut complete = false;
     for _ in 0..limits::WANT_ROUNDS {
         if !pushing {
-            let lacking: Vec<usize> = first_places(&image, &have);
             if lacking.is_empty() {
-                complete = true;
                 break;
             }
-            send(&mut channel, &Want { bits: missing_bits(image.chunks.len(), lacking) }).await?;
+            send(&mut channel, &Want { bits: missing_bits(image.chunks.len(), lacking.first()) }).await?;
         }
         pushing = false;
         loop {
@@ -306,13 +300,12 @@ async fn take(
             let mut sealed = vec![0; len];
             silence(async { channel.recv.read_exact(&mut sealed).await.map_err(lost) }).await?;
             received += sealed.len() as u64;
-            have.insert(name);
+            lacking.remove(&name);
             sink.put(name, sealed).await?;
         }
     }
-    complete |= first_places(&image, &have).is_empty();
     channel.finish();
-    if !complete {
+    if !lacking.is_empty() {
         return Err(TaskError::Protocol("it did not give all chunks".into()));
     }
     sink.end().await?;
@@ -387,12 +380,28 @@ fn check_offer(
     Ok((opened, grant))
 }
 
-/// The first place of each chunk that is not in `have`.
-fn first_places(image: &Image, have: &BTreeSet<Hash>) -> Vec<usize> {
-    let mut seen = BTreeSet::new();
-    (0..image.chunks.len())
-        .filter(|i| !have.contains(&image.chunks[*i]) && seen.insert(image.chunks[*i]))
-        .collect()
+/// What an image that is fetched has, where the newest checkpoint that is here has something else.
+struct Changed {
+    places: Arc<Places>,
+    /// That checkpoint.
+    base: Option<Hash>,
+}
+
+impl Changed {
+    fn since(base: Option<(Hash, Arc<Checkpoint>)>, image: &Image) -> Self {
+        let there = base.as_ref().map_or(&[][..], |(_, checkpoint)| &checkpoint.image.chunks);
+        Self { places: Arc::new(Places::changed(&image.chunks, there)), base: base.map(|(hash, _)| hash) }
+    }
+
+    /// The chunks that may not be durable here yet: none of those that the base has, unless it turned out to be damaged.
+    fn unsynced(&self, shared: &TaskShared, image: &Image) -> Vec<Hash> {
+        match self.base {
+            Some(base) if shared.parts().checkpoints.contains_key(&base) => {
+                self.places.names().copied().collect()
+            }
+            _ => image.chunks.clone(),
+        }
+    }
 }
 
 /// Stores pieces (and puts them together) while later ones travel.
@@ -407,6 +416,7 @@ impl Sink {
         inner: &Arc<Inner>,
         shared: &Arc<TaskShared>,
         image: &Image,
+        changed: Changed,
         open: Option<(Arc<Warm>, TaskKey)>,
         keep: bool,
     ) -> Self {
@@ -414,7 +424,7 @@ impl Sink {
         let (report, done) = oneshot::channel();
         let (spawner, inner, shared, image) = (inner.clone(), inner.clone(), shared.clone(), image.clone());
         spawner.spawn(async move {
-            let result = drink(&inner, &shared, &image, open, keep, batches).await;
+            let result = drink(&inner, &shared, &image, &changed, open, keep, batches).await;
             let _ = report.send(result);
         });
         Self { batch: Vec::new(), feed, done }
@@ -455,15 +465,11 @@ async fn drink(
     inner: &Arc<Inner>,
     shared: &Arc<TaskShared>,
     image: &Image,
+    changed: &Changed,
     open: Option<(Arc<Warm>, TaskKey)>,
     keep: bool,
     mut batches: mpsc::Receiver<Vec<(Hash, Vec<u8>)>>,
 ) -> Result<(), TaskError> {
-    let mut places = Places::new();
-    for (index, name) in image.chunks.iter().enumerate() {
-        places.entry(*name).or_default().push(index);
-    }
-    let places = Arc::new(places);
     let mut fresh = 0;
     while let Some(batch) = batches.recv().await {
         let batch = Arc::new(batch);
@@ -494,7 +500,7 @@ async fn drink(
         };
         let together = async {
             match &open {
-                Some((warm, key)) => warm.add(inner, key, &places, batch.clone()).await,
+                Some((warm, key)) => warm.add(inner, key, &changed.places, batch.clone()).await,
                 None => Ok(()),
             }
         };
@@ -504,7 +510,7 @@ async fn drink(
     }
     if keep {
         // Also what another transfer brought, which may not have come so far yet.
-        let (blobs, names) = (inner.blobs.clone(), image.chunks.clone());
+        let (blobs, names) = (inner.blobs.clone(), changed.unsynced(shared, image));
         let ops = CHUNK_OPS * fresh as u64;
         let synced = inner.seam.compute.run(Lane::Disk, ops, move || blobs.sync(&names)).await;
         synced.unwrap_or_else(|| Err(std::io::Error::other("the bus is closing")))?;

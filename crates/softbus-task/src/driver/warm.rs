@@ -4,7 +4,6 @@
 //! and the instance that begins what is still missing then. None of them takes it away from the others, and what one of
 //! them fails to bring leaves it as it was.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use softbus_core::Hash;
@@ -16,11 +15,8 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::instance::CHUNK_OPS;
-use crate::checkpoint::{Assembled, Assembly, TaskKey};
+use crate::checkpoint::{Assembled, Assembly, Places, TaskKey};
 use crate::{TaskError, limits};
-
-/// Places of the chunks of an image, by name.
-pub(crate) type Places = BTreeMap<Hash, Vec<usize>>;
 
 /// A state that is put together in memory.
 pub(crate) struct Warm {
@@ -75,7 +71,7 @@ impl Warm {
         let job = inner.seam.compute.run(Lane::Disk, ops, move || {
             let mut result = Ok(());
             for (name, sealed) in &*pieces {
-                for index in places.get(name).into_iter().flatten() {
+                for index in places.get(name) {
                     // Else it is to become another checkpoint by now.
                     if assembly.lacks(*index, name)
                         && assembly.put(&key, *index, &mut sealed.clone()).is_err()
@@ -98,6 +94,7 @@ impl Warm {
         manifest: &Manifest,
         image: &Image,
         key: &TaskKey,
+        terms: Vec<u8>,
     ) -> Result<(), TaskError> {
         let mut slot = self.aimed((manifest.epoch.0, manifest.sequence), image).await;
         let Some(State { mut assembly, newest }) = slot.take() else { return Ok(()) };
@@ -112,7 +109,8 @@ impl Warm {
             let (kind, len) = (kind.clone(), usize::try_from(meta.state_len).unwrap_or(usize::MAX));
             let ops = CHUNK_OPS * image.chunks.len() as u64;
             let job = inner.seam.compute.run(Lane::Work, ops, move || {
-                let doubles = assembly.bytes().and_then(|bytes| Some(kind.doubles(bytes.get(..len)?)));
+                let doubles =
+                    assembly.bytes().and_then(|bytes| Some(kind.doubles(bytes.get(..len)?, &terms)));
                 assembly.keep_doubles(doubles.unwrap_or_default());
                 assembly
             });
@@ -135,7 +133,7 @@ impl Warm {
         let assembly = match begun {
             Some(State { mut assembly, .. }) => {
                 assembly.retarget(image.clone());
-                let missing = assembly.missing().len();
+                let missing = assembly.missing().first().len();
                 tracing::debug!(
                     missing,
                     chunks = image.chunks.len(),

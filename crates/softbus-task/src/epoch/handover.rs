@@ -108,7 +108,7 @@ impl Outgoing {
 pub(super) struct Preparing {
     pub(super) source: DeviceId,
     pub(super) checkpoint: CheckpointRef,
-    last: bool,
+    pub(super) last: bool,
 }
 
 impl TaskMachine {

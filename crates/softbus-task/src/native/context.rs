@@ -45,6 +45,8 @@ pub(crate) struct StepReport {
     pub preview: Option<Vec<u8>>,
     pub effects: Vec<Effect>,
     pub spent_ops: u64,
+    /// The share of its processor that it may have, in thousandths; none: all of it.
+    pub share_permille: Option<u16>,
 }
 
 impl StepContext {
@@ -83,6 +85,11 @@ impl StepContext {
     pub fn spend(&mut self, ops: u64) -> bool {
         self.spent_ops = self.spent_ops.saturating_add(ops);
         self.spent_ops < self.budget_ops && !self.stopping()
+    }
+
+    /// After this step the task stands still for so long that it has this share of one processor at most, in thousandths.
+    pub fn limit_share(&mut self, permille: u16) {
+        self.report.share_permille = Some(permille);
     }
 
     /// Whether the task shall pause, move or end soon: return as early as is convenient.

@@ -124,8 +124,12 @@ pub(crate) trait Runnable: Send {
 
 impl TaskType {
     /// Starts from serialised input. The outer error is a crash.
-    pub fn start(&self, input: &[u8]) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
-        caught(|| self.factory.start(input))
+    pub fn start(
+        &self,
+        input: &[u8],
+        terms: &[u8],
+    ) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
+        caught(|| self.factory.start(input, terms))
     }
 
     /// Goes on from a serialised state of this entry's version, of which there may be doubles. The outer error is a
@@ -133,14 +137,20 @@ impl TaskType {
     pub fn resume(
         &self,
         state: &[u8],
+        terms: &[u8],
         doubles: Doubles,
     ) -> Result<Result<Box<dyn Runnable>, TaskFailure>, String> {
-        caught(|| self.factory.resume(self.version, state, doubles))
+        caught(|| self.factory.resume((self.version, state), terms, doubles))
     }
 
     /// Whatever takes time and can be done before the state is wanted, for [`TaskType::resume`].
-    pub fn doubles(&self, state: &[u8]) -> Doubles {
-        caught(|| self.factory.doubles(self.version, state)).unwrap_or_default()
+    pub fn doubles(&self, state: &[u8], terms: &[u8]) -> Doubles {
+        caught(|| self.factory.doubles((self.version, state), terms)).unwrap_or_default()
+    }
+
+    /// What a task of this input may have and ask for, to be signed.
+    pub fn terms(&self, input: &[u8]) -> Vec<u8> {
+        caught(|| self.factory.terms(input)).unwrap_or_default()
     }
 
     /// What a task of this input is going to need.
@@ -157,23 +167,41 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// A state, and the version under which it was saved.
+type Saved<'s> = (u16, &'s [u8]);
+
 trait Factory: Send + Sync {
-    fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure>;
-    fn resume(&self, version: u16, state: &[u8], doubles: Doubles) -> Result<Box<dyn Runnable>, TaskFailure>;
-    fn doubles(&self, version: u16, state: &[u8]) -> Doubles;
+    fn terms(&self, input: &[u8]) -> Vec<u8>;
+    fn start(&self, input: &[u8], terms: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure>;
+    fn resume(
+        &self,
+        saved: Saved<'_>,
+        terms: &[u8],
+        doubles: Doubles,
+    ) -> Result<Box<dyn Runnable>, TaskFailure>;
+    fn doubles(&self, saved: Saved<'_>, terms: &[u8]) -> Doubles;
     fn estimate(&self, input: &[u8]) -> Estimate;
 }
 
 struct Native<T>(PhantomData<fn() -> T>);
 
 impl<T: Task> Factory for Native<T> {
-    fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
+    fn terms(&self, _: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn start(&self, input: &[u8], _: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
         let input = postcard::from_bytes(input)
             .map_err(|_| TaskFailure::new(format!("the input is not one of {}", T::NAME)))?;
         Ok(Box::new(Running(T::start(input)?)))
     }
 
-    fn resume(&self, version: u16, state: &[u8], doubles: Doubles) -> Result<Box<dyn Runnable>, TaskFailure> {
+    fn resume(
+        &self,
+        (version, state): Saved<'_>,
+        _: &[u8],
+        doubles: Doubles,
+    ) -> Result<Box<dyn Runnable>, TaskFailure> {
         let state = if version == T::STATE_VERSION {
             buffer::with_doubles(state, doubles.buffers, || postcard::from_bytes(state)).map_err(|_| {
                 TaskFailure::new(format!("the saved state is not one of {}/{version}", T::NAME))
@@ -184,7 +212,7 @@ impl<T: Task> Factory for Native<T> {
         Ok(Box::new(Running(T::resume(state)?)))
     }
 
-    fn doubles(&self, version: u16, state: &[u8]) -> Doubles {
+    fn doubles(&self, (version, state): Saved<'_>, _: &[u8]) -> Doubles {
         if version != T::STATE_VERSION {
             return Doubles::default();
         }
@@ -228,19 +256,28 @@ impl<T: Task> Runnable for Running<T> {
 struct OfRuntime(Arc<dyn Runtime>);
 
 impl Factory for OfRuntime {
-    fn start(&self, input: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
-        Ok(Box::new(OfProgram(self.0.start(input)?)))
+    fn terms(&self, input: &[u8]) -> Vec<u8> {
+        self.0.terms(input)
     }
 
-    fn resume(&self, version: u16, state: &[u8], doubles: Doubles) -> Result<Box<dyn Runnable>, TaskFailure> {
+    fn start(&self, input: &[u8], terms: &[u8]) -> Result<Box<dyn Runnable>, TaskFailure> {
+        Ok(Box::new(OfProgram(self.0.start(input, terms)?)))
+    }
+
+    fn resume(
+        &self,
+        (version, state): Saved<'_>,
+        terms: &[u8],
+        doubles: Doubles,
+    ) -> Result<Box<dyn Runnable>, TaskFailure> {
         Ok(Box::new(OfProgram(match doubles.program {
-            Some(prepared) => self.0.resume_prepared(version, state, prepared)?,
-            None => self.0.resume(version, state)?,
+            Some(prepared) => self.0.resume_prepared(version, state, terms, prepared)?,
+            None => self.0.resume(version, state, terms)?,
         })))
     }
 
-    fn doubles(&self, version: u16, state: &[u8]) -> Doubles {
-        Doubles { buffers: Vec::new(), program: self.0.prepare(version, state) }
+    fn doubles(&self, (version, state): Saved<'_>, terms: &[u8]) -> Doubles {
+        Doubles { buffers: Vec::new(), program: self.0.prepare(version, state, terms) }
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {
@@ -333,7 +370,7 @@ mod tests {
         let registry = TaskRegistry::new().with::<Counter>().unwrap();
         assert_eq!(registry.labels(), ["counter/1", "counter/2"]);
         let kind = registry.get("counter/2").unwrap();
-        let mut task = kind.start(&bytes(&10u64)).unwrap().unwrap();
+        let mut task = kind.start(&bytes(&10u64), b"").unwrap().unwrap();
         let (step, report) = task.step(StepContext::detached(4));
         assert!(matches!(step, ErasedStep::More));
         assert_eq!((report.spent_ops, report.progress), (4, Some((400, "counting".into()))));
@@ -341,7 +378,7 @@ mod tests {
         let mut snapshot = crate::checkpoint::Snapshot::new(u64::MAX);
         snapshot.write(|out| task.save(out)).unwrap();
         let saved = snapshot.bytes().to_vec();
-        let mut task = kind.resume(&saved, Doubles::default()).unwrap().unwrap();
+        let mut task = kind.resume(&saved, b"", Doubles::default()).unwrap().unwrap();
         let (step, report) = task.step(StepContext::new(100, 4, Arc::default()));
         assert_eq!(report.effects.first().map(|e| e.sequence), Some(4));
         assert!(matches!(step, ErasedStep::Done(out) if out == bytes(&10u64)));
@@ -352,7 +389,7 @@ mod tests {
         let registry = TaskRegistry::new().with::<Counter>().unwrap();
         let kind = registry.get("counter/1").unwrap();
         assert_eq!(kind.current, "counter/2");
-        let mut task = kind.resume(&bytes(&(3u32, 5u32)), Doubles::default()).unwrap().unwrap();
+        let mut task = kind.resume(&bytes(&(3u32, 5u32)), b"", Doubles::default()).unwrap().unwrap();
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Done(out) if out == bytes(&5u64))
         );
@@ -362,15 +399,15 @@ mod tests {
     fn a_panic_is_a_crash_of_the_task_and_a_failure_its_own_word() {
         let registry = TaskRegistry::new().with::<Counter>().unwrap();
         let kind = registry.get("counter/2").unwrap();
-        let mut task = kind.start(&bytes(&20u64)).unwrap().unwrap();
+        let mut task = kind.start(&bytes(&20u64), b"").unwrap().unwrap();
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Crashed(said) if said.contains("unlucky"))
         );
-        let mut task = kind.resume(&bytes(&(13u64, 20u64)), Doubles::default()).unwrap().unwrap();
+        let mut task = kind.resume(&bytes(&(13u64, 20u64)), b"", Doubles::default()).unwrap().unwrap();
         assert!(
             matches!(task.step(StepContext::detached(100)).0, ErasedStep::Failed(f) if f.to_string() == "seventeen")
         );
-        assert!(kind.start(b"").unwrap().is_err());
+        assert!(kind.start(b"", b"").unwrap().is_err());
     }
 
     #[test]

@@ -20,22 +20,30 @@ pub trait Runtime: Send + Sync + 'static {
         self.version()
     }
 
-    /// A program from an input.
+    /// What a program of this input is to have and may ask for beside time and memory. It is signed with the task
+    /// ([`TaskSpec::terms`](softbus_core::wire::task_control::TaskSpec::terms)) and given back wherever the task is run: what a
+    /// state says of that is not to be believed. None by default.
+    fn terms(&self, input: &[u8]) -> Vec<u8> {
+        let _ = input;
+        Vec::new()
+    }
+
+    /// A program from an input, on the terms that were signed.
     ///
     /// # Errors
     /// The input is none. The task ends as failed.
-    fn start(&self, input: &[u8]) -> Result<Box<dyn Program>, TaskFailure>;
+    fn start(&self, input: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure>;
 
-    /// A program from a state that was saved under `version`.
+    /// A program from a state that was saved under `version`, on the terms that were signed.
     ///
     /// # Errors
     /// The state is none.
-    fn resume(&self, version: u16, state: &[u8]) -> Result<Box<dyn Program>, TaskFailure>;
+    fn resume(&self, version: u16, state: &[u8], terms: &[u8]) -> Result<Box<dyn Program>, TaskFailure>;
 
     /// A state that is about to come here, as it is so far: whatever takes time can be done beforehand. What comes of it follows
     /// each change of the state from then on, and is given to [`Runtime::resume_prepared`].
-    fn prepare(&self, version: u16, state: &[u8]) -> Option<Box<dyn Prepared>> {
-        let _ = (version, state);
+    fn prepare(&self, version: u16, state: &[u8], terms: &[u8]) -> Option<Box<dyn Prepared>> {
+        let _ = (version, state, terms);
         None
     }
 
@@ -47,10 +55,11 @@ pub trait Runtime: Send + Sync + 'static {
         &self,
         version: u16,
         state: &[u8],
+        terms: &[u8],
         prepared: Box<dyn Prepared>,
     ) -> Result<Box<dyn Program>, TaskFailure> {
         drop(prepared);
-        self.resume(version, state)
+        self.resume(version, state, terms)
     }
 
     /// What a program of this input is going to need, for placement. Unknown by default.

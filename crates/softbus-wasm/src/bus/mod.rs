@@ -36,7 +36,9 @@ pub struct Grants {
 /// The part of a program's world that is the bus's.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Bus {
-    pub grants: Grants,
+    /// Not told with it: they are the task's, signed ([`Bus::granted`]).
+    #[serde(skip)]
+    grants: Grants,
     map: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Of all keys and values. Worked out anew when it is read.
     #[serde(skip)]
@@ -63,7 +65,22 @@ impl Bus {
         Ok(Self { grants, ..Self::default() })
     }
 
-    /// Whether one that was read is one that calls made.
+    /// Whether the program has nothing of it but what it was granted.
+    pub fn is_unused(&self) -> bool {
+        *self == Self { grants: self.grants.clone(), ..Self::default() }
+    }
+
+    /// One that was read, of a program that is granted this.
+    ///
+    /// # Errors
+    /// It has more.
+    pub fn granted(self, grants: Grants) -> Result<Self, Errno> {
+        let channels = self.channels.values().all(|channel| grants.services.contains(&channel.service));
+        let prompt = grants.inference || self.prompt.is_none();
+        if channels && prompt { Ok(Self { grants, ..self }) } else { Err(Errno::NotCapable) }
+    }
+
+    /// Whether one that was read is one that calls made, whatever it was granted.
     pub fn sound(mut self) -> Result<Self, Errno> {
         let within = |key: &Vec<u8>, value: &Vec<u8>| {
             (1..=limits::KEY_BYTES).contains(&key.len()) && value.len() <= limits::VALUE_BYTES
@@ -72,21 +89,17 @@ impl Bus {
         let map = self.map.len() <= limits::KEYS
             && self.map_bytes <= limits::MAP_BYTES
             && self.map.iter().all(|(key, value)| within(key, value));
-        let granted = |channel: &Channel| self.grants.services.contains(&channel.service);
         let channels = self.channels.len() <= limits::CHANNELS
-            && self.channels.keys().all(|channel| (*channel as usize) < limits::CHANNELS)
-            && self.channels.values().all(granted);
+            && self.channels.keys().all(|channel| (*channel as usize) < limits::CHANNELS);
         let mut numbers = BTreeSet::new();
         let messages = self.channels.values().flat_map(|channel| &channel.messages).chain(&self.prompt);
         let messages = messages.into_iter().all(|message| {
             message.is_sound() && (1..=self.last).contains(&message.number) && numbers.insert(message.number)
         });
-        let sound = self.grants.services.len() <= limits::GRANTS
-            && map
+        let sound = map
             && channels
             && messages
             && numbers.len() <= limits::MESSAGES + usize::from(self.prompt.is_some())
-            && (self.grants.inference || self.prompt.is_none())
             && self.last < 1 << 62;
         if sound { Ok(self) } else { Err(Errno::Invalid) }
     }

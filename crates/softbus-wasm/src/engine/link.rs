@@ -1,5 +1,6 @@
 //! Engines of wasmtime: Cranelift, or Pulley where no code may be generated.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::{Config, Linker, Module, Store};
@@ -22,6 +23,15 @@ pub enum Kind {
     Cranelift,
     /// By an interpreter: where no code may be generated, and much slower.
     Pulley,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cranelift => "Cranelift",
+            Self::Pulley => "Pulley",
+        })
+    }
 }
 
 impl Kind {

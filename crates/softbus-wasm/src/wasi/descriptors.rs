@@ -144,15 +144,21 @@ impl Wasi {
         fits
     }
 
-    /// Takes away what the program has printed.
-    pub fn drain(&mut self, stream: Stream) -> Vec<u8> {
+    /// Takes away some of what the program has printed, so many bytes at most, the oldest; and how many it had printed before those.
+    pub fn drain(&mut self, stream: Stream, most: usize) -> (u64, Vec<u8>) {
         let pipe = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        let mut bytes = vec![0; pipe.len()];
+        let at = pipe.total - pipe.len() as u64;
+        let mut bytes = vec![0; pipe.len().min(most)];
         pipe.take(&mut bytes);
-        bytes
+        (at, bytes)
+    }
+
+    /// Whether something that it printed is still here.
+    pub fn has_output(&self) -> bool {
+        self.stdout.len() + self.stderr.len() > 0
     }
 
     /// Bytes that the program has printed, ever.

@@ -244,6 +244,11 @@ impl Wasi {
         if sound { Ok(self) } else { Err(Errno::Invalid) }
     }
 
+    /// Its files may have so many bytes from here on, together.
+    pub fn limit_files(&mut self, most: u64) {
+        self.tree.limit(most);
+    }
+
     /// The time until now has passed for the program.
     pub fn passes(&mut self, now: Moment) {
         self.clock.at(now);

@@ -191,7 +191,7 @@ fn pipes_wait_and_end() {
     assert_eq!(world.write(0, b"x"), Outcome::Done(Errno::BadFd));
     assert_eq!(world.write(1, b"out"), DONE);
     assert_eq!(world.write(2, b"err"), DONE);
-    assert_eq!(world.wasi.drain(Stream::Stdout), b"out");
+    assert_eq!(world.wasi.drain(Stream::Stdout, usize::MAX).1, b"out");
     // It is full, and waits until somebody takes it away.
     let mut written = 0;
     let full = loop {
@@ -201,10 +201,10 @@ fn pipes_wait_and_end() {
         }
     };
     assert_eq!((full, written), (Outcome::Wait { until: None }, limits::PIPE_BYTES));
-    assert_eq!(world.wasi.drain(Stream::Stdout).len(), limits::PIPE_BYTES);
+    assert_eq!(world.wasi.drain(Stream::Stdout, usize::MAX).1.len(), limits::PIPE_BYTES);
     assert_eq!(world.write(1, b"more"), DONE);
     assert_eq!(world.wasi.printed(Stream::Stdout), limits::PIPE_BYTES as u64 + 7);
-    assert_eq!(world.wasi.drain(Stream::Stderr), b"err");
+    assert_eq!(world.wasi.drain(Stream::Stderr, usize::MAX).1, b"err");
 }
 
 /// A subscription for a time by the task's clock.

@@ -64,6 +64,11 @@ pub struct Place {
 }
 
 impl Tree {
+    /// So many bytes of files may be in it from here on.
+    pub fn limit(&mut self, most: u64) {
+        self.most = most.min(limits::FILE_BYTES);
+    }
+
     /// Empty, for so many bytes in files.
     pub fn new(most: u64) -> Self {
         let root = Node {

@@ -236,6 +236,7 @@ impl Queue {
 }
 
 fn admitted(admission: &Admission, admitted_ms: u64, start: &Start) -> AdmissionView {
+    let limits = start.terms().limits;
     AdmissionView {
         module: admission.hash,
         module_bytes: admission.module_bytes,
@@ -244,8 +245,10 @@ fn admitted(admission: &Admission, admitted_ms: u64, start: &Start) -> Admission
         functions: admission.functions,
         stoppable: admission.stoppable,
         sites: admission.sites,
-        memory_bytes: start.limits.memory_bytes,
-        file_bytes: start.limits.file_bytes,
+        memory_bytes: limits.memory_bytes,
+        file_bytes: limits.file_bytes,
+        cpu_permille: limits.cpu_permille,
+        output_bytes_per_s: limits.output_bytes_per_s,
         files: start.files.len(),
         services: start.grants.services.iter().map(ToString::to_string).collect(),
         inference: start.grants.inference,

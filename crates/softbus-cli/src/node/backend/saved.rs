@@ -47,7 +47,10 @@ impl Backend {
         let read = self.compute(move || {
             let saved = SavedTask::read_from(&mut &*file, most)?;
             let (printed, asks) = match program::is_one(saved.kind()) {
-                true => (wasm::printed(saved.state()).ok(), wasm::grants(saved.state()).unwrap_or_default()),
+                true => {
+                    let terms = wasm::Terms::read(&saved.what().spec.terms).unwrap_or_default();
+                    (wasm::printed(saved.state()).ok(), terms.grants)
+                }
                 false => Default::default(),
             };
             Ok((saved, printed, asks))
@@ -58,7 +61,7 @@ impl Backend {
         if !events.send(Event::Restored(Box::new(shown(&saved, &self.names())))).await {
             return Ok(Response::Done.into());
         }
-        // They are in the state, which whoever saved it could make say anything; it will ask with this device's rights.
+        // Whoever saved it says what it was granted; it will ask with this device's rights.
         let again =
             asks.services.iter().map(ToString::to_string).filter(|name| !request.services.contains(name));
         let mut again: Vec<String> = again.map(|name| format!("--grant service:{name}")).collect();

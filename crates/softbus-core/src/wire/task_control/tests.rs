@@ -45,6 +45,7 @@ fn spec() -> TaskSpec {
         accelerators: vec![crate::AcceleratorNeed { kind: crate::AcceleratorKind::Npu, memory_bytes: 300 }],
         never: vec![id(8)],
         circle: Some(crate::CircleId([4; 32])),
+        terms: vec![7, 8],
     }
 }
 

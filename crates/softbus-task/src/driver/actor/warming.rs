@@ -31,7 +31,7 @@ impl Actor {
         let (inner, shared, inbox) = (self.inner.clone(), self.shared.clone(), self.own_inbox.clone());
         self.inner.spawn(async move {
             let erase_later = shared.chunks.read().await;
-            let done = warm.complete(&inner, &opened, &checkpoint.image, &key).await;
+            let done = warm.complete(&inner, &opened, &checkpoint.image, &key, shared.terms()).await;
             drop(erase_later);
             if let Err(error) = done {
                 tracing::debug!(task = %shared.task, %error, "a checkpoint was not put together beforehand");

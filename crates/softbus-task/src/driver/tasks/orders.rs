@@ -286,6 +286,11 @@ impl Tasks {
         runs.then_some(note.state)
     }
 
+    /// The grant of a task that this device runs, keeps or submitted, signed by whoever submitted it.
+    pub fn grant(&self, id: TaskId) -> Option<Arc<OpenGrant>> {
+        self.inner.shared(id)?.grant()
+    }
+
     /// The status of a task now.
     ///
     /// # Errors

@@ -104,7 +104,7 @@ impl Tasks {
         let was = &saved.what().spec;
         let estimate =
             Estimate { ops: was.ops, memory_bytes: was.memory_bytes, output_bytes: was.output_bytes };
-        let spec = self.spec_of(&label, estimate, &options)?;
+        let spec = self.spec_of(&label, estimate, was.terms.clone(), &options)?;
         let (kind, mut bytes) = saved.start();
         // No effects stand behind it.
         bytes.extend_from_slice(&0u64.to_le_bytes());

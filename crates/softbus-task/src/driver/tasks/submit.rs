@@ -156,16 +156,16 @@ impl Tasks {
         options: &SubmitOptions,
     ) -> Result<(TaskSpec, Vec<u8>), TaskError> {
         let inner = &self.inner;
-        let (estimate, input) = match inner.registry.get(kind).cloned() {
+        let (estimate, terms, input) = match inner.registry.get(kind).cloned() {
             // This device may be too small to run the type itself; then the caller estimates, or nobody does.
-            Err(_) => (crate::Estimate::default(), input),
+            Err(_) => (crate::Estimate::default(), Vec::new(), input),
             Ok(known) => {
                 let ops = input.len() as u64;
-                let job = move || (known.estimate(&input), input);
+                let job = move || (known.estimate(&input), known.terms(&input), input);
                 inner.seam.compute.run(Lane::Work, ops, job).await.ok_or(TaskError::Closed)?
             }
         };
-        let spec = self.spec_of(kind, estimate, options)?;
+        let spec = self.spec_of(kind, estimate, terms, options)?;
         Ok((spec, input))
     }
 
@@ -174,9 +174,11 @@ impl Tasks {
         &self,
         kind: &str,
         estimate: crate::Estimate,
+        terms: Vec<u8>,
         options: &SubmitOptions,
     ) -> Result<TaskSpec, TaskError> {
         let inner = &self.inner;
+        let terms = options.terms.clone().unwrap_or(terms);
         kind.parse::<ServiceName>().map_err(|_| TaskError::UnknownType(kind.chars().take(64).collect()))?;
         let mut salt = [0; 8];
         inner.seam.entropy.fill(&mut salt);
@@ -210,6 +212,7 @@ impl Tasks {
             accelerators: hints.accelerators.clone(),
             never: hints.never.iter().copied().collect(),
             circle,
+            terms,
         };
         if !spec.within_limits() {
             return Err(TaskError::BadSubmission(

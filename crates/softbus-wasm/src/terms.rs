@@ -1,0 +1,37 @@
+//! What a program may have and ask for, as its submitter signed it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::WasmError;
+use crate::bus::{Grants, limits as bus_limits};
+use crate::limits::Limits;
+
+/// The terms of a program's task ([`TaskSpec::terms`](softbus_core::wire::task_control::TaskSpec::terms)): signed with its
+/// grant, so that neither a device that runs it nor a state that was changed can widen them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// How much it may have.
+    pub limits: Limits,
+    /// What it may ask of the mesh.
+    pub grants: Grants,
+}
+
+impl Terms {
+    /// Their signed form.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// Reads foreign bytes.
+    ///
+    /// # Errors
+    /// They are no terms, or more than there can be.
+    pub fn read(bytes: &[u8]) -> Result<Self, WasmError> {
+        match postcard::take_from_bytes::<Self>(bytes) {
+            Ok((terms, [])) if terms.grants.services.len() <= bus_limits::GRANTS => {
+                Ok(Self { limits: terms.limits.clamped(), ..terms })
+            }
+            _ => Err(WasmError::Shape("what its submitter signed does not say what it may have")),
+        }
+    }
+}
