@@ -1,5 +1,5 @@
 #include "programs.h"
-#define N 240
+#define N SIZE(240, 24)
 static double a[N][N], b[N][N], c[N][N];
 uint32_t run(void) {
     for (int i = 0; i < N; i++)

@@ -6,7 +6,7 @@ static struct body bodies[5] = {
     {{15.37, -25.91, 0.17}, {0.97, 0.59, -0.03}, 0.002}};
 static double root(double x) { return __builtin_sqrt(x); }
 uint32_t run(void) {
-    for (int step = 0; step < 400000; step++) {
+    for (int step = 0; step < SIZE(400000, 1000); step++) {
         LOOK();
         for (int i = 0; i < 5; i++)
             for (int j = i + 1; j < 5; j++) {

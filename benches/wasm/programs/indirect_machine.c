@@ -9,7 +9,7 @@ static void back(struct machine *m) { m->left--, m->pc = 0xffffffff; }
 static instruction *volatile const table[4] = {push, add, twist, back};
 uint32_t run(void) {
     instruction *program[4] = {table[0], table[1], table[2], table[3]};
-    struct machine m = {{0}, 0, 0, 1, 8000000};
+    struct machine m = {{0}, 0, 0, 1, SIZE(8000000, 5000)};
     while (m.left) {
         LOOK();
         program[m.pc & 3](&m);

@@ -1,5 +1,5 @@
 #include "programs.h"
-static uint32_t keys[200000];
+static uint32_t keys[SIZE(200000, 500)];
 typedef int comparing(uint32_t, uint32_t);
 static int up(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
 static int down(uint32_t a, uint32_t b) { return (a < b) - (a > b); }

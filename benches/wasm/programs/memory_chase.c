@@ -1,5 +1,5 @@
 #include "programs.h"
-static uint32_t next[1 << 20];
+static uint32_t next[SIZE(1 << 20, 1 << 14)];
 uint32_t run(void) {
     uint32_t n = sizeof next / sizeof *next, state = 1, at = 0, sum = 0;
     for (uint32_t i = 0; i < n; i++) next[i] = i;
@@ -9,7 +9,7 @@ uint32_t run(void) {
         next[i] = next[j];
         next[j] = t;
     }
-    for (uint32_t i = 0; i < 6000000; i++) {
+    for (uint32_t i = 0; i < SIZE(6000000, 20000); i++) {
         LOOK();
         sum += at = next[at];
     }

@@ -1,5 +1,5 @@
 #include "programs.h"
-static uint8_t composite[4000000];
+static uint8_t composite[SIZE(4000000, 4000)];
 uint32_t run(void) {
     uint32_t primes = 0;
     for (int round = 0; round < 6; round++) {

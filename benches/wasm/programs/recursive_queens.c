@@ -11,4 +11,4 @@ static __attribute__((noinline)) uint32_t place(uint32_t all, uint32_t columns, 
     }
     return found;
 }
-uint32_t run(void) { return place((1u << 11) - 1, 0, 0, 0) + place((1u << 12) - 1, 0, 0, 0); }
+uint32_t run(void) { return place((1u << SIZE(11, 7)) - 1, 0, 0, 0) + place((1u << SIZE(12, 8)) - 1, 0, 0, 0); }

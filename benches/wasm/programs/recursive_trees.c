@@ -1,6 +1,6 @@
 #include "programs.h"
 struct node { struct node *left, *right; };
-static struct node pool[1 << 19];
+static struct node pool[SIZE(1 << 19, 1 << 9)];
 static size_t used;
 static __attribute__((noinline)) struct node *grow(int depth) {
     LOOK();
@@ -15,10 +15,10 @@ static __attribute__((noinline)) uint32_t count(const struct node *node) {
 }
 uint32_t run(void) {
     uint32_t total = 0;
-    for (int round = 0; round < 24; round++) {
+    for (int round = 0; round < SIZE(24, 12); round++) {
         LOOK();
         used = 0;
-        total += count(grow(17));
+        total += count(grow(SIZE(17, 8)));
     }
     return total;
 }

@@ -1,5 +1,7 @@
 //! What being stoppable costs a program that is not stopped: plain, rewritten by the pass, and by Binaryen's Asyncify, each
-//! in turn. NaN canonicalisation is on in all of them.
+//! in turn. NaN canonicalisation is on in all of them. And how much machine code each of them is.
+
+mod code;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -34,9 +36,25 @@ struct Line {
     /// Medians of the ratios within each round, to the plain program.
     rewritten: f64,
     asyncify: f64,
-    /// Machine code, to the plain program's.
-    rewritten_code: f64,
-    asyncify_code: f64,
+    code: Code,
+}
+
+/// Machine code of all functions, in bytes.
+#[derive(Serialize)]
+struct Code {
+    plain: usize,
+    /// All of it, and without what only saves frames.
+    rewritten: usize,
+    rewritten_hot: usize,
+    /// Of this one it cannot be told which part is for stops only.
+    asyncify: usize,
+}
+
+impl Code {
+    /// How many times as much as the plain program's.
+    fn times(&self, bytes: usize) -> f64 {
+        bytes as f64 / self.plain as f64
+    }
 }
 
 fn engine() -> wasmtime::Result<Engine> {
@@ -87,9 +105,12 @@ fn main() -> Result<()> {
         let read = |what: &str| std::fs::read(args.programs.join(format!("{name}{what}.wasm")));
         let (plain, asyncify) = (read("")?, read(".asyncify")?);
         let rewritten = rewrite(plain.clone().into(), &|_, _| false, AskMemory::Shared)?.module;
-        let modules = [plain, rewritten, asyncify];
-        let modules: Vec<Module> =
-            modules.iter().map(|bytes| Module::new(&engine, bytes)).collect::<wasmtime::Result<_>>().map_err(said)?;
+        let sources = [plain, rewritten, asyncify];
+        let modules: Vec<Module> = sources
+            .iter()
+            .map(|bytes| Module::new(&engine, bytes))
+            .collect::<wasmtime::Result<_>>()
+            .map_err(said)?;
         let mut times = [const { Vec::new() }; 3];
         for round in 0..=args.rounds {
             let mut results = Vec::new();
@@ -104,22 +125,39 @@ fn main() -> Result<()> {
             ensure!(results.iter().all(|result| *result == results[0]), "{name}: other results: {results:?}");
         }
         let ratio = |way: usize| median(times[way].iter().zip(&times[0]).map(|(a, b)| a / b).collect());
-        let code = |way: usize| modules[way].text().len() as f64 / modules[0].text().len() as f64;
+        let [plain, rewritten, asyncify] = [0, 1, 2].map(|way| code::size(&modules[way], &sources[way]));
+        let rewritten = rewritten?;
+        let code = Code {
+            plain: plain?.all,
+            rewritten: rewritten.all,
+            rewritten_hot: rewritten.hot,
+            asyncify: asyncify?.all,
+        };
         let line = Line {
             plain_ms: median(times[0].clone()),
             rewritten: ratio(1),
             asyncify: ratio(2),
-            rewritten_code: code(1),
-            asyncify_code: code(2),
+            code,
             program: name,
         };
         if !args.json {
             if lines.is_empty() {
-                println!("{:20} {:>9}  {:>9} {:>9}  {:>9} {:>9}", "", "plain", "rewritten", "asyncify", "code", "asyncify");
+                println!(
+                    "{:18} {:>9} {:>9} {:>9}  {:>7} {:>9} {:>6} {:>9}",
+                    "", "plain", "rewritten", "asyncify", "code, B", "rewritten", "hot", "asyncify"
+                );
             }
+            let (code, times) = (&line.code, |bytes| line.code.times(bytes));
             println!(
-                "{:20} {:>6.1} ms  {:>9.3} {:>9.3}  {:>9.2} {:>9.2}",
-                line.program, line.plain_ms, line.rewritten, line.asyncify, line.rewritten_code, line.asyncify_code
+                "{:18} {:>6.1} ms {:>9.3} {:>9.3}  {:>7} {:>9.2} {:>6.2} {:>9.2}",
+                line.program,
+                line.plain_ms,
+                line.rewritten,
+                line.asyncify,
+                code.plain,
+                times(code.rewritten),
+                times(code.rewritten_hot),
+                times(code.asyncify)
             );
         }
         lines.push(line);
@@ -130,16 +168,21 @@ fn main() -> Result<()> {
     let means = [
         mean(&|line| line.rewritten),
         mean(&|line| line.asyncify),
-        mean(&|line| line.rewritten_code),
-        mean(&|line| line.asyncify_code),
+        mean(&|line| line.code.times(line.code.rewritten)),
+        mean(&|line| line.code.times(line.code.rewritten_hot)),
+        mean(&|line| line.code.times(line.code.asyncify)),
     ];
     if args.json {
         let all = serde_json::json!({ "programs": lines, "geometric_means": {
-            "rewritten": means[0], "asyncify": means[1], "rewritten_code": means[2], "asyncify_code": means[3],
+            "rewritten": means[0], "asyncify": means[1],
+            "rewritten_code": means[2], "rewritten_hot_code": means[3], "asyncify_code": means[4],
         }});
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
-        println!("{:20} {:>9}  {:>9.3} {:>9.3}  {:>9.2} {:>9.2}", "geometric mean", "", means[0], means[1], means[2], means[3]);
+        println!(
+            "{:18} {:>9} {:>9.3} {:>9.3}  {:>7} {:>9.2} {:>6.2} {:>9.2}",
+            "geometric mean", "", means[0], means[1], "", means[2], means[3], means[4]
+        );
     }
     Ok(())
 }

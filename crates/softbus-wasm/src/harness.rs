@@ -12,6 +12,8 @@ use crate::pass::{AskMemory, rewrite};
 use crate::wasi::{Guest, Moment, Now, Opening, Stream, Wasi};
 use crate::{EngineKind, Start, Terms, Turns, WasmRuntime, state};
 
+pub use crate::runtime::subject::{Subject, frames};
+
 /// Sites of a module for which the module that goes on with them is looked at.
 const SITES: usize = 64;
 

@@ -1,5 +1,7 @@
 //! WebAssembly programs as tasks.
 
+pub(crate) mod subject;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;

@@ -58,6 +58,8 @@ type Fiber = Pin<Box<dyn Future<Output = (Box<Body>, End)> + Send>>;
 enum Life {
     Still(Box<Body>),
     Left(Fiber),
+    /// It exited.
+    Ended(Box<Body>),
     Over,
 }
 
@@ -102,7 +104,9 @@ impl Fibers {
             drop(talk);
             match std::mem::replace(&mut self.life, Life::Over) {
                 Life::Left(left) => fiber = left,
-                Life::Still(_) | Life::Over => return Some(End::Broken(WasmError::Over.to_string())),
+                Life::Still(_) | Life::Ended(_) | Life::Over => {
+                    return Some(End::Broken(WasmError::Over.to_string()));
+                }
             }
         }
     }
@@ -111,7 +115,7 @@ impl Fibers {
     fn still(&mut self) -> Result<&mut Body, WasmError> {
         match &mut self.life {
             Life::Still(body) => Ok(body),
-            Life::Left(_) | Life::Over => Err(WasmError::Over),
+            Life::Left(_) | Life::Ended(_) | Life::Over => Err(WasmError::Over),
         }
     }
 }
@@ -129,7 +133,7 @@ impl Machine for Fibers {
         let fiber = match std::mem::replace(&mut self.life, Life::Over) {
             Life::Still(body) => Box::pin(body.go()),
             Life::Left(fiber) => fiber,
-            Life::Over => return Ran::Broken(WasmError::Over.to_string()),
+            Life::Ended(_) | Life::Over => return Ran::Broken(WasmError::Over.to_string()),
         };
         self.shared.lock().begin(turn);
         let ticker = self.ticker.clone();
@@ -158,7 +162,10 @@ impl Machine for Fibers {
             Some(End::Trapped(why)) => Ran::Trapped(why),
             Some(End::Broken(why)) => Ran::Broken(why),
         };
-        self.life = Life::Over;
+        self.life = match (std::mem::replace(&mut self.life, Life::Over), &ran) {
+            (Life::Still(body), Ran::Exited(_)) => Life::Ended(body),
+            _ => Life::Over,
+        };
         ran
     }
 
@@ -196,9 +203,16 @@ impl Machine for Fibers {
         self.still()?.core()
     }
 
+    fn remains(&mut self) -> Result<Core, WasmError> {
+        match &mut self.life {
+            Life::Ended(body) => body.core(),
+            Life::Still(_) | Life::Left(_) | Life::Over => Err(WasmError::Shape("it has not exited")),
+        }
+    }
+
     fn memory(&mut self, number: usize) -> &[u8] {
         match &mut self.life {
-            Life::Still(body) => body.bytes(number),
+            Life::Still(body) | Life::Ended(body) => body.bytes(number),
             Life::Left(_) | Life::Over => &[],
         }
     }

@@ -58,7 +58,12 @@ pub(crate) trait Machine: Send {
     /// # Errors
     /// It is over, or its frames are larger than they may be.
     fn capture(&mut self) -> Result<Core, WasmError>;
-    /// One of its memories; after [`Machine::capture`] only.
+    /// What it was as it exited, its memories with it; of no use to go on with.
+    ///
+    /// # Errors
+    /// It has not exited.
+    fn remains(&mut self) -> Result<Core, WasmError>;
+    /// One of its memories; after [`Machine::capture`] only, or when it has exited.
     fn memory(&mut self, number: usize) -> &[u8];
     /// Puts bytes at a place of one of its memories, which grows for that; before its first instruction only.
     ///
