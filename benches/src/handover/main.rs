@@ -201,6 +201,8 @@ async fn measure(case: Case, folder: &Path, args: &Args) -> anyhow::Result<Row> 
     let mut status = task.watch().await?;
     let first = status.wait_for(|s| s.checkpoint > 0 && s.runner == Some(devices[0].id()));
     tokio::time::timeout(Duration::from_secs(60), first).await.context("no first checkpoint")??;
+    // It fills its memory first, and that is not what is measured here.
+    tokio::time::sleep(Duration::from_millis(args.state_mib * 10)).await;
 
     let moves = if case.copies() { args.copy_moves } else { args.moves };
     let (mut told, mut bytes, mut whole) = (Vec::new(), Vec::new(), Vec::new());
