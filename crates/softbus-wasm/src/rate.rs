@@ -22,14 +22,18 @@ impl Rate {
 
     /// How many bytes may leave now.
     pub fn left(&mut self, now: u64) -> usize {
-        let passed = now.saturating_sub(self.at.unwrap_or(now));
-        let more = u64::try_from(u128::from(self.per_s) * u128::from(passed) / u128::from(SECOND));
-        // What makes less than a byte is not lost: it is counted the next time.
-        if self.at.is_none() || more != Ok(0) {
-            self.at = Some(now);
-            self.left = self.left.saturating_add(more.unwrap_or(u64::MAX)).min(self.per_s);
-        }
+        let at = *self.at.get_or_insert(now);
+        let more = u128::from(self.per_s) * u128::from(now.saturating_sub(at)) / u128::from(SECOND);
+        let took = more * u128::from(SECOND) / u128::from(self.per_s);
+        // The time in which less than a byte comes is counted the next time.
+        self.at = Some(at.saturating_add(u64::try_from(took).unwrap_or(u64::MAX)));
+        self.left = self.left.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)).min(self.per_s);
         usize::try_from(self.left).unwrap_or(usize::MAX)
+    }
+
+    /// The least that leaves at once, where more waits: so that a backlog does not leave in crumbs.
+    pub fn portion(&self) -> usize {
+        usize::try_from((self.per_s / 20).max(1)).unwrap_or(usize::MAX)
     }
 
     /// So many have left.
@@ -39,7 +43,7 @@ impl Rate {
 
     /// How long it takes until a twentieth of a second's worth may leave.
     pub fn wait(&self) -> Duration {
-        let wanted = (self.per_s / 20).max(1).saturating_sub(self.left);
+        let wanted = (self.portion() as u64).saturating_sub(self.left);
         let ns = u128::from(wanted) * u128::from(SECOND) / u128::from(self.per_s);
         Duration::from_nanos(u64::try_from(ns).unwrap_or(SECOND).clamp(1, SECOND))
     }
@@ -56,14 +60,19 @@ mod tests {
         rate.spend(1000);
         assert_eq!(rate.left(7), 0);
         assert_eq!(rate.wait(), Duration::from_millis(50));
-        // In steps that are each worth less than a byte, too.
-        let mut out = 0;
-        for ms in 0..10_000u64 {
-            let left = rate.left(7 + ms * 500_000);
-            rate.spend(left);
-            out += left;
+        // In steps that are worth less than a byte, or one and a half, too.
+        for step in [500_000, 1_500_000] {
+            let (mut out, mut rate) = (0, Rate::new(1000));
+            rate.left(0);
+            rate.spend(1000);
+            for n in 1..=10_000u64 {
+                let left = rate.left(n * step);
+                rate.spend(left);
+                out += left as u64;
+            }
+            let expected = 10_000 * step / 1_000_000;
+            assert!((expected - 1..=expected).contains(&out), "{out} of {expected}");
         }
-        assert!((4990..=5000).contains(&out), "{out}");
         assert_eq!(rate.left(100 * SECOND), 1000, "no more than one second's worth");
         // A clock that stands still or goes back gives nothing.
         rate.spend(1000);

@@ -435,7 +435,11 @@ impl Running {
         let mut pieces = Vec::new();
         self.machine.world(&mut |world| {
             for stream in [Stream::Stdout, Stream::Stderr] {
-                let most = if over { usize::MAX } else { rate.left(now) };
+                let most = match rate.left(now) {
+                    _ if over => usize::MAX,
+                    left if left < rate.portion().min(world.unsent(stream)) => 0,
+                    left => left,
+                };
                 let (mut at, bytes) = world.drain(stream, most);
                 rate.spend(bytes.len());
                 for piece in bytes.chunks(PRINTED) {
@@ -549,7 +553,7 @@ impl Program for Running {
                 self.machine.world(&mut |world| {
                     left = until.map(|until| world.left_until(now, until));
                     asks = !world.bus.unanswered().is_empty();
-                    prints = world.has_output();
+                    prints = [Stream::Stdout, Stream::Stderr].iter().any(|stream| world.unsent(*stream) > 0);
                 });
                 if prints {
                     let soon = u64::try_from(self.rate.wait().as_nanos()).unwrap_or(u64::MAX);

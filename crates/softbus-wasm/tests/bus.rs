@@ -411,7 +411,6 @@ fn hostile_reactors_get_errors_and_nothing_else() {
     }
 }
 
-/// A program that was saved by one that knew nothing of the bus is gone on with, and has nothing of it.
 /// What a program may ask is what was signed, whatever its state says.
 #[test]
 fn a_program_goes_on_with_what_was_signed_and_no_more() {
@@ -440,6 +439,13 @@ fn a_program_goes_on_with_what_was_signed_and_no_more() {
     assert_eq!(failure(&terms), None);
     assert!(failure(&less).unwrap().contains("asks for what it was not granted"), "{:?}", failure(&less));
     assert!(failure(b"").is_some());
+    // A state from which an end of what it has of the bus is cut off is none.
+    for cut in 1..=16u64 {
+        let (body, len) = asks.split_last_chunk::<8>().unwrap();
+        let len = u64::from_le_bytes(*len) - cut;
+        let short = [&body[..body.len() - cut as usize], &len.to_le_bytes()].concat();
+        assert!(world.engines[0].resume(1, &short, &terms).is_err(), "cut by {cut}");
+    }
     // What it was granted is in no state.
     let idle = Start { module: wat(r#"(module (func (export "_start")))"#), ..start.clone() };
     let bytes = |start: &Start| {

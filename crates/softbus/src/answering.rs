@@ -76,12 +76,14 @@ impl Asks {
         // Its submitter lets the program ask this, and that device run it.
         let granted =
             Terms::read(&grant.grant.spec.terms).is_ok_and(|terms| terms.grants.services.contains(&service));
-        let role = |circle| match from.device == me {
-            true => rooms.keeper.own_role_in(&circle),
-            false => rooms.keeper.role_in(&circle, &from.device),
+        let role = match grant.circle() {
+            // One that is of no circle is its submitter's alone.
+            None => (from.device == submitter).then_some(Role::Owner),
+            // Of a circle that this device is not in it cannot tell the roles.
+            Some(circle) if rooms.keeper.own_role_in(&circle).is_none() => Some(Role::Member),
+            Some(circle) if from.device == me => rooms.keeper.own_role_in(&circle),
+            Some(circle) => rooms.keeper.role_in(&circle, &from.device),
         };
-        // One that is of no circle is its submitter's alone.
-        let role = grant.circle().map_or_else(|| (from.device == me).then_some(Role::Owner), role);
         if !granted || !task.is_of(&submitter) || !grant.may_run(&from.device, role) {
             return Err(ErrorCode::Forbidden);
         }

@@ -335,7 +335,7 @@ impl World {
                 Action::Pause => self.pause(of, task, true, None),
                 Action::Resume { until } => self.pause(of, task, false, Some(until)),
                 // Only states of many MiB are sent ahead in many rounds.
-                Action::Checkpoint | Action::Share { .. } | Action::GiveUp { .. } => {}
+                Action::Checkpoint | Action::Share { .. } => {}
                 Action::StopAndCheckpoint { .. } => {
                     if !self.halt(of, task, false) {
                         events.push(Event::Stopped { last: None });

@@ -450,7 +450,6 @@ impl Actor {
             }
             Action::WakeAt(at) => self.wake = Some(at.max(BootMs(boot.0))),
             Action::Fetch { checkpoint, from } => self.fetch(checkpoint, from),
-            Action::GiveUp { manifest } => self.give_up(manifest),
             Action::Warm { checkpoint } => self.warm(checkpoint.manifest),
             Action::ReleaseEffects { fence, through } => self.release(fence, through),
             Action::Keep { manifests } => {

@@ -257,9 +257,11 @@ async fn take(
             parts.key = Some(TaskKey::from_bytes(Zeroizing::new(secret.0), task));
         }
         parts.grant.get_or_insert_with(|| Arc::new(grant.clone()));
-        let changed =
-            if keep { Changed::since(parts.newest(), &image) } else { Changed::since(None, &image) };
-        let mut lacking = Places::clone(&changed.places);
+        // Where it has what the newest checkpoint here has, nothing can come of it.
+        let newest = parts.newest().filter(|_| keep);
+        let there = newest.as_ref().map_or(&[][..], |(_, checkpoint)| &checkpoint.image.chunks);
+        let changed = Arc::new(Places::changed(&image.chunks, there));
+        let mut lacking = Places::clone(&changed);
         if keep {
             let here = parts.checkpoints.values().flat_map(|c| &c.image.chunks);
             lacking = lacking.without(here).without(&parts.staged);
@@ -380,30 +382,6 @@ fn check_offer(
     Ok((opened, grant))
 }
 
-/// What an image that is fetched has, where the newest checkpoint that is here has something else.
-struct Changed {
-    places: Arc<Places>,
-    /// That checkpoint.
-    base: Option<Hash>,
-}
-
-impl Changed {
-    fn since(base: Option<(Hash, Arc<Checkpoint>)>, image: &Image) -> Self {
-        let there = base.as_ref().map_or(&[][..], |(_, checkpoint)| &checkpoint.image.chunks);
-        Self { places: Arc::new(Places::changed(&image.chunks, there)), base: base.map(|(hash, _)| hash) }
-    }
-
-    /// The chunks that may not be durable here yet: none of those that the base has, unless it turned out to be damaged.
-    fn unsynced(&self, shared: &TaskShared, image: &Image) -> Vec<Hash> {
-        match self.base {
-            Some(base) if shared.parts().checkpoints.contains_key(&base) => {
-                self.places.names().copied().collect()
-            }
-            _ => image.chunks.clone(),
-        }
-    }
-}
-
 /// Stores pieces (and puts them together) while later ones travel.
 struct Sink {
     batch: Vec<(Hash, Vec<u8>)>,
@@ -416,7 +394,7 @@ impl Sink {
         inner: &Arc<Inner>,
         shared: &Arc<TaskShared>,
         image: &Image,
-        changed: Changed,
+        changed: Arc<Places>,
         open: Option<(Arc<Warm>, TaskKey)>,
         keep: bool,
     ) -> Self {
@@ -465,7 +443,7 @@ async fn drink(
     inner: &Arc<Inner>,
     shared: &Arc<TaskShared>,
     image: &Image,
-    changed: &Changed,
+    changed: &Arc<Places>,
     open: Option<(Arc<Warm>, TaskKey)>,
     keep: bool,
     mut batches: mpsc::Receiver<Vec<(Hash, Vec<u8>)>>,
@@ -500,7 +478,7 @@ async fn drink(
         };
         let together = async {
             match &open {
-                Some((warm, key)) => warm.add(inner, key, &changed.places, batch.clone()).await,
+                Some((warm, key)) => warm.add(inner, key, changed, batch.clone()).await,
                 None => Ok(()),
             }
         };
@@ -509,8 +487,8 @@ async fn drink(
         added?;
     }
     if keep {
-        // Also what another transfer brought, which may not have come so far yet.
-        let (blobs, names) = (inner.blobs.clone(), changed.unsynced(shared, image));
+        // Also what another transfer brought, which may not have come so far yet; and whatever is believed to be here.
+        let (blobs, names) = (inner.blobs.clone(), image.chunks.clone());
         let ops = CHUNK_OPS * fresh as u64;
         let synced = inner.seam.compute.run(Lane::Disk, ops, move || blobs.sync(&names)).await;
         synced.unwrap_or_else(|| Err(std::io::Error::other("the bus is closing")))?;

@@ -257,12 +257,6 @@ pub enum Action {
         /// Who may have it, best first.
         from: Vec<DeviceId>,
     },
-    /// A checkpoint that is being fetched is of no use any more: leave it, and report nothing of it. What came of it may serve
-    /// others.
-    GiveUp {
-        /// Its manifest.
-        manifest: Hash,
-    },
     /// The task is about to be handed over to this device: put this checkpoint, which is durable here, together in
     /// memory, so that nothing of it is left to do once the task has stopped; then report [`Event::Warmed`], also
     /// if that did not work (it only costs time). Asked again while under way: no need to start again.

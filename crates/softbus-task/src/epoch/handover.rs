@@ -108,7 +108,7 @@ impl Outgoing {
 pub(super) struct Preparing {
     pub(super) source: DeviceId,
     pub(super) checkpoint: CheckpointRef,
-    pub(super) last: bool,
+    last: bool,
 }
 
 impl TaskMachine {

@@ -330,17 +330,9 @@ impl TaskMachine {
 
     fn drive_fetches(&mut self, now: BootMs) {
         let wanted = self.wanted();
-        // The task stands still until its last state is here: what is of no use beside that is not waited for. Otherwise what is
-        // under way goes on, as a slow link would bring none of many if each newer one ended the one before.
-        let hurry = self.preparing.as_ref().is_some_and(|preparing| preparing.last);
-        let out = &mut self.out;
-        self.replicas.fetches.retain(|hash, fetch| {
-            let keep = wanted.iter().any(|(checkpoint, _)| checkpoint.manifest == *hash);
-            if !keep && fetch.under_way && hurry {
-                out.at_once(Action::GiveUp { manifest: *hash });
-            }
-            keep
-        });
+        self.replicas
+            .fetches
+            .retain(|hash, _| wanted.iter().any(|(checkpoint, _)| checkpoint.manifest == *hash));
         for (checkpoint, from) in wanted {
             let fetch = self.replicas.fetches.entry(checkpoint.manifest).or_insert_with(|| Fetch {
                 under_way: false,

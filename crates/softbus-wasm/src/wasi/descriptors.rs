@@ -156,9 +156,12 @@ impl Wasi {
         (at, bytes)
     }
 
-    /// Whether something that it printed is still here.
-    pub fn has_output(&self) -> bool {
-        self.stdout.len() + self.stderr.len() > 0
+    /// How many bytes of what it printed are still here.
+    pub fn unsent(&self, stream: Stream) -> usize {
+        match stream {
+            Stream::Stdout => self.stdout.len(),
+            Stream::Stderr => self.stderr.len(),
+        }
     }
 
     /// Bytes that the program has printed, ever.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use softbus_core::wire::task::CheckpointRef;
 use softbus_core::{DeviceId, Epoch, Hash, Signed, limits as core_limits};
 use softbus_net::Presence;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Actor, Input};
@@ -43,29 +43,14 @@ impl Actor {
             return;
         }
         let number = self.fetching.last().map_or(0, |flight| flight.number + 1);
-        let (stop, stopped) = oneshot::channel();
-        self.fetching.push(Flight { number, manifest, first, _stop: stop });
+        self.fetching.push(Flight { number, manifest, first });
         let (inner, shared, inbox) = (self.inner.clone(), self.shared.clone(), self.own_inbox.clone());
         self.inner.spawn(async move {
-            let result = tokio::select! {
-                biased;
-                _ = stopped => return,
-                result = fetch_from_any(&inner, &shared, manifest, from) => result,
-            };
+            let result = fetch_from_any(&inner, &shared, manifest, from).await;
             if let Some(inbox) = inbox.upgrade() {
                 let _ = inbox.send(Input::Fetched { number, manifest, result }).await;
             }
         });
-    }
-
-    /// Leaves a fetch that is under way.
-    pub(super) fn give_up(&mut self, manifest: Hash) {
-        self.fetching.retain(|flight| flight.manifest != manifest);
-        self.next_fetch.take_if(|(next, _)| *next == manifest);
-        if let Some((manifest, from)) = self.next_fetch.take() {
-            let reference = CheckpointRef { epoch: Epoch(0), sequence: 0, manifest };
-            self.fetch(reference, from);
-        }
     }
 
     pub(super) fn fetched(&mut self, number: u64, manifest: Hash, result: Result<Signed, TaskError>) {
@@ -132,8 +117,6 @@ pub(super) struct Flight {
     manifest: Hash,
     /// The source that is asked first.
     first: Option<DeviceId>,
-    /// It ends when this is dropped.
-    _stop: oneshot::Sender<()>,
 }
 
 /// Fetches a checkpoint from the first of `sources` that gives it. One that gives nothing for a while is not waited
@@ -155,15 +138,9 @@ async fn fetch_from_any(
         if let Some(source) = next.take_if(|_| ask_next) {
             running += 1;
             let (asker, task, told) = (inner.clone(), shared.clone(), told.clone());
+            // Beyond the end of this it runs on until it is done or silent for too long; that does no harm.
             inner.spawn(async move {
-                let sources = [source];
-                let fetching = transfer::fetch(&asker, &task, manifest, &sources);
-                let result = tokio::select! {
-                    biased;
-                    result = fetching => result,
-                    // Another brought it, or it is of no use any more.
-                    () = told.closed() => return,
-                };
+                let result = transfer::fetch(&asker, &task, manifest, &[source]).await;
                 if told.send(result).await.is_err() {
                     task.parts().untold.remove(&manifest);
                 }

@@ -398,8 +398,6 @@ impl World {
                     }
                 }
                 Action::Fetch { checkpoint, from } => self.fetch(device, checkpoint, from),
-                // It may have come for all that.
-                Action::GiveUp { .. } => {}
                 Action::Warm { checkpoint } => {
                     let delay = self.random.between(100, 150_000);
                     self.after(delay, What::Warmed { device, life, manifest: checkpoint.manifest });
