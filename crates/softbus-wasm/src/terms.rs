@@ -10,10 +10,10 @@ use crate::limits::Limits;
 /// grant, so that neither a device that runs it nor a state that was changed can widen them.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Terms {
+    /// What it may ask of the mesh. First, its services at their begin: devices that run no programs read so far, to answer them.
+    pub grants: Grants,
     /// How much it may have.
     pub limits: Limits,
-    /// What it may ask of the mesh.
-    pub grants: Grants,
 }
 
 impl Terms {

@@ -3,7 +3,7 @@
 //! What a program asks has a number within its task. As long as its answer is remembered here, what comes again under that
 //! number, from the same device or the next that runs the program, is not carried out again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use softbus_core::wire::ask::Ask;
@@ -12,7 +12,6 @@ use softbus_net::seam::BoxFuture;
 use softbus_net::{Asker, Caller, Judge as _, Respond};
 use softbus_task::OpenGrant;
 use softbus_trust::Role;
-use softbus_wasm::Terms;
 use tokio::sync::watch;
 
 use crate::bus::Rooms;
@@ -45,6 +44,12 @@ impl Place {
 
 type Answer = Result<Vec<u8>, ErrorCode>;
 
+/// The services that a program may ask, by its task's terms (`softbus_wasm::Terms`), which begin with them: a device answers programs
+/// though it may run none.
+fn services(terms: &[u8]) -> BTreeSet<ServiceName> {
+    postcard::take_from_bytes(terms).map(|(services, _)| services).unwrap_or_default()
+}
+
 /// Whether another try, here or elsewhere, may have another answer.
 pub(crate) fn is_passing(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::NoSuchService | ErrorCode::Busy | ErrorCode::Cancelled | ErrorCode::Unreachable)
@@ -74,8 +79,7 @@ impl Asks {
         let grant = OpenGrant::open(grant).map_err(|_| ErrorCode::Malformed)?;
         let (task, submitter) = (grant.task(), grant.submitter());
         // Its submitter lets the program ask this, and that device run it.
-        let granted =
-            Terms::read(&grant.grant.spec.terms).is_ok_and(|terms| terms.grants.services.contains(&service));
+        let granted = services(&grant.grant.spec.terms).contains(&service);
         let role = match grant.circle() {
             // One that is of no circle is its submitter's alone.
             None => (from.device == submitter).then_some(Role::Owner),
@@ -267,6 +271,16 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "wasm")]
+    #[test]
+    fn terms_begin_with_the_services() {
+        let granted: BTreeSet<ServiceName> = ["echo/1".parse().unwrap(), "film/2".parse().unwrap()].into();
+        let grants = softbus_wasm::bus::Grants { services: granted.clone(), inference: true };
+        let terms = softbus_wasm::Terms { grants, ..softbus_wasm::Terms::default() };
+        assert_eq!(services(&terms.to_bytes()), granted);
+        assert!(services(b"").is_empty() && services(&[200, 1]).is_empty());
+    }
 
     fn key(number: u64) -> Key {
         (TaskId::of(&DeviceId([1; 32]), [7; 8]), number)
