@@ -8,7 +8,9 @@ use std::sync::Arc;
 use softbus::wasm::wasi::{Moment, Now};
 use softbus::wasm::{EngineKind, Finish, NAME, Printed, SeamClock, Start, Turns, WasmRuntime};
 use softbus_net::seam::Clock;
-use softbus_task::{Changes, Estimate, Mark, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
+use softbus_task::{
+    Changes, Content, Estimate, Mark, Prepared, Program, Runtime, Step, StepContext, TaskFailure,
+};
 
 use crate::watch;
 use crate::{SimError, scenario::Guest};
@@ -154,6 +156,19 @@ impl Runtime for Programs {
             Ok(made) => Ok(watched((order, self.0.resume_prepared(version, own, terms, made.0)?))),
             Err(_) => self.resume(version, state, terms),
         }
+    }
+
+    fn content(&self, terms: &[u8]) -> Option<Content> {
+        self.0.content(terms)
+    }
+
+    // Which order it is stands at the end.
+    fn content_in<'i>(&self, image: &'i [u8], saved: bool) -> Option<&'i [u8]> {
+        self.0.content_in(image, saved)
+    }
+
+    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
+        self.0.begins(content, saved)
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {

@@ -7,6 +7,7 @@
 //! No knowledge of pictures, models or programs of others may enter this room.
 
 mod checkpoint;
+mod contents;
 mod driver;
 pub mod epoch;
 mod error;
@@ -24,11 +25,11 @@ pub mod choosing {
 }
 
 pub use checkpoint::SealError;
-pub use driver::{Filling, OpenGrant, TaskEvents, TaskHandle, Tasks, TasksConfig};
+pub use driver::{ContentsStatus, Filling, OpenGrant, TaskEvents, TaskHandle, Tasks, TasksConfig};
 pub use error::TaskError;
 pub use native::{
-    Buffer, Changes, Estimate, Mark, Prepared, Program, RegistryError, Runtime, Step, StepContext, Task,
-    TaskFailure, TaskRegistry,
+    Buffer, Changes, Content, Estimate, Mark, Prepared, Program, RegistryError, Runtime, Step, StepContext,
+    Task, TaskFailure, TaskRegistry,
 };
 pub use saved::{SavedError, SavedTask};
 pub use softbus_core::wire::task_control::{

@@ -36,6 +36,11 @@ pub const TASKS_PEER: usize = 1024;
 pub const TASKS_PEER_BYTES: usize = 32 << 20;
 /// Rounds of asking one source for what is still missing.
 pub const WANT_ROUNDS: usize = 4;
+/// Devices that are asked for a content before whoever sends the rest is.
+pub const CONTENT_ASKED: usize = 3;
+/// How much longer a content is waited for that comes from elsewhere than the rest, after all of that is here; then the rest's
+/// sender is asked for it, too.
+pub const CONTENT_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait of an ordered move for its time: until the task has got its state, or an epoch is decided.
 pub const MOVE_WAIT: Duration = Duration::from_secs(10);
 /// Orders to pause, resume or save one task that wait …

@@ -11,6 +11,7 @@ use softbus_net::seam::store::{Store, StoreError, existing};
 
 use crate::TaskError;
 use crate::checkpoint::Wrapped;
+use crate::contents::Kept;
 use crate::epoch::{Durable, Trace};
 
 /// Task id → [`Durable`].
@@ -20,6 +21,8 @@ const FILES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("task/
 /// Task id and manifest hash → [`Checkpoint`].
 const CHECKPOINTS: TableDefinition<'_, &[u8; 48], &[u8]> = TableDefinition::new("task/checkpoints");
 
+/// Name of a content → [`Kept`].
+const CONTENTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("task/contents");
 /// Task id → [`Gone`].
 const TRACES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("task/traces");
 
@@ -72,6 +75,10 @@ pub(crate) struct Found {
     pub orphans: Vec<(TaskId, Hash)>,
     /// Tasks that were forgotten.
     pub gone: BTreeMap<TaskId, Gone>,
+    /// Contents.
+    pub contents: BTreeMap<Hash, Kept>,
+    /// Contents of which nothing can be read: they are forgotten.
+    pub spoilt: Vec<Hash>,
     /// Tasks of which something cannot be read: they are left as they are, and not joined again. While there are
     /// any, nothing is erased as garbage.
     pub unreadable: BTreeSet<TaskId>,
@@ -81,7 +88,8 @@ impl Found {
     /// Names of all chunks that are still needed.
     pub fn named(&self) -> BTreeSet<Hash> {
         let checkpoints = self.tasks.values().flat_map(|task| task.checkpoints.values());
-        checkpoints.flat_map(|checkpoint| &checkpoint.image.chunks).copied().collect()
+        let chunks = checkpoints.flat_map(|checkpoint| &checkpoint.image.chunks);
+        chunks.chain(self.contents.values().flat_map(|content| &content.chunks)).copied().collect()
     }
 }
 
@@ -156,9 +164,44 @@ impl TaskStore {
                         }
                     }
                 }
+                if let Some(table) = existing(txn, CONTENTS)? {
+                    for entry in table.iter()? {
+                        let (key, value) = entry?;
+                        match decode::<Kept>(value.value()) {
+                            Ok(content) => {
+                                found.contents.insert(Hash(*key.value()), content);
+                            }
+                            Err(_) => found.spoilt.push(Hash(*key.value())),
+                        }
+                    }
+                }
                 Ok(found)
             })
             .await
+    }
+
+    /// Replaces the record of a content, if there is a new one, and forgets others.
+    pub async fn put_content(
+        &self,
+        content: Option<(Hash, &Kept)>,
+        gone: impl IntoIterator<Item = Hash>,
+    ) -> Result<(), TaskError> {
+        let content = content.map(|(name, kept)| Ok::<_, TaskError>((name, encode(kept)?))).transpose()?;
+        let gone: Vec<Hash> = gone.into_iter().collect();
+        if content.is_none() && gone.is_empty() {
+            return Ok(());
+        }
+        self.write(move |txn| {
+            let mut table = txn.open_table(CONTENTS)?;
+            for name in gone {
+                table.remove(&name.0)?;
+            }
+            if let Some((name, bytes)) = content {
+                table.insert(&name.0, bytes.as_slice())?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Replaces a machine's record; with the first one comes the task's file, and what was left of the task from before
@@ -303,7 +346,7 @@ pub fn read_stored(bytes: &[u8]) -> bool {
         assert_eq!(decode::<T>(&written).ok().as_ref(), Some(&value), "a record changed on the disk");
         true
     }
-    let file = again::<TaskFile>(bytes) | again::<Gone>(bytes);
+    let file = again::<TaskFile>(bytes) | again::<Gone>(bytes) | again::<Kept>(bytes);
     let checkpoint = again::<Checkpoint>(bytes);
     let record = match Durable::from_bytes(bytes) {
         Ok(record) => {

@@ -101,10 +101,9 @@ fn runtime() -> Option<&'static WasmRuntime> {
         .as_ref()
 }
 
-/// Of a program that may ask whatever the others here ask.
-fn all_terms() -> Terms {
-    let grants = Grants { services: "echo/1".parse().into_iter().collect(), inference: true };
-    Terms { grants, ..Terms::default() }
+/// Whatever the programs here ask.
+fn all_grants() -> Grants {
+    Grants { services: "echo/1".parse().into_iter().collect(), inference: true }
 }
 
 /// Goes on with a saved program for a while, saves it, and goes on with that. `tail` is what its saved form has behind its
@@ -118,7 +117,7 @@ pub fn state(module: &[u8], memory: usize, tail: &[u8]) -> bool {
     saved.resize(saved.len() + memory, 0);
     saved.extend(tail);
     saved.extend((tail.len() as u64).to_le_bytes());
-    let terms = all_terms().to_bytes();
+    let terms = Terms { grants: all_grants(), ..Terms::of(module) }.to_bytes();
     let Ok(mut program) = runtime.resume(1, &saved, &terms) else { return false };
     for _ in 0..3 {
         match program.step(&mut StepContext::detached(4096)) {
@@ -174,7 +173,7 @@ const NASTY: [u32; 8] = [0, 1, 16, 4096, 65_534, 65_536, 1 << 20, u32::MAX];
 
 /// Reads what a program has of the bus, and makes calls of all kinds with it.
 pub fn bus(bytes: &[u8]) -> bool {
-    let granted = |bus: Bus| bus.sound()?.granted(all_terms().grants);
+    let granted = |bus: Bus| bus.sound()?.granted(all_grants());
     let Ok(Ok(mut bus)) = postcard::from_bytes::<Bus>(bytes).map(granted) else { return false };
     let mut memory = vec![0u8; 1 << 16];
     memory[..6].copy_from_slice(b"echo/1");
@@ -211,7 +210,7 @@ pub fn bus(bytes: &[u8]) -> bool {
 
 /// What [`bus`] understands: of programs at their begin, in the midst of it, and in a prompt.
 pub fn buses() -> Vec<Vec<u8>> {
-    let Ok(mut bus) = Bus::new(all_terms().grants) else { return Vec::new() };
+    let Ok(mut bus) = Bus::new(all_grants()) else { return Vec::new() };
     let mut told: Vec<Vec<u8>> = postcard::to_allocvec(&bus).into_iter().collect();
     let mut memory = vec![0u8; 4096];
     memory[..6].copy_from_slice(b"echo/1");

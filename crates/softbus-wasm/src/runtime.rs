@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softbus_core::{Hash, TaskId};
-use softbus_task::{Changes, Estimate, Mark, Prepared, Program, Runtime, Step, StepContext, TaskFailure};
+use softbus_task::{
+    Changes, Content, Estimate, Mark, Prepared, Program, Runtime, Step, StepContext, TaskFailure,
+};
 
 use crate::WasmError;
 use crate::admission::admit;
@@ -65,7 +67,8 @@ pub struct Start {
 impl Start {
     /// What is to be signed of it: what the program may have and ask for.
     pub fn terms(&self) -> Terms {
-        Terms { limits: self.limits.clamped(), grants: self.grants.clone() }
+        let (limits, grants) = (self.limits.clamped(), self.grants.clone());
+        Terms { limits, grants, ..Terms::of(&self.module) }
     }
 
     /// Whether a program can start with it; of the module see [`inspect`](crate::inspect).
@@ -146,9 +149,12 @@ impl WasmRuntime {
         Self { services, ..self }
     }
 
-    /// The program of a module, compiled.
-    fn ready(&self, module: &[u8]) -> Result<Arc<Ready>, WasmError> {
+    /// The program of a module, compiled: the one that was signed.
+    fn ready(&self, module: &[u8], terms: &Terms) -> Result<Arc<Ready>, WasmError> {
         let hash = Hash(*blake3::hash(module).as_bytes());
+        if hash != terms.module {
+            return Err(WasmError::Shape("its module is not the one that its submitter signed"));
+        }
         let find = || {
             let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
             let at = all.iter().position(|(held, _)| *held == hash)?;
@@ -186,7 +192,7 @@ impl WasmRuntime {
         if start.terms() != *terms {
             return Err(WasmError::Shape("what it asks for is not what its submitter signed"));
         }
-        let ready = self.ready(&start.module)?;
+        let ready = self.ready(&start.module, terms)?;
         let world = world(start).map_err(WasmError::Shape)?;
         let inputs =
             start.files.iter().map(|(path, bytes)| (named(path), Hash(*blake3::hash(bytes).as_bytes())));
@@ -205,7 +211,7 @@ impl WasmRuntime {
         beforehand: Option<Beforehand>,
     ) -> Result<Running, WasmError> {
         let saved = state::read(saved)?;
-        let ready = self.ready(saved.module)?;
+        let ready = self.ready(saved.module, &terms)?;
         let places = saved.places();
         let Tail { inputs, core, world } = saved.tail;
         let world = on_terms(world, &terms)?;
@@ -271,7 +277,7 @@ struct Beforehand {
 impl Beforehand {
     fn of(runtime: &WasmRuntime, state: &[u8], terms: Terms) -> Result<Self, WasmError> {
         let saved = state::read(state)?;
-        let ready = runtime.ready(saved.module)?;
+        let ready = runtime.ready(saved.module, &terms)?;
         let places = saved.places();
         let Tail { core, world, .. } = saved.tail;
         let limits = terms.limits;
@@ -387,6 +393,27 @@ impl Runtime for WasmRuntime {
     ) -> Result<Box<dyn Program>, TaskFailure> {
         let made = (prepared as Box<dyn Any>).downcast::<Beforehand>().ok();
         Ok(Box::new(self.go_on(state, Terms::read(terms)?, made.map(|made| *made))?))
+    }
+
+    fn content(&self, terms: &[u8]) -> Option<Content> {
+        let Terms { module, module_bytes, .. } = Terms::read(terms).ok()?;
+        Some(Content { name: module, len: module_bytes })
+    }
+
+    fn content_in<'i>(&self, image: &'i [u8], saved: bool) -> Option<&'i [u8]> {
+        match saved {
+            true => state::module(image).ok(),
+            false => state::module_of_input(image),
+        }
+    }
+
+    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
+        let mut begin = Vec::new();
+        let written = match saved {
+            true => state::write_head(&mut begin, content),
+            false => state::write_input_begin(&mut begin, content),
+        };
+        if written.is_ok() { begin } else { Vec::new() }
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {

@@ -84,6 +84,19 @@ pub(crate) fn write_tail(out: &mut dyn io::Write, tail: &Tail<&Wasi>) -> Result<
     out.write_all(&(bytes.len() as u64).to_le_bytes()).map_err(|error| error.to_string())
 }
 
+/// Writes how an input begins: a [`Start`](crate::Start) has the module first.
+pub(crate) fn write_input_begin(out: &mut Vec<u8>, module: &[u8]) -> io::Result<()> {
+    let len = postcard::to_allocvec(&module.len()).map_err(io::Error::other)?;
+    out.extend_from_slice(&len);
+    out.extend_from_slice(module);
+    Ok(())
+}
+
+/// The module in the begin of an input. Foreign bytes.
+pub(crate) fn module_of_input(input: &[u8]) -> Option<&[u8]> {
+    postcard::take_from_bytes::<&[u8]>(input).ok().map(|(module, _)| module)
+}
+
 /// The module in the begin of a saved program, of which the rest may not be there yet.
 pub(crate) fn module(state: &[u8]) -> Result<&[u8], WasmError> {
     let short = WasmError::State("it ends before its module does");

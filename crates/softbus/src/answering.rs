@@ -277,7 +277,7 @@ mod tests {
     fn terms_begin_with_the_services() {
         let granted: BTreeSet<ServiceName> = ["echo/1".parse().unwrap(), "film/2".parse().unwrap()].into();
         let grants = softbus_wasm::bus::Grants { services: granted.clone(), inference: true };
-        let terms = softbus_wasm::Terms { grants, ..softbus_wasm::Terms::default() };
+        let terms = softbus_wasm::Terms { grants, ..softbus_wasm::Terms::of(b"") };
         assert_eq!(services(&terms.to_bytes()), granted);
         assert!(services(b"").is_empty() && services(&[200, 1]).is_empty());
     }

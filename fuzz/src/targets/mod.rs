@@ -46,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     wire::WATCH,
     wire::WATCH_NOTE,
     wire::FETCH,
+    wire::FETCH_CONTENT,
+    wire::CONTENT_OFFER,
     wire::OFFER,
     wire::IMAGE_PART,
     wire::WANT,

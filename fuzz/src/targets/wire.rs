@@ -13,9 +13,9 @@ use softbus_core::wire::task::{
     Fence, Manifest, ManifestKind, Outcome, Policy, Vote, Why,
 };
 use softbus_core::wire::task_control::{
-    Act, Ended, EpochNote, Fetch, Grant, Granted, Handing, ImageKind, ImagePart, Move, MoveReason, Offer,
-    Pause, Piece, PolicyKind, Reply, Request, Rests, Right, StateMeta, StatusNote, TaskSecret, TaskSpec,
-    TaskState, Verb, Want, Watch, WatchNote,
+    Act, ContentOffer, Ended, EpochNote, Fetch, FetchContent, Grant, Granted, Handing, ImageKind, ImagePart,
+    Move, MoveReason, Offer, Pause, Piece, PolicyKind, Reply, Request, Rests, Right, StateMeta, StatusNote,
+    TaskSecret, TaskSpec, TaskState, Verb, Want, Watch, WatchNote,
 };
 use softbus_core::{
     Accelerator, AcceleratorKind, AcceleratorNeed, BootMs, Capability, CircleId, DeviceKind, DynamicProfile,
@@ -187,6 +187,10 @@ messages! {
         Fetch { task: TASK, manifest: hash(1), base: Some(hash(2)) },
         Fetch { task: TASK, manifest: hash(3), base: None },
     ];
+    FETCH_CONTENT: FetchContent, "fetch-content", |_| true, [
+        FetchContent { content: hash(1), circle: CircleId([2; 32]) },
+    ];
+    CONTENT_OFFER: ContentOffer, "content-offer", |_| true, [ContentOffer { len: u64::MAX }];
     OFFER: Offer, "offer", |_| true, [
         Offer {
             task: TASK,

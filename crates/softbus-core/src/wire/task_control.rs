@@ -8,6 +8,7 @@
 //! | [`Request`] | one [`Reply`] back |
 //! | [`Watch`] | [`WatchNote`]s back, until one side closes |
 //! | [`Fetch`] | [`Offer`] and [`ImagePart`]s back; then, until the fetcher has all, [`Want`]s there and [`Piece`]s back, each followed by its raw bytes |
+//! | [`FetchContent`] | [`ContentOffer`] back, followed by its raw bytes |
 //! | [`EpochNote`] | more of them, one way |
 
 use alloc::boxed::Box;
@@ -18,7 +19,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::task::{Certificate, Fence};
-use crate::{DeviceId, Domain, Epoch, Hash, Message, QoS, Signed, TaskId, WallMs, limits};
+use crate::{CircleId, DeviceId, Domain, Epoch, Hash, Message, QoS, Signed, TaskId, WallMs, limits};
 
 /// An [`Act`] of a person on a task.
 pub const ACT: Domain = Domain("softbus task act v1");
@@ -651,6 +652,22 @@ pub struct Piece {
     pub len: u32,
 }
 
+/// Asks for a content that images of tasks begin with (a program's module), by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FetchContent {
+    /// BLAKE3 of its bytes.
+    pub content: Hash,
+    /// The circle as whose member the other device asks; each of its members might run a task with that content.
+    pub circle: CircleId,
+}
+
+/// It is here: so many raw bytes follow the envelope.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ContentOffer {
+    /// Its length in bytes.
+    pub len: u64,
+}
+
 /// A message of the epoch machines.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EpochNote {
@@ -682,6 +699,8 @@ message!(ImagePart, 0x0488, PART_NAMES * 32 + 8);
 message!(Want, 0x0489, limits::CHUNKS / 8 + 8);
 message!(Piece, 0x048a, 16);
 message!(EpochNote, 0x048b, limits::MESSAGE_BYTES + (32 << 10));
+message!(FetchContent, 0x048c, 64);
+message!(ContentOffer, 0x048d, 16);
 
 #[cfg(test)]
 mod tests;

@@ -119,7 +119,7 @@ pub(crate) fn check(name: &Hash, sealed: &[u8]) -> Result<(), SealError> {
 
 /// Wraps task keys in the database, so that they lie on the disk only under a secret of this device.
 #[derive(Clone)]
-pub(crate) struct WrapKey(XChaCha20Poly1305);
+pub(crate) struct WrapKey(XChaCha20Poly1305, Zeroizing<[u8; 32]>);
 
 /// A wrapped task key.
 pub(crate) type Wrapped = Vec<u8>;
@@ -127,7 +127,14 @@ pub(crate) type Wrapped = Vec<u8>;
 impl WrapKey {
     pub fn new(secret: &[u8]) -> Self {
         let key = Zeroizing::new(blake3::derive_key("softbus task key wrap v1", secret));
-        Self(XChaCha20Poly1305::new((&*key).into()))
+        let contents = Zeroizing::new(blake3::derive_key("softbus content key v1", secret));
+        Self(XChaCha20Poly1305::new((&*key).into()), contents)
+    }
+
+    /// Seals the chunks of one content on this device's disk.
+    pub fn content(&self, name: &Hash) -> TaskKey {
+        let secret = Zeroizing::new(*blake3::keyed_hash(&self.1, &name.0).as_bytes());
+        TaskKey::from_bytes(secret, TaskId([0; 16]))
     }
 
     pub fn wrap(&self, entropy: &dyn Entropy, key: &TaskKey) -> Wrapped {
@@ -254,5 +261,9 @@ mod tests {
         assert_eq!(again.secret()[..], [3; 32]);
         assert!(WrapKey::new(b"other").unwrap(&wrapped, TaskId([7; 16])).is_err());
         assert!(WrapKey::new(b"device").unwrap(&wrapped, TaskId([8; 16])).is_err());
+        let sealed =
+            |device: &[u8], content| WrapKey::new(device).content(&Hash([content; 32])).seal(b"module");
+        assert_eq!(sealed(b"device", 1), sealed(b"device", 1));
+        assert!(sealed(b"device", 1) != sealed(b"device", 2) && sealed(b"device", 1) != sealed(b"other", 1));
     }
 }

@@ -16,6 +16,9 @@ pub struct TasksConfig {
     pub quorum_lease: Duration,
     /// Largest state of a task that is run or kept here, in bytes; by default half the machine's memory.
     pub state_bytes: u64,
+    /// How many bytes of contents (the modules of programs) this device keeps, beside those in the states of tasks, so that
+    /// they need not travel again with the next task; those used longest ago give way. 256 MiB by default; 0: none.
+    pub content_bytes: u64,
     /// Whether the bus moves running tasks to better devices by itself.
     pub rebalance: bool,
     /// How long results and the traces of ended tasks are kept.
@@ -39,6 +42,7 @@ impl Default for TasksConfig {
             replicas: 1,
             quorum_lease: Duration::from_millis(1500),
             state_bytes: 0,
+            content_bytes: 256 << 20,
             rebalance: true,
             keep_results: Duration::from_secs(7 * 24 * 3600),
             drain_patience: Duration::from_secs(20),

@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use super::TasksConfig;
 use super::access::OpenGrant;
 use super::actor::{self, ActorRef, Input, Seed};
+use super::contents::Contents;
 use super::placing::Refusals;
 use super::promises::Book;
 use super::saves::Saves;
@@ -61,6 +62,8 @@ pub(crate) struct Inner {
     load: Mutex<BTreeMap<TaskId, u64>>,
     /// Checkpoints that are kept for those who save them.
     pub saves: Saves,
+    /// What images of tasks begin with.
+    pub contents: Contents,
     draining: AtomicBool,
 }
 
@@ -118,15 +121,16 @@ impl Inner {
         Arc::new(Self {
             me: on.key.id(),
             blobs: BlobKeeper(seam.storage.blobs()),
+            contents: Contents::new(on.config.content_bytes),
             leases: Mutex::new(Leases::new(on.config.leases)),
             net: on.net,
             roster: on.roster,
             judge: on.judge,
             key: on.key,
+            config: on.config,
             store: on.store,
             wrap: on.wrap,
             registry: on.registry,
-            config: on.config,
             service: on.service,
             closing: watch::Sender::new(false),
             watchers: Arc::new(Semaphore::new(limits::WATCHERS)),
@@ -354,7 +358,7 @@ impl Inner {
         names
     }
 
-    async fn erase_chunks(&self, names: BTreeSet<Hash>) {
+    pub async fn erase_chunks(&self, names: impl IntoIterator<Item = Hash>) {
         let names: Vec<Hash> = names.into_iter().collect();
         for batch in names.chunks(limits::BATCH * 16) {
             let (blobs, batch) = (self.blobs.clone(), batch.to_vec());

@@ -22,9 +22,10 @@ use storing::Kept;
 pub(crate) use storing::{content, store_snapshot};
 pub(crate) use tail::{read_tail, write_tail};
 
-use super::Inner;
+use super::contents::Found;
 use super::shared::TaskShared;
 use super::warm::Warm;
+use super::{Inner, contents};
 use crate::TaskError;
 use crate::checkpoint::{Snapshot, TaskKey};
 use crate::limits;
@@ -263,7 +264,12 @@ impl Instance {
         };
         let (restore, ended, terms) = (kind.clone(), meta.ended, shared.terms());
         let (most, names) = (inner.config.state_bytes, image.chunks.clone());
+        let looker = inner.clone();
         let made = inner.seam.compute.run(Lane::Work, bytes.len() as u64 / BYTES_PER_OP, move || {
+            let found = match ended {
+                None => Found::of(&looker, &restore, &terms, &bytes, !fresh),
+                Some(_) => None,
+            };
             let program = match bytes.get(..state_len) {
                 _ if fresh => restore.start(&bytes, &terms),
                 Some(output) if let Some(how) = ended => Ok(Ok(Box::new(Over(how, output.to_vec())) as _)),
@@ -279,9 +285,10 @@ impl Instance {
                     program
                 })
             });
-            (program, snapshot)
+            (program, snapshot, found)
         });
-        let (program, snapshot) = made.await.ok_or_else(|| failed(TaskError::Closed.to_string()))?;
+        let (program, snapshot, found) = made.await.ok_or_else(|| failed(TaskError::Closed.to_string()))?;
+        let begun = matches!(program, Ok(Ok(_))) && ended.is_none();
         let program = match program {
             Ok(Ok(program)) => program,
             Err(said) => return Err(failed(format!("it crashed at its start: {said}"))),
@@ -289,6 +296,9 @@ impl Instance {
             // That it cannot start from its input is its own word, once and for all.
             Ok(Err(failure)) => Box::new(Stillborn(failure)),
         };
+        if let Some(grant) = shared.grant().filter(|_| begun) {
+            contents::keep(&inner, &grant, found);
+        }
         let pause = image.kind.pause();
         shared.parts().snapshot = (!fresh).then(|| Arc::new(image));
         let rate = inner.own_rate().max(1000);

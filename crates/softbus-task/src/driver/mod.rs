@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod actor;
 mod config;
+mod contents;
 mod follow;
 mod inner;
 pub(crate) mod instance;
@@ -19,6 +20,7 @@ mod warm;
 
 pub use access::OpenGrant;
 pub use config::TasksConfig;
+pub use contents::ContentsStatus;
 pub(crate) use inner::Inner;
 pub use service::parse_opening;
 pub use tasks::{Filling, TaskEvents, TaskHandle, Tasks};

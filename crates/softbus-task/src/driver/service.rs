@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use softbus_core::wire::task::{Certificate, EpochBody, EpochMessage};
 use softbus_core::wire::task_control::{
-    EpochNote, Fetch, LIST_TASKS, Reply, Request, Right, StatusNote, Watch, WatchNote,
+    EpochNote, Fetch, FetchContent, LIST_TASKS, Reply, Request, Right, StatusNote, Watch, WatchNote,
 };
 use softbus_core::{DeviceId, Header, Message, Signed, TaskId, decode, limits as core_limits};
 use softbus_net::seam::BoxFuture;
@@ -18,7 +18,7 @@ use super::actor::{Input, Seed};
 use super::inner::first_status;
 use super::shared::{Released, TaskShared};
 use super::tasks::act_here;
-use super::{Inner, proof, quota, transfer};
+use super::{Inner, contents, proof, quota, transfer};
 use crate::epoch::{Authority, EffectInbox, TaskMachine, authority, certificate};
 use crate::status::cut;
 use crate::{TaskError, limits};
@@ -68,6 +68,14 @@ async fn accept(inner: Arc<Inner>, mut channel: Channel) -> Result<(), TaskError
             return Ok(());
         };
         transfer::serve(&inner, channel, fetch).await;
+        Ok(())
+    } else if is(FetchContent::KIND) {
+        let fetch = read::<FetchContent>(header, &payload)?;
+        let Some(_turn) = inner.serving(channel.peer.device) else {
+            channel.abort(softbus_core::ErrorCode::Busy);
+            return Ok(());
+        };
+        contents::serve(&inner, channel, fetch).await;
         Ok(())
     } else if is(Watch::KIND) {
         let watch = read::<Watch>(header, &payload)?;
@@ -460,6 +468,7 @@ pub fn parse_opening(bytes: &[u8]) -> Result<(), String> {
             if message.within_limits() { Ok(()) } else { Err("beyond its limits".into()) }
         }
         Fetch::KIND => header.payload::<Fetch>(payload).map(|_| ()).map_err(text),
+        FetchContent::KIND => header.payload::<FetchContent>(payload).map(|_| ()).map_err(text),
         Watch::KIND => header.payload::<Watch>(payload).map(|_| ()).map_err(text),
         kind => Err(format!("a message of kind {kind:#06x} opens nothing")),
     }

@@ -89,6 +89,7 @@ impl Tasks {
         });
         if found.unreadable.is_empty() {
             store.remove_checkpoints(found.orphans.clone()).await?;
+            store.put_content(None, found.spoilt.clone()).await?;
             let (blobs, named) = (inner.blobs.clone(), found.named());
             let collected =
                 seam.compute.run(Lane::Disk, 1_000_000, move || blobs.collect_garbage(&named)).await;
@@ -103,6 +104,7 @@ impl Tasks {
                 "records of tasks cannot be read; they and their chunks are kept"
             );
         }
+        inner.contents.found(found.contents);
         let tasks = Self { inner: inner.clone(), shadows: Arc::default() };
         // What cannot be read may hold votes: nobody begins these anew.
         found.unreadable.iter().for_each(|task| inner.block(*task));

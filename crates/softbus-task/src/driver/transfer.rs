@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::Inner;
 use super::access::OpenGrant;
 use super::actor::Input;
+use super::contents::Foreseen;
 use super::instance::CHUNK_OPS;
 use super::shared::{Coming, TaskShared};
 use super::warm::Warm;
@@ -135,11 +136,7 @@ async fn give_pieces(
         for (index, sealed) in batch? {
             let piece = Piece { index: index as u32, len: sealed.len() as u32 };
             send(channel, &piece).await?;
-            // A peer that does not read for so long holds up nobody else.
-            let written = timeout(limits::TRANSFER_SILENCE, channel.send.write_all(&sealed)).await;
-            written
-                .map_err(|_| TaskError::Unreachable(device))?
-                .map_err(|_| TaskError::Unreachable(device))?;
+            write_all(channel, &sealed).await?;
             bytes += sealed.len() as u64;
         }
         let mut parts = shared.parts();
@@ -269,6 +266,11 @@ async fn take(
         let warm = if keep { parts.warm.clone() } else { Some(Warm::begin()) };
         (changed, lacking, warm, parts.key.clone())
     };
+    let mut pushing = offer.pushing;
+    let mut foreseen = match &key {
+        Some(key) if keep && !pushing => Foreseen::begin(inner, &grant, &image, &lacking, key, source),
+        _ => None,
+    };
     let open = warm.zip(key);
     if !keep && open.is_none() {
         return Err(TaskError::Forbidden(task));
@@ -278,32 +280,31 @@ async fn take(
     }
 
     let mut sink = Sink::begin(inner, shared, &image, changed, open.clone(), keep);
-    let mut pushing = offer.pushing;
     let mut received = 0;
     for _ in 0..limits::WANT_ROUNDS {
-        if !pushing {
-            if lacking.is_empty() {
-                break;
-            }
-            send(&mut channel, &Want { bits: missing_bits(image.chunks.len(), lacking.first()) }).await?;
+        if !pushing && lacking.is_empty() {
+            break;
+        }
+        let mut wanted = lacking.first();
+        if let Some(foreseen) = &foreseen {
+            wanted.retain(|index| !foreseen.places.contains(index));
+        }
+        if !pushing && !wanted.is_empty() {
+            send(&mut channel, &Want { bits: missing_bits(image.chunks.len(), wanted.iter().copied()) })
+                .await?;
+        }
+        if pushing || !wanted.is_empty() {
+            received += take_pieces(&mut channel, &image, &mut lacking, &mut sink).await?;
         }
         pushing = false;
-        loop {
-            let piece: Piece = expect(&mut channel).await?;
-            if piece == END {
-                break;
+        // What is made of the content, or made when that has come, was made meanwhile.
+        if let Some(mut foreseen) = foreseen.take() {
+            while let Some(pieces) = foreseen.next(limits::CONTENT_PATIENCE).await {
+                for (name, sealed) in pieces {
+                    lacking.remove(&name);
+                    sink.put(name, sealed).await?;
+                }
             }
-            let (index, len) = (piece.index as usize, piece.len as usize);
-            let name = *image
-                .chunks
-                .get(index)
-                .filter(|_| (SEAL_OVERHEAD_BYTES..=PIECE_BYTES).contains(&len))
-                .ok_or_else(|| TaskError::Protocol("a piece of no chunk".into()))?;
-            let mut sealed = vec![0; len];
-            silence(async { channel.recv.read_exact(&mut sealed).await.map_err(lost) }).await?;
-            received += sealed.len() as u64;
-            lacking.remove(&name);
-            sink.put(name, sealed).await?;
         }
     }
     channel.finish();
@@ -340,6 +341,33 @@ async fn take(
             .await?;
     }
     Ok(Fetched { manifest: offer.manifest, image, open: open.filter(|_| !keep), grant })
+}
+
+/// Takes the pieces that come until it is said that these were all; gives their bytes.
+async fn take_pieces(
+    channel: &mut Channel,
+    image: &Image,
+    lacking: &mut Places,
+    sink: &mut Sink,
+) -> Result<u64, TaskError> {
+    let mut received = 0;
+    loop {
+        let piece: Piece = expect(channel).await?;
+        if piece == END {
+            return Ok(received);
+        }
+        let (index, len) = (piece.index as usize, piece.len as usize);
+        let name = *image
+            .chunks
+            .get(index)
+            .filter(|_| (SEAL_OVERHEAD_BYTES..=PIECE_BYTES).contains(&len))
+            .ok_or_else(|| TaskError::Protocol("a piece of no chunk".into()))?;
+        let mut sealed = vec![0; len];
+        read_exact(channel, &mut sealed).await?;
+        received += sealed.len() as u64;
+        lacking.remove(&name);
+        sink.put(name, sealed).await?;
+    }
 }
 
 /// What can be told of an offer before any chunk came.
@@ -508,7 +536,10 @@ pub(crate) fn is_result(kind: &ImageKind) -> bool {
     matches!(kind, ImageKind::Output | ImageKind::Failure)
 }
 
-async fn send<M: softbus_core::Message>(channel: &mut Channel, message: &M) -> Result<(), TaskError> {
+pub(super) async fn send<M: softbus_core::Message>(
+    channel: &mut Channel,
+    message: &M,
+) -> Result<(), TaskError> {
     let device = channel.peer.device;
     match timeout(limits::TRANSFER_SILENCE, write_message(&mut channel.send, message)).await {
         Ok(sent) => sent.map_err(|error| net_error(device, &error)),
@@ -516,8 +547,21 @@ async fn send<M: softbus_core::Message>(channel: &mut Channel, message: &M) -> R
     }
 }
 
-async fn expect<M: softbus_core::Message>(channel: &mut Channel) -> Result<M, TaskError> {
+pub(super) async fn expect<M: softbus_core::Message>(channel: &mut Channel) -> Result<M, TaskError> {
     silence(channel.expect_message()).await
+}
+
+/// A peer that does not read for so long holds up nobody else.
+pub(super) async fn write_all(channel: &mut Channel, bytes: &[u8]) -> Result<(), TaskError> {
+    let device = channel.peer.device;
+    match timeout(limits::TRANSFER_SILENCE, channel.send.write_all(bytes)).await {
+        Ok(written) => written.map_err(|_| TaskError::Unreachable(device)),
+        Err(_) => Err(TaskError::Unreachable(device)),
+    }
+}
+
+pub(super) async fn read_exact(channel: &mut Channel, bytes: &mut [u8]) -> Result<(), TaskError> {
+    silence(async { channel.recv.read_exact(bytes).await.map_err(lost) }).await
 }
 
 /// Waits for a peer, but not for ever.

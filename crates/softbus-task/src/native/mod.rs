@@ -18,7 +18,7 @@ pub(crate) use context::{EFFECTS_PER_STEP, Effect, StepReport};
 pub(crate) use doubles::Doubles;
 pub(crate) use registry::{ErasedStep, Runnable, TaskType};
 pub use registry::{RegistryError, TaskRegistry};
-pub use runtime::{Changes, Mark, Prepared, Program, Runtime};
+pub use runtime::{Changes, Content, Mark, Prepared, Program, Runtime};
 
 /// A program that moves between devices.
 ///

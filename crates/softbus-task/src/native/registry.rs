@@ -9,7 +9,9 @@ use softbus_core::ServiceName;
 
 use super::buffer::{self, Double};
 use super::doubles::Doubles;
-use super::{Changes, Estimate, Mark, Program, Runtime, Step, StepContext, StepReport, Task, TaskFailure};
+use super::{
+    Changes, Content, Estimate, Mark, Program, Runtime, Step, StepContext, StepReport, Task, TaskFailure,
+};
 use crate::TaskError;
 
 /// The types of task this device can run.
@@ -153,6 +155,21 @@ impl TaskType {
         caught(|| self.factory.terms(input)).unwrap_or_default()
     }
 
+    /// What inputs and states begin with on these terms.
+    pub fn content(&self, terms: &[u8]) -> Option<Content> {
+        caught(|| self.factory.content(terms)).unwrap_or_default()
+    }
+
+    /// The content in an input or a state.
+    pub fn content_in<'i>(&self, image: &'i [u8], saved: bool) -> Option<&'i [u8]> {
+        caught(|| self.factory.content_in(image, saved)).unwrap_or_default()
+    }
+
+    /// How an input or a state begins that has this content.
+    pub fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
+        caught(|| self.factory.begins(content, saved)).unwrap_or_default()
+    }
+
     /// What a task of this input is going to need.
     pub fn estimate(&self, input: &[u8]) -> Estimate {
         caught(|| self.factory.estimate(input)).unwrap_or_default()
@@ -181,6 +198,15 @@ trait Factory: Send + Sync {
     ) -> Result<Box<dyn Runnable>, TaskFailure>;
     fn doubles(&self, saved: Saved<'_>, terms: &[u8]) -> Doubles;
     fn estimate(&self, input: &[u8]) -> Estimate;
+    fn content(&self, _terms: &[u8]) -> Option<Content> {
+        None
+    }
+    fn content_in<'i>(&self, _image: &'i [u8], _saved: bool) -> Option<&'i [u8]> {
+        None
+    }
+    fn begins(&self, _content: &[u8], _saved: bool) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 struct Native<T>(PhantomData<fn() -> T>);
@@ -282,6 +308,18 @@ impl Factory for OfRuntime {
 
     fn estimate(&self, input: &[u8]) -> Estimate {
         self.0.estimate(input)
+    }
+
+    fn content(&self, terms: &[u8]) -> Option<Content> {
+        self.0.content(terms)
+    }
+
+    fn content_in<'i>(&self, image: &'i [u8], saved: bool) -> Option<&'i [u8]> {
+        self.0.content_in(image, saved)
+    }
+
+    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
+        self.0.begins(content, saved)
     }
 }
 

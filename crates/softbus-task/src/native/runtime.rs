@@ -4,6 +4,8 @@ use std::any::Any;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use softbus_core::Hash;
+
 use super::{Estimate, Step, StepContext, TaskFailure};
 
 /// What runs programs of one kind. Registered with [`TaskRegistry::register_runtime`](crate::TaskRegistry::register_runtime);
@@ -62,11 +64,41 @@ pub trait Runtime: Send + Sync + 'static {
         self.resume(version, state, terms)
     }
 
+    /// What the inputs and the states of a task begin with that other tasks have, too, such as the module of a program; on its
+    /// terms, so that whoever has the grant knows what that is before it has the state. None by default. Devices keep contents
+    /// by their name, and take from there, or from whoever has it, what need not come with the state.
+    fn content(&self, terms: &[u8]) -> Option<Content> {
+        let _ = terms;
+        None
+    }
+
+    /// The content in an input or, if it was `saved`, in a state. None by default. Foreign bytes.
+    fn content_in<'i>(&self, image: &'i [u8], saved: bool) -> Option<&'i [u8]> {
+        let _ = (image, saved);
+        None
+    }
+
+    /// How inputs, or states that were `saved`, begin that have this content: as far as that can be told from it alone. Nothing
+    /// by default.
+    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
+        let _ = (content, saved);
+        Vec::new()
+    }
+
     /// What a program of this input is going to need, for placement. Unknown by default.
     fn estimate(&self, input: &[u8]) -> Estimate {
         let _ = input;
         Estimate::default()
     }
+}
+
+/// Names what inputs and states of tasks begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Content {
+    /// BLAKE3 of its bytes.
+    pub name: Hash,
+    /// Its length in bytes.
+    pub len: u64,
 }
 
 /// What a runtime made of a state beforehand.

@@ -48,8 +48,8 @@ impl Backend {
             let saved = SavedTask::read_from(&mut &*file, most)?;
             let (printed, asks) = match program::is_one(saved.kind()) {
                 true => {
-                    let terms = wasm::Terms::read(&saved.what().spec.terms).unwrap_or_default();
-                    (wasm::printed(saved.state()).ok(), terms.grants)
+                    let terms = wasm::Terms::read(&saved.what().spec.terms);
+                    (wasm::printed(saved.state()).ok(), terms.map(|terms| terms.grants).unwrap_or_default())
                 }
                 false => Default::default(),
             };

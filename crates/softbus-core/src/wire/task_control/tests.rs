@@ -145,6 +145,11 @@ fn golden_vectors() {
     golden(&ImagePart { names: vec![Hash([5; 32])] }, IMAGE_PART);
     golden(&Want { bits: vec![0b101] }, WANT);
     golden(&Piece { index: 1, len: 300 }, PIECE);
+    golden(
+        &FetchContent { content: Hash([5; 32]), circle: CircleId([4; 32]) },
+        &format!("400000008c040100{}{}", "05".repeat(32), "04".repeat(32)),
+    );
+    golden(&ContentOffer { len: 70_000 }, "030000008d040100f0a204");
     let message = encode(&EpochMessage::ask(TaskId([1; 16]))).unwrap();
     golden(&EpochNote { grant: Some(signed()), message }, EPOCH_NOTE);
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{TaskEvents, TaskHandle, Tasks};
 use crate::driver::actor::Input;
+use crate::driver::contents::ContentsStatus;
 use crate::driver::follow::{self, Follow};
 use crate::driver::shared::TaskShared;
 use crate::epoch::EffectInbox;
@@ -29,6 +30,11 @@ impl Tasks {
     /// The tasks this device has a part in, in order of their ids.
     pub fn list(&self) -> Vec<Arc<TaskStatus>> {
         self.inner.actors().iter().map(|actor| actor.shared.status.borrow().clone()).collect()
+    }
+
+    /// What is kept here of what inputs and states of tasks begin with: the modules of programs.
+    pub fn contents(&self) -> ContentsStatus {
+        self.inner.contents.status()
     }
 
     /// The tasks of all devices in reach, as far as this device may see them, in order of their ids.

@@ -15,6 +15,7 @@ use super::{TaskHandle, Tasks};
 use crate::checkpoint::{Snapshot, TaskKey};
 use crate::driver::access::OpenGrant;
 use crate::driver::actor::Seed;
+use crate::driver::contents::{self, Found};
 use crate::driver::inner::first_status;
 use crate::driver::instance::{content, store_snapshot};
 use crate::driver::placing;
@@ -85,6 +86,11 @@ impl Tasks {
 
         // The chunks, before anything refers to them; a crash here leaves garbage that the next start erases.
         let input_bytes = input.len() as u64;
+        let found = inner
+            .registry
+            .get(&spec.kind)
+            .ok()
+            .and_then(|kind| Found::of(inner, kind, &spec.terms, &input, from != ImageKind::Input));
         let mut snapshot = Snapshot::new(u64::MAX);
         snapshot.write(|out| out.write_all(&input)).map_err(|e| TaskError::BadSubmission(e.to_string()))?;
         drop(input);
@@ -118,6 +124,7 @@ impl Tasks {
             _ => decision.explanation.to_string(),
         };
         inner.tell(TaskEvent::Placed { task, on: owner, explanation });
+        contents::keep(inner, &grant, found);
         match durable.await {
             Ok(Ok(())) => {
                 promise.used();
