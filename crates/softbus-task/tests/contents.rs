@@ -102,7 +102,7 @@ impl Program for Reader {
     }
 
     fn save(&mut self, out: &mut dyn io::Write) -> Result<(), TaskFailure> {
-        Ok(out.write_all(&input(&self.book, self.left)).map_err(|e| TaskFailure::new(e.to_string()))?)
+        out.write_all(&input(&self.book, self.left)).map_err(|e| TaskFailure::new(e.to_string()))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use softbus_task::{Program, Runtime, Step, StepContext};
 use softbus_wasm::limits::Limits;
 use softbus_wasm::wasi::{Moment, Now};
-use softbus_wasm::{EngineKind, Finish, Printed, Start, Turns, WasmRuntime};
+use softbus_wasm::{EngineKind, Finish, Printed, Start, Terms, Turns, WasmRuntime};
 
 const WORDS: &[u8] = include_bytes!("../../../examples/guests/built/words.wasm");
 const RENDER: &[u8] = include_bytes!("../../../examples/guests/built/render.wasm");
@@ -287,8 +287,6 @@ fn loops_that_do_nothing_end_their_turns() {
     }
 }
 
-/// Six functions that call each other a thousand times each, without a loop: they work for years between two looks, if no
-/// more is counted than what they call.
 /// It has more loops than may go on at once in what goes on with frames.
 #[test]
 fn a_program_that_comes_to_ever_new_places_goes_on() {
@@ -314,6 +312,8 @@ fn a_program_that_comes_to_ever_new_places_goes_on() {
     assert_eq!((came.finish.map(|finish| finish.status), came.failure), (Some(1), None));
 }
 
+/// Six functions that call each other a thousand times each, without a loop: they work for years between two looks, if no
+/// more is counted than what they call.
 #[test]
 fn calls_without_loops_can_be_stopped() {
     let calls = |callee: usize| format!("(call $f{callee})").repeat(1000);
@@ -321,6 +321,45 @@ fn calls_without_loops_can_be_stopped() {
     let module = format!(r#"(module {functions} (func $f6) (func (export "_start") (call $f0)))"#);
     let admission = softbus_wasm::inspect(&wat::parse_str(module).unwrap()).unwrap();
     assert!(admission.stoppable >= 3, "{admission:?}");
+}
+
+#[test]
+fn a_program_is_of_the_module_that_was_signed_with_which_its_images_begin() {
+    let world = World::new(Turns::Counted);
+    let runtime = &world.engines[0];
+    let (start, other) = (words(), rays());
+    let (input, terms) = (postcard::to_allocvec(&start).unwrap(), start.terms().to_bytes());
+    let content = runtime.content(&terms).unwrap();
+    assert_eq!(
+        (content.name.0, content.len),
+        (*blake3::hash(&start.module).as_bytes(), start.module.len() as u64)
+    );
+    let mut program = runtime.start(&input, &terms).unwrap();
+    let mut saved = Vec::new();
+    program.save(&mut saved).unwrap();
+    for (image, is_saved) in [(&input, false), (&saved, true)] {
+        assert_eq!(runtime.content_in(image, is_saved), Some(&*start.module));
+        let begins = runtime.begins(&start.module, is_saved);
+        assert!(begins.len() > start.module.len() && image.starts_with(&begins));
+        for cut in [0, 1, 15, start.module.len()] {
+            assert_eq!(runtime.content_in(&image[..cut], is_saved), None);
+        }
+    }
+    // One that has another module in it than its submitter signed does not run, wherever that was put into it.
+    let swapped = Start { module: other.module.clone(), ..start };
+    let input = postcard::to_allocvec(&swapped).unwrap();
+    let why = runtime.start(&input, &terms).err().unwrap().to_string();
+    assert!(why.contains("not what its submitter signed"), "{why}");
+    let other_terms = Terms::of(&other.module).to_bytes();
+    for refused in [
+        runtime.resume(1, &saved, &other_terms).err(),
+        world.engines[1].resume(1, &saved, &other_terms).err(),
+    ] {
+        let why = refused.unwrap().to_string();
+        assert!(why.contains("not the one that its submitter signed"), "{why}");
+    }
+    assert!(runtime.prepare(1, &saved, &other_terms).is_none());
+    assert_eq!(runtime.content(b"no terms"), None);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use softbus_core::WallMs;
 use super::{Context, unexpected, words};
 use crate::args::{DownArgs, InjectArgs};
 use crate::clock::wall;
-use crate::control::{Load, Request, Response};
+use crate::control::{Load, ModulesView, Request, Response};
 use crate::failure::Failure;
-use crate::output::{Bar, Paint, ago, clean, duration};
+use crate::output::{Bar, Paint, ago, bytes, clean, duration};
 
 /// Who this node is and how it does.
 pub(super) async fn status(cx: Context) -> Result<(), Failure> {
@@ -31,6 +31,7 @@ pub(super) async fn status(cx: Context) -> Result<(), Failure> {
         ("tasks running", status.tasks_running.to_string()),
         ("task types", list(&status.task_types)),
         ("services", list(&status.services)),
+        ("modules", modules(&status.modules)),
         ("data folder", status.data_dir.clone()),
         (
             "started",
@@ -49,6 +50,17 @@ pub(super) async fn status(cx: Context) -> Result<(), Failure> {
         cx.out.line(cx.out.paint(Paint::Warn, &words::waits(circle)))?;
     }
     Ok(())
+}
+
+/// Modules of programs that are kept, and what came of that.
+fn modules(modules: &ModulesView) -> String {
+    let mut said =
+        format!("{} kept ({} of {})", modules.kept, bytes(modules.bytes), bytes(modules.budget_bytes));
+    let came = [(modules.spared_bytes, "need not travel"), (modules.given_bytes, "given to others")];
+    for (count, what) in came.into_iter().filter(|(count, _)| *count > 0) {
+        said.push_str(&format!(", {} {what}", bytes(count)));
+    }
+    said
 }
 
 /// What a node that stops is given beyond the time that it asks for.

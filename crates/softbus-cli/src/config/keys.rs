@@ -33,7 +33,7 @@ const SECTIONS: [(&str, &str); 5] = [
     ("log", "What it writes to standard error."),
 ];
 
-pub(super) const KEYS: [Key; 29] = [
+pub(super) const KEYS: [Key; 30] = [
     example("node", "name", "\"kitchen tablet\"", "Name that people see. Default: the machine's host name."),
     example(
         "node",
@@ -143,6 +143,13 @@ pub(super) const KEYS: [Key; 29] = [
     ),
     key("tasks", "rebalance", "true", "Let the bus move running tasks to better devices by itself."),
     key("tasks", "keep_results_days", "7", "How long results of ended tasks are kept. 1 to 365."),
+    key(
+        "tasks",
+        "modules_mib",
+        "256",
+        "How much of the disk, in MiB, modules of programs may take that are kept here so that they need not travel\n\
+         again; those used longest ago go first. 0 keeps none. 0 to 1048576.",
+    ),
     key(
         "tasks",
         "shutdown_move_s",

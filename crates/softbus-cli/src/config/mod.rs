@@ -120,6 +120,8 @@ pub struct Config {
     pub rebalance: bool,
     /// How long results are kept, in days.
     pub keep_results_days: u64,
+    /// How much of the disk the modules of programs take that are kept for later ones, in MiB.
+    pub modules_mib: u64,
     /// Longest wait at shutdown for tasks to move away, in seconds.
     pub shutdown_move_s: u64,
     /// Log filter.
@@ -147,6 +149,7 @@ impl Default for Config {
             quorum_lease_ms: 1500,
             rebalance: true,
             keep_results_days: 7,
+            modules_mib: 256,
             shutdown_move_s: 20,
             log: "info".into(),
         }

@@ -95,6 +95,7 @@ impl<'a> Reader<'a> {
             keep_results_days: self
                 .number("tasks", "keep_results_days", 1..=365)
                 .unwrap_or(default.keep_results_days),
+            modules_mib: self.number("tasks", "modules_mib", 0..=1 << 20).unwrap_or(default.modules_mib),
             shutdown_move_s: self
                 .number("tasks", "shutdown_move_s", 0..=600)
                 .unwrap_or(default.shutdown_move_s),

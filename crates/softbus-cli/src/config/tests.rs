@@ -61,6 +61,7 @@ fn every_key_is_read() {
         ("tasks", "quorum_lease_ms = 3000"),
         ("tasks", "rebalance = false"),
         ("tasks", "keep_results_days = 30"),
+        ("tasks", "modules_mib = 0"),
         ("tasks", "shutdown_move_s = 0"),
         ("log", "level = \"debug\""),
     ];

@@ -68,6 +68,27 @@ pub struct StatusView {
     pub services: Vec<String>,
     /// Task types it can run.
     pub task_types: Vec<String>,
+    /// Modules of programs that it keeps.
+    #[serde(default)]
+    pub modules: ModulesView,
+}
+
+/// Modules of programs that are kept on a device's disk so that they need not travel again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ModulesView {
+    /// How many.
+    pub kept: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many bytes there may be.
+    pub budget_bytes: u64,
+    /// Bytes that did not have to come with programs, as their modules were here or near by; since the node started, as all that
+    /// follows.
+    pub spared_bytes: u64,
+    /// Bytes of modules that came from other devices than the rest of their programs did.
+    pub fetched_bytes: u64,
+    /// Bytes of modules that were given to other devices.
+    pub given_bytes: u64,
 }
 
 /// All devices, and strangers nearby.

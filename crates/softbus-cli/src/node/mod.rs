@@ -169,6 +169,7 @@ async fn start(cx: &Context, config: &Config) -> Result<Bus, Failure> {
         quorum_lease: Duration::from_millis(config.quorum_lease_ms),
         rebalance: config.rebalance,
         keep_results: Duration::from_secs(config.keep_results_days * 86_400),
+        content_bytes: config.modules_mib << 20,
         drain_patience: Duration::from_secs(config.shutdown_move_s),
         ..TasksConfig::default()
     };

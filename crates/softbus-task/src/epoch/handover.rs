@@ -26,7 +26,10 @@ use super::runner::Instance;
 use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 
 /// Longest wait for the checkpoint that another round is to send.
-const FRESH: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_secs(5);
+/// Of a checkpoint that is older it is not known how little the task has changed since: those of a task that changes little come more
+/// often, unless they cost much.
+const STALE: Duration = Duration::from_secs(1);
 /// A hand-over is called off after this, although the destination still says that it fetches.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
@@ -273,6 +276,7 @@ impl TaskMachine {
 
     pub(super) fn on_warm(&mut self, from: DeviceId, manifest: Hash, now: BootMs) {
         let instance = self.runner.instance;
+        let stale = instance == Instance::Running && now.since(self.runner.saved) > STALE;
         let newest = self.d.held.clone();
         let Some(outgoing) = self.heard_from_destination(from, now) else { return };
         let known = outgoing.warm.checkpoint.manifest == manifest && outgoing.fresh_by.is_none();
@@ -288,6 +292,12 @@ impl TaskMachine {
         match (outgoing.rounds.ended(now, outgoing.sent), newer) {
             (Next::Short, Some(newer)) if !outgoing.again && now.since(outgoing.began) <= rounds::WORTH => {
                 outgoing.send_ahead(newer, now);
+            }
+            // It came at once, perhaps as the destination had it already: that says nothing of what comes next.
+            (Next::Short, None) if !outgoing.again && stale => {
+                outgoing.again = true;
+                outgoing.fresh_by = Some(now.after(FRESH));
+                self.out.at_once(Action::Checkpoint);
             }
             (Next::Again { share: next }, newer) => {
                 match newer {

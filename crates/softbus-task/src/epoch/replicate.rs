@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use softbus_core::wire::task::{Certificate, CheckpointRef, EpochBody, Fence, Outcome};
+use softbus_core::wire::task::{Certificate, CheckpointRef, EpochBody, Fence, Outcome, Policy};
 use softbus_core::{BootMs, DeviceId, Hash, Signed};
 
 use super::certificate::{Link, majority, parse_decree};
@@ -109,7 +109,14 @@ impl TaskMachine {
 
     fn drive_offers(&mut self, now: BootMs) {
         let Some(held) = self.d.held.clone().filter(|_| self.is_owner()) else { return };
+        // Whoever the task moves to is sent what it needs by that: beside its last state it would only fetch an older one. Under
+        // `quorum` what the task says may wait for it.
+        let alone = self.link.decree.policy == Policy::Owner;
+        let destination = self.leaving_for().filter(|_| alone);
         for holder in self.link.decree.holders.clone() {
+            if destination == Some(holder) {
+                continue;
+            }
             if self.replicas.stored.get(&holder).is_some_and(|stored| *stored >= held.checkpoint) {
                 continue;
             }

@@ -30,6 +30,8 @@ pub(super) struct Runner {
     armed: bool,
     /// After a crash: not before this.
     not_before: BootMs,
+    /// When the instance began, or its last checkpoint came.
+    pub(super) saved: BootMs,
 }
 
 impl TaskMachine {
@@ -111,6 +113,7 @@ impl TaskMachine {
         } else if self.out.settled() && until > now {
             let fence = self.fence();
             self.runner.armed = false;
+            self.runner.saved = now;
             self.runner.instance = Instance::Running;
             self.runner.said_until = until;
             self.runner.fence = Some(fence);
@@ -195,6 +198,7 @@ impl TaskMachine {
             return None;
         }
         let held = Held { checkpoint, manifest: signed.clone() };
+        self.runner.saved = now;
         self.replicas.note_history(&held);
         self.replicas.offer_all(now);
         self.d.held = Some(held);

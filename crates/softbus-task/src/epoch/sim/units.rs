@@ -589,6 +589,38 @@ fn a_state_that_travels_for_minutes_while_the_task_runs_on_is_not_given_up() {
     }
 }
 
+/// Beside what the move sends it, it would only fetch what is out of date when it comes.
+#[test]
+fn a_holder_to_which_a_task_moves_is_offered_no_other_checkpoints_unless_effects_wait_for_them() {
+    for quorum in [false, true] {
+        let mut world = world(4, quorum, 1_000_000);
+        let owner = world.owner().unwrap();
+        let holders = world.devices[owner].machine.as_ref().unwrap().decree().holders.clone();
+        let to = (0..4).find(|device| holders.contains(&world.devices[*device].id)).unwrap();
+        let other = (0..4).find(|d| *d != to && holders.contains(&world.devices[*d].id)).unwrap();
+        world.slow_fetch_us = Some(500_000);
+        world.fault(Fault::Move { to });
+        let began = world.story.as_ref().unwrap().len();
+        world.run_until(world.now_us + 450_000);
+        let offers = |world: &World, to| {
+            let line = format!("{owner} -> {to} offer");
+            world.story.as_ref().unwrap()[began..].iter().filter(|said| said.ends_with(&line)).count()
+        };
+        assert!(offers(&world, other) > 0, "it goes on and is saved meanwhile");
+        assert_eq!(offers(&world, to) > 0, quorum);
+        // A move that is called off leaves it a holder like the others.
+        world.crash(to);
+        world.run_until(world.now_us + 10_000_000);
+        assert_eq!(world.owner(), Some(owner));
+        world.start(to, false);
+        world.slow_fetch_us = None;
+        world.run_until(world.now_us + 10_000_000);
+        sound(&world);
+        assert!(world.devices[to].machine.as_ref().unwrap().record().held.is_some());
+        assert!(quorum || offers(&world, to) > 0);
+    }
+}
+
 /// Of a task that went from one owner to the next, and never back, no link can be left out.
 #[test]
 fn a_chain_that_cannot_be_shortened_is_read_back_after_a_restart_up_to_its_limit() {
