@@ -167,8 +167,8 @@ impl Runtime for Programs {
         self.0.content_in(image, saved)
     }
 
-    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
-        self.0.begins(content, saved)
+    fn before_content(&self, len: u64, saved: bool) -> Vec<u8> {
+        self.0.before_content(len, saved)
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {

@@ -73,23 +73,34 @@ impl Shelf {
         Some(one.clone())
     }
 
+    /// Names of the chunks of all that are here.
+    pub fn chunks(&self) -> impl Iterator<Item = &Hash> {
+        self.kept.values().flat_map(|one| &one.chunks)
+    }
+
     /// Which have to go so that one more of this length keeps within the budget; `None`: it is larger than that by itself.
     pub fn room(&self, len: u64, budget: u64) -> Option<BTreeSet<Hash>> {
-        if len > budget {
-            return None;
-        }
-        let (mut count, mut bytes) = (self.kept.len(), self.bytes);
+        (len <= budget).then(|| self.oldest(1, len, budget))
+    }
+
+    /// Which have to go so that the others keep within the budget.
+    pub fn too_many(&self, budget: u64) -> BTreeSet<Hash> {
+        self.oldest(0, 0, budget)
+    }
+
+    fn oldest(&self, more: usize, len: u64, budget: u64) -> BTreeSet<Hash> {
+        let (mut count, mut bytes) = (self.kept.len() + more, self.bytes.saturating_add(len));
         let mut oldest: Vec<(&Hash, &Kept)> = self.kept.iter().collect();
         oldest.sort_unstable_by_key(|(_, one)| one.used);
         let mut gone = BTreeSet::new();
         for (name, one) in oldest {
-            if count < CONTENTS && bytes.saturating_add(len) <= budget {
+            if count <= CONTENTS && bytes <= budget {
                 break;
             }
             (count, bytes) = (count - 1, bytes.saturating_sub(one.len));
             gone.insert(*name);
         }
-        Some(gone)
+        gone
     }
 
     /// The record of one that is about to be kept.
@@ -151,6 +162,20 @@ mod tests {
         // As it is found again after a restart.
         let again = Shelf::of(shelf.kept.clone());
         assert_eq!((again.filled(), again.used), (shelf.filled(), shelf.used));
+        // And if there may be less by then.
+        assert!(again.too_many(100).is_empty());
+        assert_eq!(again.too_many(99), BTreeSet::from([name(5)]));
+    }
+
+    #[test]
+    fn there_are_so_many_and_no_more() {
+        let mut shelf = Shelf::default();
+        for n in 0..=u8::MAX {
+            assert_eq!(put(&mut shelf, n, 0, 100), Some(vec![]));
+        }
+        assert_eq!(shelf.filled().0, CONTENTS);
+        let gone = shelf.room(1, 100).unwrap();
+        assert_eq!(gone, BTreeSet::from([name(0)]));
     }
 
     #[test]

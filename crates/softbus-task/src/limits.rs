@@ -38,9 +38,16 @@ pub const TASKS_PEER_BYTES: usize = 32 << 20;
 pub const WANT_ROUNDS: usize = 4;
 /// Devices that are asked for a content before whoever sends the rest is.
 pub const CONTENT_ASKED: usize = 3;
-/// How much longer a content is waited for that comes from elsewhere than the rest, after all of that is here; then the rest's
-/// sender is asked for it, too.
+/// For how long no news of a content that comes from elsewhere is waited for, after all the rest is here …
 pub const CONTENT_PATIENCE: Duration = Duration::from_secs(2);
+/// … and how long in all, while the sender of the rest waits; then that is asked for it, too.
+pub const CONTENT_WAIT: Duration = Duration::from_secs(6);
+/// Least part of a content that is fetched from another device than the rest, in bytes.
+pub const CONTENT_WORTH: u64 = 256 << 10;
+/// Such a device may be so much farther away than the sender of the rest, beside twice as far.
+pub const CONTENT_FARTHER: Duration = Duration::from_millis(5);
+/// Contents that are in memory at once to be kept, and as many of which chunks are made.
+pub const CONTENTS_AT_ONCE: usize = 2;
 /// Longest wait of an ordered move for its time: until the task has got its state, or an epoch is decided.
 pub const MOVE_WAIT: Duration = Duration::from_secs(10);
 /// Orders to pause, resume or save one task that wait …

@@ -85,11 +85,10 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Names of all chunks that are still needed.
+    /// Names of all chunks that tasks still need.
     pub fn named(&self) -> BTreeSet<Hash> {
         let checkpoints = self.tasks.values().flat_map(|task| task.checkpoints.values());
-        let chunks = checkpoints.flat_map(|checkpoint| &checkpoint.image.chunks);
-        chunks.chain(self.contents.values().flat_map(|content| &content.chunks)).copied().collect()
+        checkpoints.flat_map(|checkpoint| &checkpoint.image.chunks).copied().collect()
     }
 }
 

@@ -14,8 +14,8 @@ use softbus_net::Judge as _;
 use softbus_net::seam::Seam;
 use softbus_net::seam::memory::World;
 use softbus_task::{
-    Content, ContentsStatus, Program, Runtime, Step, StepContext, TaskFailure, TaskHandle, TaskState,
-    TasksConfig,
+    Content, ContentsStatus, Program, Runtime, Step, StepContext, SubmitOptions, TaskFailure, TaskHandle,
+    TaskState, TasksConfig,
 };
 use softbus_trust::Role;
 use tokio::time::{sleep, timeout};
@@ -81,8 +81,8 @@ impl Runtime for Library {
         parts(image).map(|(book, _)| book)
     }
 
-    fn begins(&self, content: &[u8], _: bool) -> Vec<u8> {
-        [&(content.len() as u64).to_le_bytes()[..], content].concat()
+    fn before_content(&self, len: u64, _: bool) -> Vec<u8> {
+        len.to_le_bytes().to_vec()
     }
 }
 
@@ -113,8 +113,12 @@ fn library(_: &Seam) -> Arc<dyn Runtime> {
 /// A book is read on a device, to its end, and rightly. Nobody else has the task.
 async fn read_on(by: &Device, on: &Device, book: &[u8], privacy: Privacy) -> TaskHandle {
     let mut options = options("book");
-    (options.hints.start_on, options.hints.stay) = (Some(on.id()), true);
-    (options.replicas, options.qos.privacy) = (Some(0), privacy);
+    options.qos.privacy = privacy;
+    read_with(by, on, book, options).await
+}
+
+async fn read_with(by: &Device, on: &Device, book: &[u8], mut options: SubmitOptions) -> TaskHandle {
+    (options.hints.start_on, options.hints.stay, options.replicas) = (Some(on.id()), true, Some(0));
     let handle = by.tasks.submit("library/1", input(book, STEPS), options).await.unwrap();
     let (done, id) = (until(&handle, "read", |s| s.state == TaskState::Done).await, on.id());
     assert!(done.error.is_none() && done.runner.is_none_or(|runner| runner == id));
@@ -197,8 +201,10 @@ async fn what_is_damaged_is_forgotten_and_comes_with_the_rest() {
     for name in car.host.seam().storage.blobs().list().unwrap() {
         car.host.disk().rot_blob(&name, vec![2; 100]);
     }
-    read_on(phone, car, &book, Privacy::Circle).await;
-    assert_eq!(told(car).kept, 1);
+    let again = sent(phone, read_on(phone, car, &book, Privacy::Circle)).await;
+    assert!(again > BOOK as u64, "what was there was of no use: {again}");
+    let then = sent(phone, read_on(phone, car, &book, Privacy::Circle)).await;
+    assert!(then < BOOK as u64 / 4, "{then}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,6 +227,51 @@ async fn the_budget_holds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_smaller_budget_holds_from_the_next_start_on() {
+    logs();
+    RUNTIME.set(Some(library));
+    let world = World::new(87);
+    let mut home = home(&world, &[("phone", SLOW), ("tv", FAST)]).await;
+    let books: Vec<Vec<u8>> = (14..16).map(book).collect();
+    for book in &books {
+        read_on(&home[0], &home[1], book, Privacy::Circle).await;
+    }
+    let all = vec!["phone".to_owned(), "tv".to_owned()];
+    for (budget, kept) in [(BOOK as u64 + 1, 1), (0, 0)] {
+        let blobs = || home[1].host.seam().storage.blobs().list().unwrap().len();
+        let before = blobs();
+        home[1].tasks.shutdown().await;
+        home[1].host.kill();
+        home.pop();
+        let smaller = TasksConfig { content_bytes: budget, ..config() };
+        home.push(start(&world, "tv", FAST, &all, smaller).await);
+        let after = home[1].host.seam().storage.blobs().list().unwrap().len();
+        assert!(after + BOOK / (64 << 10) <= before, "the chunks of one are gone: {before}, {after}");
+        assert_eq!((told(&home[1]).kept, told(&home[1]).bytes), (kept, (kept * BOOK) as u64));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_kept_leaves_nothing_behind() {
+    logs();
+    RUNTIME.set(Some(library));
+    let config = TasksConfig { checkpoint_every: Duration::from_secs(60), ..config() };
+    let home = home_with(&World::new(88), &[("phone", SLOW)], config).await;
+    let phone = &home[0];
+    let (disk, blobs) = (phone.host.disk(), phone.host.seam().storage.blobs());
+    let handle = phone.tasks.submit("library/1", input(&book(17), STEPS), options("book")).await.unwrap();
+    let before = blobs.list().unwrap().len();
+    disk.set_capacity(Some(disk.used_bytes() + BOOK as u64 / 2));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((told(phone).kept, blobs.list().unwrap().len()), (0, before), "it did not fit");
+    let name: [u8; 32] = handle.output().await.unwrap();
+    assert_eq!(Hash(name), Hash::of(&book(17)), "which is not the task's concern");
+    disk.set_capacity(None);
+    read_on(phone, phone, &book(17), Privacy::Circle).await;
+    assert_eq!(told(phone).kept, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_budget_none_is_kept() {
     logs();
     RUNTIME.set(Some(library));
@@ -239,13 +290,19 @@ async fn it_is_given_to_those_only_who_might_run_it() {
     RUNTIME.set(Some(library));
     let home = home(&World::new(86), &[("phone", SLOW), ("tv", FAST), ("car", FAST)]).await;
     let [phone, tv, car] = &home[..] else { unreachable!() };
-    let (open, closed) = (book(8), book(9));
+    let (open, closed) = (book(8), [book(9), book(10), book(11), book(12)]);
     read_on(phone, tv, &open, Privacy::Circle).await;
-    // Only owners may run that: the phone, of these, as the others see it.
-    read_on(phone, phone, &closed, Privacy::Owners).await;
-    read_on(tv, tv, &closed, Privacy::Device).await;
+    // None of these may each member of the circle run.
+    read_on(tv, tv, &closed[0], Privacy::Device).await;
+    read_on(tv, tv, &closed[1], Privacy::Owners).await;
+    let mut named = options("named");
+    named.hints.only.insert(tv.id());
+    read_with(tv, tv, &closed[2], named).await;
+    let mut barred = options("barred");
+    barred.hints.never.insert(car.id());
+    read_with(tv, tv, &closed[3], barred).await;
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(told(tv).kept, 2);
+    assert_eq!(told(tv).kept, 5);
     let circle = *car.judge.circles().keys().next().unwrap();
     let ask = async |content: Hash, circle| {
         let mut channel = car.net.open(tv.id(), &"task/1".parse().unwrap()).await.ok()?;
@@ -256,8 +313,10 @@ async fn it_is_given_to_those_only_who_might_run_it() {
         channel.recv.read_exact(&mut bytes).await.ok().map(|()| bytes)
     };
     assert!(ask(Hash::of(&open), circle).await.as_ref() == Some(&open));
-    assert_eq!(ask(Hash::of(&closed), circle).await, None, "others may not run it");
-    assert_eq!(ask(Hash::of(&book(10)), circle).await, None, "nobody has it");
+    for closed in &closed {
+        assert_eq!(ask(Hash::of(closed), circle).await, None, "others may not run it");
+    }
+    assert_eq!(ask(Hash::of(&book(13)), circle).await, None, "nobody has it");
     assert_eq!(ask(Hash::of(&open), CircleId([1; 32])).await, None, "another circle");
     tv.judge.trust(car.id(), Role::Guest);
     assert_eq!(ask(Hash::of(&open), circle).await, None, "a guest");

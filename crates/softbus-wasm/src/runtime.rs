@@ -397,7 +397,7 @@ impl Runtime for WasmRuntime {
 
     fn content(&self, terms: &[u8]) -> Option<Content> {
         let Terms { module, module_bytes, .. } = Terms::read(terms).ok()?;
-        Some(Content { name: module, len: module_bytes })
+        (module_bytes <= limits::MODULE_BYTES).then_some(Content { name: module, len: module_bytes })
     }
 
     fn content_in<'i>(&self, image: &'i [u8], saved: bool) -> Option<&'i [u8]> {
@@ -407,13 +407,12 @@ impl Runtime for WasmRuntime {
         }
     }
 
-    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
-        let mut begin = Vec::new();
-        let written = match saved {
-            true => state::write_head(&mut begin, content),
-            false => state::write_input_begin(&mut begin, content),
-        };
-        if written.is_ok() { begin } else { Vec::new() }
+    fn before_content(&self, len: u64, saved: bool) -> Vec<u8> {
+        match saved {
+            true => state::head(len).to_vec(),
+            // An input has the module first, and before it how long that is.
+            false => postcard::to_allocvec(&len).unwrap_or_default(),
+        }
     }
 
     fn estimate(&self, input: &[u8]) -> Estimate {

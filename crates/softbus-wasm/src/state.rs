@@ -63,11 +63,18 @@ pub(crate) fn head_len(module: usize) -> usize {
     (HEAD + module).next_multiple_of(PAGE)
 }
 
+/// What comes before a module of so many bytes.
+pub(crate) fn head(module: u64) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..6].copy_from_slice(MAGIC);
+    head[6..8].copy_from_slice(&VERSION.to_le_bytes());
+    head[8..].copy_from_slice(&module.to_le_bytes());
+    head
+}
+
 /// Writes everything up to the memories.
 pub(crate) fn write_head(out: &mut dyn io::Write, module: &[u8]) -> io::Result<()> {
-    out.write_all(MAGIC)?;
-    out.write_all(&VERSION.to_le_bytes())?;
-    out.write_all(&(module.len() as u64).to_le_bytes())?;
+    out.write_all(&head(module.len() as u64))?;
     out.write_all(module)?;
     let over = (HEAD + module.len()) % PAGE;
     if over > 0 { out.write_all(&[0; PAGE][over..]) } else { Ok(()) }
@@ -82,14 +89,6 @@ pub(crate) fn write_tail(out: &mut dyn io::Write, tail: &Tail<&Wasi>) -> Result<
     }
     out.write_all(&bytes).map_err(|error| error.to_string())?;
     out.write_all(&(bytes.len() as u64).to_le_bytes()).map_err(|error| error.to_string())
-}
-
-/// Writes how an input begins: a [`Start`](crate::Start) has the module first.
-pub(crate) fn write_input_begin(out: &mut Vec<u8>, module: &[u8]) -> io::Result<()> {
-    let len = postcard::to_allocvec(&module.len()).map_err(io::Error::other)?;
-    out.extend_from_slice(&len);
-    out.extend_from_slice(module);
-    Ok(())
 }
 
 /// The module in the begin of an input. Foreign bytes.

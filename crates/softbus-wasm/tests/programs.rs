@@ -328,7 +328,8 @@ fn a_program_is_of_the_module_that_was_signed_with_which_its_images_begin() {
     let world = World::new(Turns::Counted);
     let runtime = &world.engines[0];
     let (start, other) = (words(), rays());
-    let (input, terms) = (postcard::to_allocvec(&start).unwrap(), start.terms().to_bytes());
+    let start_terms = start.terms();
+    let (input, terms) = (postcard::to_allocvec(&start).unwrap(), start_terms.to_bytes());
     let content = runtime.content(&terms).unwrap();
     assert_eq!(
         (content.name.0, content.len),
@@ -339,8 +340,8 @@ fn a_program_is_of_the_module_that_was_signed_with_which_its_images_begin() {
     program.save(&mut saved).unwrap();
     for (image, is_saved) in [(&input, false), (&saved, true)] {
         assert_eq!(runtime.content_in(image, is_saved), Some(&*start.module));
-        let begins = runtime.begins(&start.module, is_saved);
-        assert!(begins.len() > start.module.len() && image.starts_with(&begins));
+        let before = runtime.before_content(content.len, is_saved);
+        assert!(!before.is_empty() && image.starts_with(&[&before[..], &start.module].concat()));
         for cut in [0, 1, 15, start.module.len()] {
             assert_eq!(runtime.content_in(&image[..cut], is_saved), None);
         }
@@ -360,6 +361,8 @@ fn a_program_is_of_the_module_that_was_signed_with_which_its_images_begin() {
     }
     assert!(runtime.prepare(1, &saved, &other_terms).is_none());
     assert_eq!(runtime.content(b"no terms"), None);
+    let huge = Terms { module_bytes: (64 << 20) + 1, ..start_terms };
+    assert_eq!(runtime.content(&huge.to_bytes()), None, "larger than any module may be");
 }
 
 #[test]

@@ -56,7 +56,12 @@ pub(super) async fn status(cx: Context) -> Result<(), Failure> {
 fn modules(modules: &ModulesView) -> String {
     let mut said =
         format!("{} kept ({} of {})", modules.kept, bytes(modules.bytes), bytes(modules.budget_bytes));
-    let came = [(modules.spared_bytes, "need not travel"), (modules.given_bytes, "given to others")];
+    let here = modules.spared_bytes.saturating_sub(modules.fetched_bytes);
+    let came = [
+        (here, "need not come again"),
+        (modules.fetched_bytes, "came from near by"),
+        (modules.given_bytes, "given to others"),
+    ];
     for (count, what) in came.into_iter().filter(|(count, _)| *count > 0) {
         said.push_str(&format!(", {} {what}", bytes(count)));
     }

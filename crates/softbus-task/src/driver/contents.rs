@@ -16,8 +16,8 @@ use softbus_core::{CircleId, DeviceId, Hash, Privacy, limits as core_limits};
 use softbus_net::seam::Lane;
 use softbus_net::{Channel, Presence};
 use softbus_trust::Role;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
 use super::access::OpenGrant;
@@ -36,6 +36,9 @@ pub(crate) struct Contents {
     budget: u64,
     /// Held by whoever keeps another or erases one.
     turn: tokio::sync::Mutex<()>,
+    /// Places for contents in memory: that are to be kept, and of which chunks are made.
+    keeping: Arc<Semaphore>,
+    making: Arc<Semaphore>,
     spared: AtomicU64,
     fetched: AtomicU64,
     given: AtomicU64,
@@ -50,7 +53,7 @@ pub struct ContentsStatus {
     pub bytes: u64,
     /// How many bytes there may be.
     pub budget_bytes: u64,
-    /// Bytes of inputs and states that did not come with them, as the content was here or came from elsewhere.
+    /// Bytes of chunks that did not come with the rest of an input or a state, as its content was here or came from elsewhere.
     pub spared_bytes: u64,
     /// Bytes of contents that came from other devices than sent the rest.
     pub fetched_bytes: u64,
@@ -64,15 +67,33 @@ impl Contents {
             shelf: Mutex::default(),
             budget,
             turn: tokio::sync::Mutex::default(),
+            keeping: Arc::new(Semaphore::new(limits::CONTENTS_AT_ONCE)),
+            making: Arc::new(Semaphore::new(limits::CONTENTS_AT_ONCE)),
             spared: AtomicU64::new(0),
             fetched: AtomicU64::new(0),
             given: AtomicU64::new(0),
         }
     }
 
-    /// What was kept in the last run.
-    pub fn found(&self, kept: BTreeMap<Hash, Kept>) {
-        *self.shelf() = Shelf::of(kept);
+    /// What was kept in the last run; gives those for which there is no room any more.
+    pub fn found(&self, kept: BTreeMap<Hash, Kept>) -> BTreeSet<Hash> {
+        let mut shelf = Shelf::of(kept);
+        let gone = shelf.too_many(self.budget);
+        for name in &gone {
+            shelf.remove(name);
+        }
+        *self.shelf() = shelf;
+        gone
+    }
+
+    /// Names of all chunks that are needed for them.
+    pub fn named(&self) -> Vec<Hash> {
+        self.shelf().chunks().copied().collect()
+    }
+
+    /// Chunks of so many bytes did not come with the rest.
+    pub fn spare(&self, bytes: u64) {
+        self.spared.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -134,8 +155,17 @@ pub(crate) fn keep(inner: &Arc<Inner>, grant: &OpenGrant, found: Option<Found>) 
             content.name
         }
     };
+    let place = match &found {
+        Some(_) => match inner.contents.keeping.clone().try_acquire_owned() {
+            Ok(place) => Some(place),
+            // The next task of its has it kept.
+            Err(_) => return,
+        },
+        None => None,
+    };
     let keeper = inner.clone();
     inner.spawn(async move {
+        let _place = place;
         if let Err(error) = keep_now(&keeper, name, found, circle).await {
             tracing::debug!(content = %name, %error, "a content is not kept");
         }
@@ -159,30 +189,48 @@ async fn keep_now(
         };
     }
     let Some(Found { content, bytes }) = found else { return Ok(()) };
+    let job = move || (Hash::of(&bytes) == name).then_some(bytes);
+    let ops = CHUNK_OPS * content.len.div_ceil(CHUNK as u64);
+    let bytes = inner.seam.compute.run(Lane::Work, ops, job).await.ok_or(TaskError::Closed)?;
+    let bytes = bytes.ok_or_else(|| TaskError::Protocol("a content is not what its name says".into()))?;
     let Some(gone) = contents.shelf().room(content.len, contents.budget) else { return Ok(()) };
     // Before there is anything new: the disk may be full.
     erase(inner, gone).await?;
-    let (key, blobs) = (inner.wrap.content(&name), inner.blobs.clone());
-    let ops = CHUNK_OPS * bytes.len().div_ceil(CHUNK) as u64;
-    let job = inner.seam.compute.run(Lane::Work, ops, move || -> Result<Vec<Hash>, TaskError> {
-        if Hash::of(&bytes) != name {
-            return Err(TaskError::Protocol("a content is not what its name says".into()));
-        }
-        let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK));
-        for chunk in bytes.chunks(CHUNK) {
-            let sealed = key.seal(chunk);
-            chunks.push(Hash::of(&sealed));
-            blobs.put(&Hash::of(&sealed), &sealed)?;
-        }
-        blobs.sync(&chunks)?;
-        Ok(chunks)
-    });
-    let chunks = job.await.ok_or(TaskError::Closed)??;
-    let record = contents.shelf().record(content.len, chunks, circle);
-    // If that fails the next start erases the chunks.
-    inner.store.put_content(Some((name, &record)), []).await?;
+    let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK));
+    let stored = store(inner, name, bytes, &mut chunks).await;
+    let record = contents.shelf().record(content.len, chunks.clone(), circle);
+    let kept = match stored {
+        Ok(()) => inner.store.put_content(Some((name, &record)), []).await,
+        Err(error) => Err(error),
+    };
+    if kept.is_err() {
+        inner.erase_chunks(chunks).await;
+        return kept;
+    }
     contents.shelf().put(name, record);
     tracing::info!(content = %name, bytes = content.len, "a content is kept");
+    Ok(())
+}
+
+/// Stores a content durably; `chunks` are the names of those that may be on the disk, whatever comes of it.
+async fn store(inner: &Inner, name: Hash, bytes: Vec<u8>, chunks: &mut Vec<Hash>) -> Result<(), TaskError> {
+    let bytes = Arc::new(bytes);
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = bytes.len().min(at + limits::BATCH * CHUNK);
+        let (key, blobs, bytes) = (inner.wrap.content(&name), inner.blobs.clone(), bytes.clone());
+        let job = inner.seam.compute.run(Lane::Disk, CHUNK_OPS * limits::BATCH as u64, move || {
+            let sealed: Vec<Vec<u8>> = bytes[at..end].chunks(CHUNK).map(|chunk| key.seal(chunk)).collect();
+            let names: Vec<Hash> = sealed.iter().map(|sealed| Hash::of(sealed)).collect();
+            let put = names.iter().zip(&sealed).try_for_each(|(name, sealed)| blobs.put(name, sealed));
+            let stored = put.and_then(|()| blobs.sync(&names));
+            (names, stored)
+        });
+        let (names, stored) = job.await.ok_or(TaskError::Closed)?;
+        chunks.extend(names);
+        stored?;
+        at = end;
+    }
     Ok(())
 }
 
@@ -206,23 +254,40 @@ async fn read(inner: &Arc<Inner>, name: Hash, range: Range<usize>) -> Option<Vec
     let ops = CHUNK_OPS * chunks.len() as u64;
     let job = inner.seam.compute.run(Lane::Disk, ops, move || {
         let open = |chunk: &Hash| {
-            let mut sealed = blobs.get(chunk).ok()?;
-            key.open(chunk, &mut sealed).map(|plain| plain.into_owned()).ok()
+            let mut sealed = blobs.get(chunk).map_err(|error| (*chunk, error))?;
+            let damaged = |_| (*chunk, TaskError::Damaged(*chunk));
+            key.open(chunk, &mut sealed).map(|plain| plain.into_owned()).map_err(damaged)
         };
-        chunks.iter().map(open).collect::<Option<Vec<_>>>()
+        chunks.iter().map(open).collect::<Result<Vec<_>, _>>()
     });
-    let read = job.await?;
-    if read.is_none() {
-        tracing::warn!(content = %name, "a content is damaged on this device's disk, and forgotten");
-        let eraser = inner.clone();
-        inner.spawn(async move {
-            let _turn = eraser.contents.turn.lock().await;
-            if let Err(error) = erase(&eraser, BTreeSet::from([name])).await {
-                tracing::warn!(content = %name, %error, "it could not be erased");
-            }
-        });
+    match job.await? {
+        Ok(chunks) => Some(chunks),
+        Err((chunk, TaskError::Damaged(_))) => {
+            let eraser = inner.clone();
+            inner.spawn(async move { forget_damaged(&eraser, name, chunk).await });
+            None
+        }
+        Err((_, error)) => {
+            tracing::debug!(content = %name, %error, "a content could not be read");
+            None
+        }
     }
-    read
+}
+
+/// A chunk of a content could not be opened: because it is damaged, unless the content has given way meanwhile.
+async fn forget_damaged(inner: &Inner, name: Hash, chunk: Hash) {
+    let _turn = inner.contents.turn.lock().await;
+    if !inner.contents.shelf().get(&name).is_some_and(|kept| kept.chunks.contains(&chunk)) {
+        return;
+    }
+    let blobs = inner.blobs.clone();
+    let look = inner.seam.compute.run(Lane::Disk, CHUNK_OPS, move || blobs.get(&chunk)).await;
+    if let Some(Err(TaskError::Damaged(_))) = look {
+        tracing::warn!(content = %name, "a content is damaged on this device's disk, and forgotten");
+        if let Err(error) = erase(inner, BTreeSet::from([name])).await {
+            tracing::warn!(content = %name, %error, "it could not be erased");
+        }
+    }
 }
 
 /// A whole content that is here.
@@ -259,6 +324,8 @@ async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: FetchContent) ->
         let kept = shelf.get(&name).filter(|_| member && shelf.is_for(&name, &circle)).ok_or_else(none)?;
         (kept.len, kept.chunks.len())
     };
+    // Others use it, too.
+    let _ = inner.contents.shelf().touch(&name, None);
     send(channel, &ContentOffer { len }).await?;
     for from in (0..count).step_by(limits::PIECES) {
         let chunks = read(inner, name, from..count.min(from + limits::PIECES)).await.ok_or_else(none)?;
@@ -274,14 +341,18 @@ async fn give(inner: &Arc<Inner>, channel: &mut Channel, fetch: FetchContent) ->
 
 /// Chunks of an image that may come of its content, without being sent.
 pub(crate) struct Foreseen {
-    /// Where they stand in the image, as far as is known beforehand.
+    /// Where they stand in the image.
     pub places: Range<usize>,
-    /// As they are made.
-    pieces: mpsc::Receiver<Vec<(Hash, Vec<u8>)>>,
+    /// As they are made; none are a sign of life.
+    pieces: mpsc::Receiver<Pieces>,
 }
 
+/// Chunks as they are sealed, with their names.
+type Pieces = Vec<(Hash, Vec<u8>)>;
+
 impl Foreseen {
-    /// Looks for the content of an image that is about to come from `source`, if that is worth it.
+    /// Sees whether the content of an image that is about to come from `source` is here, or where else it may be; if it may be
+    /// anywhere the chunks of it begin to come from there.
     pub fn begin(
         inner: &Arc<Inner>,
         grant: &OpenGrant,
@@ -295,104 +366,121 @@ impl Foreseen {
             ImageKind::Input => (&spec.kind, false),
             kind => (&kind.meta().filter(|meta| meta.ended.is_none())?.kind, true),
         };
-        let kind = inner.registry.get(label).ok()?.clone();
-        let content = kind.content(&spec.terms).filter(|content| content.len <= image.len)?;
-        let places = 0..usize::try_from(content.len).ok()? / CHUNK;
-        let first = lacking.first();
-        if !first.iter().any(|index| places.contains(index)) {
+        let kind = inner.registry.get(label).ok()?;
+        let contents = &inner.contents;
+        let content = kind.content(&spec.terms).filter(|content| content.len <= contents.budget)?;
+        let before = kind.before_content(content.len, saved);
+        let end = usize::try_from(content.len).ok()?.checked_add(before.len())?;
+        if before.is_empty() || before.len() > CHUNK || end as u64 > image.len {
             return None;
         }
-        let wanted = first.into_iter().map(|index| (index, image.chunks[index])).collect();
-        let maker = Maker { inner: inner.clone(), kind, content, saved, wanted, key: key.clone() };
-        let circle = circle_of(grant);
+        let places = 0..end / CHUNK;
+        let first = lacking.first().into_iter();
+        let wanted: Vec<(usize, Hash)> =
+            first.filter(|index| places.contains(index)).map(|index| (index, image.chunks[index])).collect();
+        let here = contents.shelf().get(&content.name).is_some_and(|kept| kept.len == content.len);
+        let worth = (wanted.len() * CHUNK) as u64 >= limits::CONTENT_WORTH.max(content.len / 2);
+        let circle = circle_of(grant).filter(|_| worth && !here);
+        let near = circle.map(|circle| (circle, near(inner, circle, &kind.current, source)));
+        let near = near.filter(|(_, devices)| !devices.is_empty());
+        if wanted.is_empty() || (!here && near.is_none()) {
+            return None;
+        }
+        let place = contents.making.clone().try_acquire_owned().ok()?;
+        let maker = Maker { inner: inner.clone(), content, before, wanted, key: key.clone() };
         let (made, pieces) = mpsc::channel(limits::BATCHES);
-        inner.spawn(async move { maker.run(circle, source, made).await });
+        inner.spawn(async move {
+            let _place = place;
+            maker.run(near, made).await;
+        });
         Some(Self { places, pieces })
     }
 
-    /// The next pieces; `None`: no more come, or none came for so long.
-    pub async fn next(&mut self, patience: Duration) -> Option<Vec<(Hash, Vec<u8>)>> {
-        timeout(patience, self.pieces.recv()).await.ok().flatten()
+    /// The next pieces; `None`: no more come, or there was no sign of life for too long, or it is too late.
+    pub async fn next(&mut self, late: Instant) -> Option<Pieces> {
+        let until = late.min(Instant::now() + limits::CONTENT_PATIENCE);
+        timeout_at(until, self.pieces.recv()).await.ok().flatten()
     }
+}
+
+/// Members of a circle that may have a content of tasks of this type and are about as near as `source`, the nearest first.
+fn near(inner: &Inner, circle: CircleId, label: &String, source: DeviceId) -> Vec<DeviceId> {
+    let farthest = inner.rtt(source) * 2 + limits::CONTENT_FARTHER;
+    let view = inner.roster.view();
+    let others = view.others().filter(|entry| {
+        let member = inner.role_in(Some(circle), &entry.id).is_some_and(|role| role >= Role::Member);
+        let runs = entry.profile.as_ref().is_some_and(|profile| profile.task_types.contains(label));
+        entry.presence == Presence::Online && entry.id != source && member && runs
+    });
+    let mut near: Vec<(Duration, DeviceId)> =
+        others.filter_map(|entry| Some((entry.rtt().filter(|rtt| *rtt <= farthest)?, entry.id))).collect();
+    near.sort_unstable();
+    near.into_iter().take(limits::CONTENT_ASKED).map(|(_, device)| device).collect()
 }
 
 /// Makes chunks of an image from its content.
 struct Maker {
     inner: Arc<Inner>,
-    kind: TaskType,
     content: Content,
-    saved: bool,
+    /// What stands before it in the image.
+    before: Vec<u8>,
     /// Places and names of the chunks that are lacking.
-    wanted: BTreeMap<usize, Hash>,
+    wanted: Vec<(usize, Hash)>,
     key: TaskKey,
 }
 
 impl Maker {
-    async fn run(self, circle: Option<CircleId>, source: DeviceId, made: mpsc::Sender<Vec<(Hash, Vec<u8>)>>) {
-        let bytes = match whole(&self.inner, self.content).await {
-            Some(bytes) => bytes,
-            None => match self.fetch(circle, source, &made).await {
-                Some(bytes) => bytes,
-                None => return,
-            },
+    async fn run(self, near: Option<(CircleId, Vec<DeviceId>)>, made: mpsc::Sender<Pieces>) {
+        let bytes = match near {
+            None => whole(&self.inner, self.content).await,
+            Some((circle, devices)) => self.fetch(circle, devices, &made).await,
         };
-        let Self { inner, kind, saved, wanted, key, .. } = self;
-        let begins = inner.seam.compute.run(Lane::Work, 1, move || kind.begins(&bytes, saved)).await;
-        let Some(begins) = begins.map(Arc::new) else { return };
-        let whole: Vec<(usize, Hash)> =
-            wanted.into_iter().filter(|(index, _)| (index + 1) * CHUNK <= begins.len()).collect();
-        for batch in whole.chunks(limits::BATCH) {
-            let (begins, batch, key) = (begins.clone(), batch.to_vec(), key.clone());
+        let Some(bytes) = bytes.map(Arc::new) else { return };
+        let Self { inner, before, wanted, key, .. } = self;
+        let before = Arc::new(before);
+        for batch in wanted.chunks(limits::BATCH) {
+            let (before, bytes, batch, key) = (before.clone(), bytes.clone(), batch.to_vec(), key.clone());
             let ops = CHUNK_OPS * batch.len() as u64;
             let job = inner.seam.compute.run(Lane::Work, ops, move || {
                 let seal = |(index, name): (usize, Hash)| {
-                    let sealed = key.seal(&begins[index * CHUNK..][..CHUNK]);
+                    let sealed = match (index * CHUNK).checked_sub(before.len()) {
+                        Some(at) => key.seal(&bytes[at..][..CHUNK]),
+                        None => key.seal(&[&before[..], &bytes[..CHUNK - before.len()]].concat()),
+                    };
                     // Another version of the compressor may make another chunk of it: then it has to come.
                     (Hash::of(&sealed) == name).then_some((name, sealed))
                 };
-                batch.into_iter().filter_map(seal).collect::<Vec<_>>()
+                batch.into_iter().filter_map(seal).collect::<Pieces>()
             });
             let Some(pieces) = job.await else { return };
-            let bytes = pieces.iter().map(|(_, sealed)| sealed.len() as u64).sum();
             if made.send(pieces).await.is_err() {
                 return;
             }
-            inner.contents.spared.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    /// From the nearest device that has it and is not the one that sends the rest; until nobody waits for it any more.
-    async fn fetch<T>(
+    /// From the first of these devices that has it; until nobody waits for it any more.
+    async fn fetch(
         &self,
-        circle: Option<CircleId>,
-        source: DeviceId,
-        waits: &mpsc::Sender<T>,
+        circle: CircleId,
+        devices: Vec<DeviceId>,
+        made: &mpsc::Sender<Pieces>,
     ) -> Option<Vec<u8>> {
-        let (inner, circle) = (&self.inner, circle?);
-        let mut near: Vec<(Duration, DeviceId)> = {
-            let view = inner.roster.view();
-            let others = view.others().filter(|entry| {
-                let may = inner.role_in(Some(circle), &entry.id).is_some_and(|role| role >= Role::Member);
-                let runs = entry.profile.as_ref().is_some_and(|p| p.task_types.contains(&self.kind.current));
-                entry.presence == Presence::Online && entry.id != source && may && runs
-            });
-            others.filter_map(|entry| Some((entry.rtt()?, entry.id))).collect()
-        };
-        near.sort_unstable();
-        for (_, device) in near.into_iter().take(limits::CONTENT_ASKED) {
+        let name = self.content.name;
+        for device in devices {
             let came = tokio::select! {
                 biased;
-                () = waits.closed() => return None,
-                came = fetch(inner, device, self.content, circle) => came,
+                () = made.closed() => return None,
+                came = fetch(&self.inner, device, self.content, circle, made) => came,
             };
             match came {
                 Ok(bytes) => {
-                    inner.contents.fetched.fetch_add(self.content.len, Ordering::Relaxed);
-                    tracing::info!(content = %self.content.name, device = %device.short(), bytes = bytes.len(), "a content came from near by");
+                    self.inner.contents.fetched.fetch_add(self.content.len, Ordering::Relaxed);
+                    tracing::info!(content = %name, device = %device.short(), "a content came from near by");
                     return Some(bytes);
                 }
                 Err(error) => {
-                    tracing::debug!(content = %self.content.name, device = %device.short(), %error, "no content from there");
+                    tracing::debug!(content = %name, device = %device.short(), %error, "no content from there");
                 }
             }
         }
@@ -406,6 +494,7 @@ async fn fetch(
     device: DeviceId,
     content: Content,
     circle: CircleId,
+    made: &mpsc::Sender<Pieces>,
 ) -> Result<Vec<u8>, TaskError> {
     let mut channel = inner.open(device).await?;
     send(&mut channel, &FetchContent { content: content.name, circle }).await?;
@@ -418,13 +507,16 @@ async fn fetch(
     let mut bytes = Vec::new();
     while bytes.len() < len {
         let at = bytes.len();
-        bytes.resize(len.min(at + CHUNK), 0);
-        read_exact(&mut channel, &mut bytes[at..]).await?;
+        bytes.resize(len.min(at + limits::BATCH * CHUNK), 0);
+        for piece in bytes[at..].chunks_mut(CHUNK) {
+            read_exact(&mut channel, piece).await?;
+        }
+        // Whoever waits hears that it comes; if it is not heard yet, all the better.
+        let _ = made.try_send(Vec::new());
     }
     channel.finish();
     let ops = CHUNK_OPS * bytes.len().div_ceil(CHUNK) as u64;
-    let job =
-        inner.seam.compute.run(Lane::Work, ops, move || (Hash::of(&bytes) == content.name).then_some(bytes));
-    let bytes = job.await.ok_or(TaskError::Closed)?;
+    let job = move || (Hash::of(&bytes) == content.name).then_some(bytes);
+    let bytes = inner.seam.compute.run(Lane::Work, ops, job).await.ok_or(TaskError::Closed)?;
     bytes.ok_or_else(|| TaskError::Protocol("a content is not what its name says".into()))
 }

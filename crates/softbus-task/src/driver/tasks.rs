@@ -74,7 +74,8 @@ impl Tasks {
         let service = ServiceName::try_from("task/1").map_err(|e| TaskError::Storage(e.to_string()))?;
         let wrap = wrap_key(&net).await?;
         let store = TaskStore(store);
-        let found = store.load().await.map_err(|e| TaskError::Storage(e.to_string()))?;
+        let mut found = store.load().await.map_err(|e| TaskError::Storage(e.to_string()))?;
+        let contents = std::mem::take(&mut found.contents);
         let labels = registry.labels();
         let inner = Inner::new(Stands {
             net: net.clone(),
@@ -89,8 +90,12 @@ impl Tasks {
         });
         if found.unreadable.is_empty() {
             store.remove_checkpoints(found.orphans.clone()).await?;
-            store.put_content(None, found.spoilt.clone()).await?;
-            let (blobs, named) = (inner.blobs.clone(), found.named());
+            // Perhaps the budget is smaller than it was.
+            let gone = inner.contents.found(contents);
+            store.put_content(None, gone.into_iter().chain(found.spoilt.clone())).await?;
+            let mut named = found.named();
+            named.extend(inner.contents.named());
+            let blobs = inner.blobs.clone();
             let collected =
                 seam.compute.run(Lane::Disk, 1_000_000, move || blobs.collect_garbage(&named)).await;
             match collected {
@@ -99,12 +104,12 @@ impl Tasks {
                 Some(Err(error)) => tracing::warn!(%error, "chunks left behind by the last run remain"),
             }
         } else {
+            inner.contents.found(contents);
             tracing::error!(
                 tasks = found.unreadable.len(),
                 "records of tasks cannot be read; they and their chunks are kept"
             );
         }
-        inner.contents.found(found.contents);
         let tasks = Self { inner: inner.clone(), shadows: Arc::default() };
         // What cannot be read may hold votes: nobody begins these anew.
         found.unreadable.iter().for_each(|task| inner.block(*task));

@@ -299,12 +299,18 @@ async fn take(
         pushing = false;
         // What is made of the content, or made when that has come, was made meanwhile.
         if let Some(mut foreseen) = foreseen.take() {
-            while let Some(pieces) = foreseen.next(limits::CONTENT_PATIENCE).await {
+            let late = Instant::now() + limits::CONTENT_WAIT;
+            let mut spared = 0;
+            while !lacking.is_empty()
+                && let Some(pieces) = foreseen.next(late).await
+            {
                 for (name, sealed) in pieces {
                     lacking.remove(&name);
+                    spared += sealed.len() as u64;
                     sink.put(name, sealed).await?;
                 }
             }
+            inner.contents.spare(spared);
         }
     }
     channel.finish();

@@ -27,8 +27,8 @@ use super::{Action, Held, Incoming, Notice, TaskMachine, manifest};
 
 /// Longest wait for the checkpoint that another round is to send.
 const FRESH: Duration = Duration::from_secs(5);
-/// Of a checkpoint that is older it is not known how little the task has changed since: those of a task that changes little come more
-/// often, unless they cost much.
+/// After an older checkpoint much may have changed: it comes seldom where it costs much, or nothing changes, and then one more is
+/// cheap.
 const STALE: Duration = Duration::from_secs(1);
 /// A hand-over is called off after this, although the destination still says that it fetches.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
@@ -409,6 +409,8 @@ impl TaskMachine {
         }
         let notice = Notice::MoveAborted { to: outgoing.destination, reason: reason.into() };
         self.out.at_once(Action::Notify(notice));
+        // As a holder it is offered checkpoints again.
+        self.wake_at(now);
     }
 
     /// A new epoch was decided while a hand-over was under way.

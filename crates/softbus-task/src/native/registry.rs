@@ -165,9 +165,9 @@ impl TaskType {
         caught(|| self.factory.content_in(image, saved)).unwrap_or_default()
     }
 
-    /// How an input or a state begins that has this content.
-    pub fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
-        caught(|| self.factory.begins(content, saved)).unwrap_or_default()
+    /// What stands before a content of so many bytes in an input or a state.
+    pub fn before_content(&self, len: u64, saved: bool) -> Vec<u8> {
+        caught(|| self.factory.before_content(len, saved)).unwrap_or_default()
     }
 
     /// What a task of this input is going to need.
@@ -204,7 +204,7 @@ trait Factory: Send + Sync {
     fn content_in<'i>(&self, _image: &'i [u8], _saved: bool) -> Option<&'i [u8]> {
         None
     }
-    fn begins(&self, _content: &[u8], _saved: bool) -> Vec<u8> {
+    fn before_content(&self, _len: u64, _saved: bool) -> Vec<u8> {
         Vec::new()
     }
 }
@@ -318,8 +318,8 @@ impl Factory for OfRuntime {
         self.0.content_in(image, saved)
     }
 
-    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
-        self.0.begins(content, saved)
+    fn before_content(&self, len: u64, saved: bool) -> Vec<u8> {
+        self.0.before_content(len, saved)
     }
 }
 

@@ -67,6 +67,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// What the inputs and the states of a task begin with that other tasks have, too, such as the module of a program; on its
     /// terms, so that whoever has the grant knows what that is before it has the state. None by default. Devices keep contents
     /// by their name, and take from there, or from whoever has it, what need not come with the state.
+    ///
+    /// Whoever says one has to refuse, in [`start`](Runtime::start) and [`resume`](Runtime::resume), what has another in it.
     fn content(&self, terms: &[u8]) -> Option<Content> {
         let _ = terms;
         None
@@ -78,10 +80,10 @@ pub trait Runtime: Send + Sync + 'static {
         None
     }
 
-    /// How inputs, or states that were `saved`, begin that have this content: as far as that can be told from it alone. Nothing
-    /// by default.
-    fn begins(&self, content: &[u8], saved: bool) -> Vec<u8> {
-        let _ = (content, saved);
+    /// What stands before a content of so many bytes in inputs or, if they were `saved`, in states; a few bytes. Nothing by
+    /// default.
+    fn before_content(&self, len: u64, saved: bool) -> Vec<u8> {
+        let _ = (len, saved);
         Vec::new()
     }
 

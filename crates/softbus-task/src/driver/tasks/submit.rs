@@ -124,7 +124,9 @@ impl Tasks {
             _ => decision.explanation.to_string(),
         };
         inner.tell(TaskEvent::Placed { task, on: owner, explanation });
-        contents::keep(inner, &grant, found);
+        if found.is_some() {
+            contents::keep(inner, &grant, found);
+        }
         match durable.await {
             Ok(Ok(())) => {
                 promise.used();
