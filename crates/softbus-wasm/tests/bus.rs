@@ -2,28 +2,21 @@
 //! the other engine at every place at which they can be.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "proof/hand.rs"]
+mod hand;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use softbus_task::{Program, Runtime, Step, StepContext};
 use softbus_wasm::bus::{FUNCTIONS, Failed, Grants, MODULE, Question, Request, Server, Services, Target, Ty};
-use softbus_wasm::wasi::{Moment, Now};
 use softbus_wasm::{EngineKind, Finish, Printed, Start, Terms, Turns, WasmRuntime, inspect};
+
+use hand::Hand;
 
 /// In C, for all that the bus offers.
 const COURIER: &[u8] = include_bytes!("../../../examples/guests/built/courier.wasm");
-
-/// A clock that the test moves.
-#[derive(Default)]
-struct Hand(AtomicU64);
-
-impl Now for Hand {
-    fn now(&self) -> Moment {
-        let ns = self.0.load(Ordering::Relaxed);
-        Moment { monotonic: ns, wall: 1_700_000_000_000_000_000 + ns }
-    }
-}
 
 /// A mesh with one service, `echo/1`, that answers each question after some looks, and perhaps a model.
 #[derive(Default)]

@@ -1,31 +1,24 @@
 //! Programs as compilers make them: run still, and stopped, saved, and gone on with on the other engine again and again.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "proof/hand.rs"]
+mod hand;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use softbus_task::{Program, Runtime, Step, StepContext};
 use softbus_wasm::limits::Limits;
-use softbus_wasm::wasi::{Moment, Now};
 use softbus_wasm::{EngineKind, Finish, Printed, Start, Terms, Turns, WasmRuntime};
+
+use hand::Hand;
 
 const WORDS: &[u8] = include_bytes!("../../../examples/guests/built/words.wasm");
 const RENDER: &[u8] = include_bytes!("../../../examples/guests/built/render.wasm");
 /// Compiled by AssemblyScript: with a collector, function values and objects.
 const RAYS: &[u8] = include_bytes!("../../../examples/guests/built/rays.wasm");
 const CLOCK: &[u8] = include_bytes!("../../../examples/guests/built/clock.wasm");
-
-/// A clock that the test moves.
-#[derive(Default)]
-struct Hand(AtomicU64);
-
-impl Now for Hand {
-    fn now(&self) -> Moment {
-        let ns = self.0.load(Ordering::Relaxed);
-        Moment { monotonic: ns, wall: 1_700_000_000_000_000_000 + ns }
-    }
-}
 
 struct World {
     hand: Arc<Hand>,

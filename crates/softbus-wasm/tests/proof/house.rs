@@ -1,22 +1,13 @@
 //! What the programs run in: both engines, a clock that is moved by hand, and a mesh that answers at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use softbus_wasm::bus::{Failed, Question, Request, Server, Services, Target};
-use softbus_wasm::wasi::{Moment, Now};
 use softbus_wasm::{EngineKind, Turns, WasmError, WasmRuntime};
 
-#[derive(Default)]
-struct Hand(AtomicU64);
-
-impl Now for Hand {
-    fn now(&self) -> Moment {
-        let ns = self.0.load(Ordering::Relaxed);
-        Moment { monotonic: ns, wall: 1_700_000_000_000_000_000 + ns }
-    }
-}
+use super::hand::Hand;
 
 /// Its one service says what it is told.
 struct Mesh;

@@ -5,6 +5,7 @@
 //! All three end alike, and like one that ran in a single turn: in what they printed, in the files and the status that
 //! they leave, in their memories, globals, tables and world.
 
+pub mod hand;
 pub mod house;
 pub mod subjects;
 
