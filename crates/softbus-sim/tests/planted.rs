@@ -47,7 +47,7 @@ const UNGUARDED: Sabotage = Sabotage::IgnoreEpoch;
 
 #[test]
 fn a_commit_that_is_not_synced_is_found() {
-    is_found(UNSYNCED, 73);
+    is_found(UNSYNCED, 109);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use softbus_core::wire::task::{Certificate, Decree, EpochMessage, Manifest, Why};
 use softbus_core::wire::task_control::{
-    ACT as ACT_DOMAIN, EpochNote, Fetch, Image, ImageKind, Request, Watch,
+    ACT as ACT_DOMAIN, EpochNote, Fetch, FetchContent, Image, ImageKind, Request, Watch,
 };
-use softbus_core::{Domain, Epoch, Signed, encode, limits};
+use softbus_core::{CircleId, Domain, Epoch, Signed, encode, limits};
 use softbus_task::epoch::certificate::{
     check_successor, encode_decree, open_cancel, open_root, open_vote, parse_decree, parse_vote,
     verify_chain, vote as sign_vote,
@@ -35,6 +35,7 @@ fn openings() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = requests.iter().flat_map(encode).collect();
     seeds.extend(encode(&note));
     seeds.extend(encode(&Fetch { task: TASK, manifest: hash(1), base: None }));
+    seeds.extend(encode(&FetchContent { content: hash(1), circle: CircleId([2; 32]) }));
     seeds.extend(encode(&Watch { task: TASK, effects_from: u64::MAX }));
     with_nasty(seeds)
 }
