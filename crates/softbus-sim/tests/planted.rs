@@ -57,7 +57,7 @@ fn a_successor_that_does_not_wait_is_found() {
 
 #[test]
 fn a_receiver_that_ignores_epochs_is_found() {
-    is_found(UNGUARDED, 420);
+    is_found(UNGUARDED, 201);
 }
 
 #[test]
