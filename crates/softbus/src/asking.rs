@@ -25,6 +25,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Mesh {
     pub place: Place,
     pub asks: Asks,
+    /// Where the network is driven: programs ask from threads that compute.
+    pub driver: tokio::runtime::Handle,
 }
 
 /// Known of a question, by whom it is asked and by whom it waits.
@@ -53,6 +55,7 @@ impl Services for Mesh {
         let (stop, stopped) = oneshot::channel();
         let news = Arc::<Mutex<News>>::default();
         let (told, waker) = (news.clone(), question.waker.clone());
+        let _entered = self.driver.enter();
         runtime.spawn(Box::pin(async move {
             let asking = ask(&place, &asks, question, name, &told);
             tokio::select! {

@@ -224,7 +224,8 @@ impl Builder {
             let clock = Arc::new(softbus_wasm::SeamClock(seam.clock.clone()));
             let runtime = softbus_wasm::WasmRuntime::new(engine, clock, turns)
                 .map_err(|error| Error::Config(error.to_string()))?;
-            let mesh = crate::asking::Mesh { place: place.clone(), asks: asks.clone() };
+            let driver = tokio::runtime::Handle::current();
+            let mesh = crate::asking::Mesh { place: place.clone(), asks: asks.clone(), driver };
             let runtime = runtime.with_services(Arc::new(mesh));
             let registered = self.registry.register_runtime(Arc::new(runtime));
             registered.map_err(|error| Error::Config(error.to_string()))?;

@@ -2,6 +2,9 @@
 //! devices, and are moved in the midst of it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "../../../examples/common/mod.rs"]
+mod common;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -183,6 +186,31 @@ async fn a_conversation_goes_on_where_the_program_is_moved() {
     let asked = echo.asked.lock().unwrap().clone();
     let (phone, tv) = (home[0].id(), home[1].id());
     assert_eq!(asked, [(1, phone), (2, tv), (3, phone)].map(|(n, by)| (handle.id(), n, phone, by)));
+}
+
+/// On threads, sockets and clocks of the machine, where programs do not run on the thread that drives the network.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_asks_and_is_moved_in_the_real_world_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs_wasm = |device: softbus::Builder| device.wasm(EngineKind::Cranelift, Turns::Timed);
+    let (phone, tv) = common::two_devices(folder.path(), ["phone", "tv"], runs_wasm).await.unwrap();
+    let home = [phone, tv];
+    let echo = Echo::new(1);
+    echo.offer(&home[1], "echo/1");
+    seen(&home[0], &home[1], Some("echo/1")).await;
+    let (handle, mut events) = started(&home, 0, &courier(3, "echo/1", &["echo/1"]), PolicyKind::Owner).await;
+    until("the second one asked", async || (echo.numbers().len() == 2).then_some(())).await;
+    handle.move_to(Some(home[1].id()), "").await.unwrap();
+    echo.may.add_permits(5);
+    let finish: Finish = handle.output().await.unwrap();
+    assert_eq!(finish.status, 0);
+    assert_eq!(printed(&mut events, &finish).await.0, SAID);
+    let mut numbers = echo.numbers();
+    numbers.dedup();
+    assert_eq!(numbers, [1, 2, 3]);
+    for bus in home {
+        bus.shutdown().await;
+    }
 }
 
 /// The device that runs it is lost while it is asked; whoever goes on asks again what was not answered.
