@@ -149,8 +149,8 @@ impl WasmRuntime {
         Self { services, ..self }
     }
 
-    /// The program of a module, compiled: the one that was signed.
-    fn ready(&self, module: &[u8], terms: &Terms) -> Result<Arc<Ready>, WasmError> {
+    /// The program of a module, compiled: the one that was signed; and whether it was compiled just now.
+    fn ready(&self, module: &[u8], terms: &Terms) -> Result<(Arc<Ready>, bool), WasmError> {
         let hash = Hash(*blake3::hash(module).as_bytes());
         if hash != terms.module {
             return Err(WasmError::Shape("its module is not the one that its submitter signed"));
@@ -164,7 +164,7 @@ impl WasmRuntime {
             Some(ready)
         };
         if let Some(ready) = find() {
-            return Ok(ready);
+            return Ok((ready, false));
         }
         // Not while others wait: at worst it is done twice.
         let began = self.clock.now().monotonic;
@@ -185,21 +185,24 @@ impl WasmRuntime {
             all.remove(0);
         }
         all.push((hash, ready.clone()));
-        Ok(ready)
+        Ok((ready, true))
     }
 
     fn begin(&self, start: &Start, terms: &Terms) -> Result<Running, WasmError> {
         if start.terms() != *terms {
             return Err(WasmError::Shape("what it asks for is not what its submitter signed"));
         }
-        let ready = self.ready(&start.module, terms)?;
+        let (ready, now) = self.ready(&start.module, terms)?;
         let world = world(start).map_err(WasmError::Shape)?;
         let inputs =
             start.files.iter().map(|(path, bytes)| (named(path), Hash(*blake3::hash(bytes).as_bytes())));
         let inputs = inputs.collect();
         let limits = terms.limits.clone();
         let machine = ready.compiled.machine(world, self.clock.clone(), &limits)?;
-        let said = format!("compiled by {} in {} ms", self.kind, ready.took.as_millis());
+        let said = match now {
+            true => format!("compiled by {} in {} ms", self.kind, ready.took.as_millis()),
+            false => format!("compiled by {} before", self.kind),
+        };
         let running = self.running(ready, machine, limits, inputs, Changed::default());
         Ok(Running { said: Some(said), ..running })
     }
@@ -211,7 +214,7 @@ impl WasmRuntime {
         beforehand: Option<Beforehand>,
     ) -> Result<Running, WasmError> {
         let saved = state::read(saved)?;
-        let ready = self.ready(saved.module, &terms)?;
+        let (ready, _) = self.ready(saved.module, &terms)?;
         let places = saved.places();
         let Tail { inputs, core, world } = saved.tail;
         let world = on_terms(world, &terms)?;
@@ -277,7 +280,7 @@ struct Beforehand {
 impl Beforehand {
     fn of(runtime: &WasmRuntime, state: &[u8], terms: Terms) -> Result<Self, WasmError> {
         let saved = state::read(state)?;
-        let ready = runtime.ready(saved.module, &terms)?;
+        let (ready, _) = runtime.ready(saved.module, &terms)?;
         let places = saved.places();
         let Tail { core, world, .. } = saved.tail;
         let limits = terms.limits;

@@ -174,7 +174,7 @@ pub struct ProgramArgs {
     /// How much of one processor it may have, in percent [default: 100]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub cpu: Option<u16>,
-    /// How much it may print per second; past that it waits [default: 32MiB]
+    /// How much it may print per second; past that, and what a pipe holds (1 MiB, which leaves at its end), it waits [default: 32MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub output_rate: Option<u64>,
     /// What it may ask of the mesh: service:NAME/VERSION (a service that a device offers), infer (a model); nothing else; may be

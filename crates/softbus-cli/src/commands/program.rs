@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::run::{name_of, new_moves, note, read_input, sending, short, task_request};
-use super::tasks::{explain_end, lost, move_line};
+use super::tasks::{explain_end, move_line, stuck};
 use super::{Context, unexpected};
 use crate::args::{ProgramArgs, ProgramGrant, RunArgs};
 use crate::control::{
@@ -23,6 +23,8 @@ use crate::output::{Bar, Paint, Tame, bytes, clean, is_stdout, write_tree};
 const TYPE: &str = "wasm/1";
 /// How every module begins (WebAssembly core specification, 5.5.16).
 const MAGIC: &[u8; 4] = b"\0asm";
+/// Memories come in pages of so many bytes (4.2.8).
+const PAGE: u64 = 64 << 10;
 /// Most files that a program is given.
 const FILES: usize = 4096;
 /// Pieces of output, of at most 192 KiB, that wait for whoever reads it; past it no more is taken from the node for a while.
@@ -47,6 +49,10 @@ pub(super) fn named(text: &str) -> Result<Option<PathBuf>, Failure> {
             }
             _ => Err(Failure::usage(format!("{text} is no WebAssembly module"))),
         },
+        // No type of tasks is called like that.
+        _ if path.is_file() && text.contains(['.', std::path::MAIN_SEPARATOR]) => {
+            Err(Failure::usage(format!("{text} is a file, but no WebAssembly module")))
+        }
         _ => Ok(None),
     }
 }
@@ -85,7 +91,7 @@ pub(super) async fn follow(
     detach: bool,
     out: Option<&Path>,
 ) -> Result<(), Failure> {
-    let mut run = Run { cx, name, task: None, until: [0; 2], missing: 0, shown: None };
+    let mut run = Run { cx, name, task: None, until: [0; 2], missing: 0, shown: None, rests: false };
     run.follow(bar, opening, detach, out).await
 }
 
@@ -99,6 +105,16 @@ fn start(program: &Path, args: ProgramArgs, memory: Option<u64>) -> Result<Start
         ..Start::default()
     };
     if let Some(memory) = args.mem.or(memory) {
+        let can = PAGE..=softbus::wasm::limits::MEMORY_BYTES;
+        if !can.contains(&memory) {
+            let said = format!(
+                "--mem {}: a program has {} to {}",
+                bytes(memory),
+                bytes(*can.start()),
+                bytes(*can.end())
+            );
+            return Err(Failure::usage(said));
+        }
         start.limits.memory_bytes = memory;
     }
     if let Some(percent) = args.cpu {
@@ -213,6 +229,8 @@ struct Run<'c> {
     until: [u64; 2],
     missing: u64,
     shown: Option<Shown>,
+    /// That it was paused was the last that was said of it.
+    rests: bool,
 }
 
 impl Run<'_> {
@@ -370,15 +388,21 @@ impl Run<'_> {
             let text = format!("{}: {}", clean(&now.runner_name), clean(&now.progress_text));
             say(&out.paint_err(Paint::Dim, &text));
         }
-        if let Some(lost) = lost(now).filter(|_| seen.state != now.state) {
-            say(&out.paint_err(Paint::Warn, &format!("its device is lost: it {lost}")));
+        if let Some(why) = stuck(now).filter(|_| seen.state != now.state) {
+            say(&out.paint_err(Paint::Warn, &why));
         }
-        match (&seen.paused, &now.paused) {
-            (None, Some(paused)) => {
+        // While it moves nobody knows of its pause.
+        let stays = (seen.epoch, &seen.runner) == (now.epoch, &now.runner) && now.state == TaskState::Running;
+        match &now.paused {
+            Some(paused) if !self.rests => {
+                self.rests = true;
                 let text = format!("paused by {}: softbus resume {}", clean(&paused.by_name), short(now));
                 say(&out.paint_err(Paint::Dim, &text));
             }
-            (Some(_), None) if !now.state.is_final() => say(&out.paint_err(Paint::Dim, "resumed")),
+            None if self.rests && seen.paused.is_some() && stays => {
+                self.rests = false;
+                say(&out.paint_err(Paint::Dim, "resumed"));
+            }
             _ => {}
         }
         if let Some(error) = now.error.as_ref().filter(|_| now.error != seen.error && !now.state.is_final()) {
@@ -399,13 +423,14 @@ impl Run<'_> {
         self.tell_missing(last);
         let said = match out {
             Some(out) => {
-                put(self.cx, out, &finish).map_err(|failure| {
+                let written = put(self.cx, out, &finish).map_err(|failure| {
                     failure.advise(format!("softbus result {} --out DIR", short(&task)))
                 })?;
-                (!finish.files.is_empty()).then(|| format!("{} in {}", files_text(&finish), out.display()))
+                (!finish.files.is_empty()).then(|| format!("{} in {}", files_text(&written), out.display()))
             }
-            None => (!finish.files.is_empty())
-                .then(|| format!("{}: softbus result {} --out DIR", files_text(&finish), short(&task))),
+            None => (!finish.files.is_empty()).then(|| {
+                format!("{}: softbus result {} --out DIR", files_text(&sizes(&finish)), short(&task))
+            }),
         };
         if self.cx.out.json {
             let mut ended = ended_json(&task, &finish, out);
@@ -439,23 +464,29 @@ impl Run<'_> {
 pub(super) fn write_result(cx: &Context, task: &TaskView, body: &[u8], out: &Path) -> Result<(), Failure> {
     let finish = finish(body)?;
     folder(out)?;
-    put(cx, out, &finish)?;
+    let written = put(cx, out, &finish)?;
     if cx.out.json {
         return cx.out.json(&ended_json(task, &finish, Some(out)));
     }
-    for (path, content) in &finish.files {
-        cx.out.line(format!("{} ({})", out.join(clean(path)).display(), bytes(content.len() as u64)))?;
+    for (path, size) in &written {
+        cx.out.line(format!("{} ({})", out.join(clean(path)).display(), bytes(*size)))?;
     }
-    cx.out.note(format!("it ended with status {}, and left {}", finish.status, files_text(&finish)));
+    cx.out.note(format!("it ended with status {}, and left {}", finish.status, files_text(&sizes(&finish))));
     Ok(())
 }
 
-/// Writes the files that it left, and says which it does not write.
-fn put(cx: &Context, out: &Path, finish: &Finish) -> Result<(), Failure> {
-    for (_, why) in write_tree(out, &finish.files)? {
+/// Writes the files that it left, and says which it does not write; gives those that it wrote.
+fn put<'f>(cx: &Context, out: &Path, finish: &'f Finish) -> Result<Vec<(&'f str, u64)>, Failure> {
+    let mut written = sizes(finish);
+    for (path, why) in write_tree(out, &finish.files)? {
         cx.out.note(cx.out.paint_err(Paint::Warn, &format!("not written: {}", clean(&why.message))));
+        written.retain(|(name, _)| *name != path);
     }
-    Ok(())
+    Ok(written)
+}
+
+fn sizes(finish: &Finish) -> Vec<(&str, u64)> {
+    finish.files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64)).collect()
 }
 
 fn ended_json(task: &TaskView, finish: &Finish, out: Option<&Path>) -> serde_json::Value {
@@ -472,12 +503,12 @@ fn finish(body: &[u8]) -> Result<Finish, Failure> {
     })
 }
 
-fn files_text(finish: &Finish) -> String {
-    let size: usize = finish.files.iter().map(|(_, bytes)| bytes.len()).sum();
-    match finish.files.len() {
+fn files_text(files: &[(&str, u64)]) -> String {
+    let size = files.iter().map(|(_, bytes)| bytes).sum();
+    match files.len() {
         0 => "no files".into(),
-        1 => format!("1 file ({})", bytes(size as u64)),
-        count => format!("{count} files ({})", bytes(size as u64)),
+        1 => format!("1 file ({})", bytes(size)),
+        count => format!("{count} files ({})", bytes(size)),
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn tasks(cx: Context, args: TasksArgs) -> Result<(), Failure> {
                 cx.out.note(format!("{}  paused{by}", short(task)));
             }
             for task in tasks.iter().filter(|task| !task.state.is_final()) {
-                for line in fork(task).into_iter().chain(lost(task)) {
+                for line in fork(task).into_iter().chain(stuck(task)) {
                     cx.out.note(format!("{}  {line}", short(task)));
                 }
             }
@@ -109,7 +109,7 @@ fn one_text(cx: &Context, task: &TaskView) -> String {
         ("kept by", list(task.holder_names.iter().map(|name| clean(name)))),
         ("submitted", format!("{} by {}", ago(now, WallMs(task.submitted_ms)), clean(&task.submitter_name))),
         ("fork", fork(task).unwrap_or_else(|| "-".into())),
-        ("error", task.error.as_deref().map(clean).or_else(|| lost(task)).unwrap_or_else(|| "-".into())),
+        ("error", task.error.as_deref().map(clean).or_else(|| stuck(task)).unwrap_or_else(|| "-".into())),
     ];
     let mut lines: Vec<String> = rows
         .iter()
@@ -457,11 +457,22 @@ fn fork(task: &TaskView) -> Option<String> {
     ))
 }
 
-/// What can be done for a task whose runner is out of reach.
-pub(super) fn lost(task: &TaskView) -> Option<String> {
-    (task.state == TaskState::Lost).then(|| {
-        format!("waits for {}; if that is gone for good: softbus adopt {} --force", runner(task), short(task))
-    })
+/// Why a task stands still that neither ended nor was paused by a person, and what can be done.
+pub(super) fn stuck(task: &TaskView) -> Option<String> {
+    match task.state {
+        TaskState::Lost => Some(format!(
+            "its device is lost: it waits for {}; if that is gone for good: softbus adopt {} --force",
+            runner(task),
+            short(task)
+        )),
+        // Its lease has run out.
+        TaskState::Paused if task.paused.is_none() => Some(format!(
+            "{} does not reach most of those who decide about it (itself, {}): it goes on when it does",
+            runner(task),
+            list(task.holder_names.iter().map(|name| clean(name)))
+        )),
+        _ => None,
+    }
 }
 
 fn policy(task: &TaskView) -> String {
