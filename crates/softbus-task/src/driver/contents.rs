@@ -158,7 +158,7 @@ pub(crate) fn keep(inner: &Arc<Inner>, grant: &OpenGrant, found: Option<Found>) 
     let place = match &found {
         Some(_) => match inner.contents.keeping.clone().try_acquire_owned() {
             Ok(place) => Some(place),
-            // The next task of its has it kept.
+            // Another task that begins with it has it kept some time.
             Err(_) => return,
         },
         None => None,
