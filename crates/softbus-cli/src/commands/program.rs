@@ -631,7 +631,8 @@ mod tests {
         let module = put("tool", b"\0asm\x01\0\0\0");
         assert_eq!(named(&module).unwrap(), Some(module.clone().into()));
         assert_eq!(named("picture/1").unwrap(), None);
-        assert_eq!(named(&put("notes.txt", b"hello")).unwrap(), None);
+        // A type is no path: that is a file which somebody took for a program.
+        assert_eq!(named(&put("notes.txt", b"hello")).unwrap_err().kind, Kind::Usage);
         assert_eq!(named(&put("x.wasm", b"he")).unwrap_err().kind, Kind::Usage);
         assert_eq!(named("nowhere/x.wasm").unwrap_err().kind, Kind::NotFound);
     }

@@ -608,9 +608,9 @@ fn a_holder_to_which_a_task_moves_is_offered_no_other_checkpoints_unless_effects
         };
         assert!(offers(&world, other) > 0, "it goes on and is saved meanwhile");
         assert_eq!(offers(&world, to) > 0, quorum);
-        // A move that is called off leaves it a holder like the others.
+        // A move that is called off leaves it a holder like the others: it is back before another would take its place.
         world.crash(to);
-        world.run_until(world.now_us + 10_000_000);
+        world.run_until(world.now_us + 4_000_000);
         assert_eq!(world.owner(), Some(owner));
         world.start(to, false);
         world.slow_fetch_us = None;
