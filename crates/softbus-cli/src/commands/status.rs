@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use softbus::task::ContentsStatus;
 use softbus_core::WallMs;
 
 use super::{Context, unexpected, words};
 use crate::args::{DownArgs, InjectArgs};
 use crate::clock::wall;
-use crate::control::{Load, ModulesView, Request, Response};
+use crate::control::{Load, Request, Response};
 use crate::failure::Failure;
 use crate::output::{Bar, Paint, ago, bytes, clean, duration};
 
@@ -53,7 +54,7 @@ pub(super) async fn status(cx: Context) -> Result<(), Failure> {
 }
 
 /// Modules of programs that are kept, and what came of that.
-fn modules(modules: &ModulesView) -> String {
+fn modules(modules: &ContentsStatus) -> String {
     let mut said =
         format!("{} kept ({} of {})", modules.kept, bytes(modules.bytes), bytes(modules.budget_bytes));
     let here = modules.spared_bytes.saturating_sub(modules.fetched_bytes);

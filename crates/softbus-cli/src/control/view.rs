@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use softbus::task::ContentsStatus;
 use softbus_core::wire::task_control::{PolicyKind, TaskState};
 use softbus_core::{CircleId, DeviceId, DeviceKind, Hash, PowerSource, TaskId, Thermal};
 use softbus_trust::Role;
@@ -68,27 +69,9 @@ pub struct StatusView {
     pub services: Vec<String>,
     /// Task types it can run.
     pub task_types: Vec<String>,
-    /// Modules of programs that it keeps.
+    /// Modules of programs that it keeps, and what came of that.
     #[serde(default)]
-    pub modules: ModulesView,
-}
-
-/// Modules of programs that are kept on a device's disk so that they need not travel again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct ModulesView {
-    /// How many.
-    pub kept: usize,
-    /// Their bytes.
-    pub bytes: u64,
-    /// How many bytes there may be.
-    pub budget_bytes: u64,
-    /// Bytes that did not have to come with programs, as their modules were here or near by; since the node started, as all that
-    /// follows.
-    pub spared_bytes: u64,
-    /// Bytes of modules that came from other devices than the rest of their programs did.
-    pub fetched_bytes: u64,
-    /// Bytes of modules that were given to other devices.
-    pub given_bytes: u64,
+    pub modules: ContentsStatus,
 }
 
 /// All devices, and strangers nearby.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use softbus_core::wire::task_control::{ContentOffer, FetchContent, Image, ImageKind};
 use softbus_core::{CircleId, DeviceId, Hash, Privacy, limits as core_limits};
 use softbus_net::seam::Lane;
@@ -45,7 +46,7 @@ pub(crate) struct Contents {
 }
 
 /// What contents are kept here, and what came of that since the start of this device's program.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ContentsStatus {
     /// How many.
     pub kept: usize,

@@ -6,7 +6,7 @@ use softbus::core::WallMs;
 use super::Backend;
 use crate::clock::wall;
 use crate::config::Interfaces;
-use crate::control::{ClockOffset, DiagnosisView, ModulesView, StatusView};
+use crate::control::{ClockOffset, DiagnosisView, StatusView};
 use crate::failure::Failure;
 
 /// What was heard longer ago tells nothing of clocks any more.
@@ -37,17 +37,7 @@ impl Backend {
             devices_online: view.others().filter(|e| e.presence == Presence::Online).count(),
             tasks_running: self.running_here(),
             services: self.bus.net().router().names().iter().map(ToString::to_string).collect(),
-            modules: {
-                let kept = self.bus.tasks().contents();
-                ModulesView {
-                    kept: kept.kept,
-                    bytes: kept.bytes,
-                    budget_bytes: kept.budget_bytes,
-                    spared_bytes: kept.spared_bytes,
-                    fetched_bytes: kept.fetched_bytes,
-                    given_bytes: kept.given_bytes,
-                }
-            },
+            modules: self.bus.tasks().contents(),
             task_types: own.map(|p| p.task_types.clone()).unwrap_or_default(),
         }
     }
